@@ -1,0 +1,145 @@
+//! The second noun: a file system is a tree of nodes that any thread can read.
+
+use images::{Extent, Result};
+
+/// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+/// A tree of nodes that any thread can read.
+///
+/// Names are bytes. A node is never forgotten: an id that `lookup` or `read_dir` gave stays valid.
+pub trait FileSystem: Send + Sync {
+    /// What is known of the file system that holds `node`; a view holds several.
+    fn info(&self, node: NodeId) -> Result<Info>;
+
+    /// The root directory.
+    fn root(&self) -> NodeId;
+
+    /// The attributes of a node.
+    fn stat(&self, node: NodeId) -> Result<Stat>;
+
+    /// The node called `name` in a directory, or `NotFound`. Never called with `.` or `..`.
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId>;
+
+    /// Calls `each` for the entries of a directory, without `.` and `..`, until it returns false.
+    ///
+    /// `from` is 0 for the start, or the `next` of an entry to go on after it. Entries are in the order of the disk.
+    fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()>;
+
+    /// Reads a file from `offset` (bytes) and returns how many bytes; fewer than asked for only at its end.
+    fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// The target of a symbolic link; `Invalid` for other nodes.
+    fn read_link(&self, link: NodeId) -> Result<Vec<u8>>;
+
+    /// What lies at `offset` (bytes, inside the file) and how far the same answer holds: the file system's mapping,
+    /// and where that maps to the disk, the disk's own answer.
+    fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>>;
+
+    /// The extended attributes with their full names (`user.x`, `security.selinux`), in the order of the disk.
+    fn xattrs(&self, _node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What is known of a file system as a whole. All counts are as the superblock has them.
+#[derive(Clone, Debug, Default)]
+pub struct Info {
+    /// The type as fstab calls it: `ext4`, `vfat`.
+    pub kind: String,
+    /// The label, if it has one.
+    pub label: Option<Vec<u8>>,
+    /// The UUID or serial number as blkid prints it.
+    pub uuid: Option<String>,
+    /// The unit of the block counts, in bytes.
+    pub block_size: u32,
+    /// All blocks that can hold data.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub blocks_free: u64,
+    /// Blocks that are free for other users than root.
+    pub blocks_available: u64,
+    /// All nodes that can exist; 0 where there is no such limit.
+    pub files: u64,
+    /// Nodes that are free.
+    pub files_free: u64,
+    /// The longest name in bytes.
+    pub name_max: u32,
+    /// Whether a name that was looked up in one case may be found in another.
+    pub case_insensitive: bool,
+    /// What the user should know: `journal replayed in memory: 12 transactions`. One line each.
+    pub notes: Vec<String>,
+    /// Why nothing can be written; what `--rw` prints.
+    pub read_only: String,
+}
+
+/// The kind of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// A point in time: seconds since 1970 in UTC, negative before, and nanoseconds (below 10^9) to add to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time {
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub seconds: i64,
+    /// Nanoseconds after that second.
+    pub nanoseconds: u32,
+}
+
+/// The attributes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The kind of node.
+    pub kind: Kind,
+    /// The lower 12 bits of the mode: permissions, set-user-id, set-group-id, sticky.
+    pub permissions: u16,
+    /// How many names the node has.
+    pub links: u32,
+    /// The owner's user id.
+    pub owner: u32,
+    /// The group id.
+    pub group: u32,
+    /// The size in bytes.
+    pub size: u64,
+    /// The space it takes, in units of 512 bytes whatever the block size: `st_blocks`.
+    pub blocks: u64,
+    /// Major and minor number of a device; (0, 0) for other nodes.
+    pub device: (u32, u32),
+    /// The last access.
+    pub accessed: Time,
+    /// The last change of the content.
+    pub modified: Time,
+    /// The last change of the attributes.
+    pub changed: Time,
+    /// The creation, where the file system records it.
+    pub created: Option<Time>,
+}
+
+/// One name in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The name: not empty, without `/` and NUL; longer than `name_max` never.
+    pub name: &'a [u8],
+    /// What it names.
+    pub node: NodeId,
+    /// The kind, where the directory itself says it.
+    pub kind: Option<Kind>,
+    /// The `from` with which reading goes on after this entry: never 0, below 2^63.
+    pub next: u64,
+}

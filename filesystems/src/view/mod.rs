@@ -1,0 +1,1 @@
+//! File systems made from other file systems.

@@ -1,0 +1,113 @@
+//! A disk with some blocks replaced: a journal that was replayed without writing to the image.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Data, Disk, Extent, check_range};
+use crate::Result;
+
+/// Where the content of a replaced block comes from.
+pub enum Replacement {
+    /// It was made up in memory; as long as a block.
+    Bytes(Box<[u8]>),
+    /// It lies in the same disk at this offset (bytes): a copy in the journal.
+    At(u64),
+}
+
+/// Another disk, of which some blocks read differently.
+pub struct Overlay {
+    inner: Arc<dyn Disk>,
+    block_size: u64,
+    blocks: BTreeMap<u64, Replacement>,
+}
+
+impl Overlay {
+    /// `inner` with the blocks (of `block_size` bytes, a power of two) at these block numbers replaced.
+    pub fn new(inner: Arc<dyn Disk>, block_size: u32, blocks: BTreeMap<u64, Replacement>) -> Self {
+        Self { inner, block_size: block_size.into(), blocks }
+    }
+
+    /// The first replaced block at or after `block`, and its start in bytes.
+    fn next_replaced(&self, block: u64) -> Option<(u64, &Replacement)> {
+        self.blocks.range(block..).next().and_then(|(at, new)| Some((at.checked_mul(self.block_size)?, new)))
+    }
+}
+
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Disk for Overlay {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
+        check_range(self, buf.len(), offset)?;
+        while !buf.is_empty() {
+            let (start, new) = match self.next_replaced(offset / self.block_size) {
+                Some((start, new)) if start < offset + buf.len() as u64 => (start, new),
+                _ => return self.inner.read_at(buf, offset),
+            };
+            if start > offset {
+                let (now, rest) = buf.split_at_mut((start - offset) as usize);
+                self.inner.read_at(now, offset)?;
+                (buf, offset) = (rest, start);
+            }
+            let inside = offset - start;
+            let len = buf.len().min((self.block_size - inside) as usize);
+            let (now, rest) = buf.split_at_mut(len);
+            match new {
+                Replacement::Bytes(bytes) => now.copy_from_slice(&bytes[inside as usize..][..len]),
+                Replacement::At(at) => self.inner.read_at(now, at + inside)?,
+            }
+            buf = rest;
+            offset += len as u64;
+        }
+        Ok(())
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
+        check_range(self, 1, offset)?;
+        match self.next_replaced(offset / self.block_size) {
+            Some((start, _)) if start <= offset => {
+                let len = (start + self.block_size).min(self.size()) - offset;
+                Ok(Extent { len, data: Data::Opaque })
+            }
+            Some((start, _)) => Ok(self.inner.extent_at(offset)?.at_most(start - offset)),
+            None => self.inner.extent_at(offset),
+        }
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        self.inner.sector_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Memory;
+
+    #[test]
+    fn replaced_blocks_are_read_in_place_of_the_old_ones() {
+        let mut want: Vec<u8> = (0..=255).collect();
+        let disk = Arc::new(Memory::new("m", want.clone()));
+        let blocks = [(2, Replacement::Bytes([0xee; 16].into())), (3, Replacement::At(0))];
+        let overlay = Overlay::new(disk, 16, blocks.into());
+        want[32..48].fill(0xee);
+        want.copy_within(0..16, 48);
+        for start in 0..256 {
+            for end in start..256 {
+                let mut buf = vec![0; end - start];
+                overlay.read_at(&mut buf, start as u64).unwrap();
+                assert_eq!(buf, want[start..end], "{start}..{end}");
+            }
+        }
+        assert_eq!(overlay.extent_at(0).unwrap().len, 32);
+        assert_eq!(overlay.extent_at(33).unwrap().len, 15);
+    }
+}

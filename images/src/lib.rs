@@ -1,0 +1,12 @@
+//! Files become disks: every image format is read through one trait, [`Disk`].
+//!
+//! A [`Disk`] is bytes that any thread can read at any offset. Host files, image formats, caches, views and overlays
+//! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
+
+pub mod disk;
+pub mod error;
+pub mod format;
+
+pub use disk::{Data, Disk, DiskMut, Extent};
+pub use error::{Error, Result, ResultExt};
+pub use format::{FORMATS, Format, Opener};

@@ -1,0 +1,1 @@
+//! Parses LVM2 labels and metadata.

@@ -1,0 +1,52 @@
+//! A disk becomes smaller disks: partition tables and volume managers.
+//!
+//! A [`Scheme`] cuts its members into [`Volume`]s. It knows nothing of what is stored in them.
+
+use std::sync::Arc;
+
+use images::{Disk, Error, Result};
+
+/// A partition table or volume manager: a leaf of this crate, one line in [`SCHEMES`].
+pub struct Scheme {
+    /// The field's name for it: `mbr`, `gpt`, `lvm`.
+    pub name: &'static str,
+    /// Whether its volumes may span several members. If not, `volumes` is called with one member at a time.
+    pub shares: bool,
+    /// Whether this disk is a member: has this partition table, is a physical volume. Fails only if the disk cannot
+    /// be read.
+    pub probe: fn(&dyn Disk) -> Result<bool>,
+    /// The volumes of these members, in the scheme's order. A volume that cannot be used is an entry with its reason.
+    pub volumes: fn(&[Arc<dyn Disk>]) -> Result<Vec<Volume>>,
+}
+
+/// Every scheme. All are asked; two that match are an error.
+pub static SCHEMES: &[Scheme] = &[];
+
+/// A part of one disk or of several: a partition or a logical volume.
+pub struct Volume {
+    /// How the scheme names it.
+    pub name: Name,
+    /// Which of the members it lies on, as indices of the slice that `volumes` was given.
+    pub members: Vec<usize>,
+    /// Its size in bytes, also where it cannot be opened.
+    pub size: u64,
+    /// The kind that the table gives it, in words: `Linux filesystem`, `EFI System`, `linear`.
+    pub kind: String,
+    /// The identifier behind `kind`: an MBR type as `0x83`, a GPT type GUID in lower case.
+    pub kind_id: Option<String>,
+    /// The label that the table holds: a GPT partition name.
+    pub label: Option<String>,
+    /// The identifier that fstab's `PARTUUID=` means for a partition; a logical volume's own UUID.
+    pub uuid: Option<String>,
+    /// The bytes, or why there are none: a missing physical volume, an unsupported segment type.
+    pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
+}
+
+/// How a scheme names a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A partition by its number, from 1.
+    Number(u32),
+    /// A logical volume by its volume group's name and its own.
+    InGroup(String, String),
+}

@@ -1,0 +1,3 @@
+//! imgmount: opens disk images and shows the guest's own tree.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Everything that needs root or outside tools.
+
+fn main() {}
