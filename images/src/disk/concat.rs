@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use super::{Data, Disk, Extent, View, check_range};
 use crate::{Error, Result};
@@ -103,6 +102,8 @@ impl Disk for Concat {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::disk::Memory;
 
