@@ -2,6 +2,7 @@
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
+mod known;
 pub mod path;
 pub mod tree;
 pub mod view;
@@ -50,14 +51,14 @@ impl Default for Options {
 }
 
 /// Every driver. All are asked; two that match are an error.
-pub static DRIVERS: &[Driver] = &[];
+pub static DRIVERS: &[Driver] = &[known::CONTAINER, known::CONTENTS];
 
 /// How probes read: pages of 4 KiB, and no more of them than all the probes together touch, in bytes.
 const PROBE_PAGE: usize = 4096;
 const PROBE_CACHE: u64 = 1 << 20;
 
 /// What `disk` holds and which driver says so, or `None`. Fails with `Ambiguous` if two drivers say so, naming both,
-/// and if the disk cannot be read.
+/// and if nothing is recognised because the disk cannot be read.
 pub fn identify(disk: &Arc<dyn Disk>) -> Result<Option<(&'static Driver, Identity)>> {
     // Many probes look at the same few pages.
     identify_by(DRIVERS, &Cached::new(disk.clone(), PROBE_PAGE, PROBE_CACHE))
@@ -65,15 +66,32 @@ pub fn identify(disk: &Arc<dyn Disk>) -> Result<Option<(&'static Driver, Identit
 
 fn identify_by(drivers: &'static [Driver], disk: &dyn Disk) -> Result<Option<(&'static Driver, Identity)>> {
     let mut found: Option<(&Driver, Identity)> = None;
+    let mut unread = None;
     for driver in drivers {
-        let Some(identity) = (driver.probe)(disk)? else { continue };
+        let identity = match (driver.probe)(disk) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => continue,
+            Err(error @ Error::Ambiguous(_)) => return Err(error),
+            // One bad sector must not hide what the others say.
+            Err(error) => {
+                unread.get_or_insert(error);
+                continue;
+            }
+        };
+        // Half a mirror is not the file system that shows through, and must not be shown as one.
+        if driver.name == known::CONTAINER.name {
+            return Ok(Some((driver, identity)));
+        }
         if let Some((_, other)) = found {
             let (kind, other) = (identity.kind, other.kind);
             return Err(Error::Ambiguous(format!("{disk} looks like {other} and like {kind}")));
         }
         found = Some((driver, identity));
     }
-    Ok(found)
+    match (found, unread) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
 }
 
 /// Opens what `disk` holds. Fails with `Unknown` if nothing recognises it, with `Unsupported` if it is known and not
@@ -87,7 +105,7 @@ pub fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem
 
 #[cfg(test)]
 mod tests {
-    use images::disk::Memory;
+    use images::disk::{Faulty, Memory};
 
     use super::*;
 
@@ -116,6 +134,15 @@ mod tests {
         assert_eq!(ask([1, 0]).unwrap(), Some(("one", "one".to_owned())));
         assert_eq!(ask([0, 1]).unwrap(), Some(("two", "two".to_owned())));
         assert_eq!(ask([1, 1]).unwrap_err().to_string(), "m looks like one and like two");
+    }
+
+    #[test]
+    fn a_bad_sector_hides_only_what_it_holds() {
+        let memory: Arc<dyn Disk> = Arc::new(Memory::new("m", vec![1, 1]));
+        let faulty = |bad| Faulty::new(memory.clone(), vec![bad]);
+        let (_, identity) = identify_by(TWO, &faulty(0..1)).unwrap().unwrap();
+        assert_eq!(identity.kind, "two");
+        assert!(matches!(identify_by(TWO, &faulty(0..2)), Err(Error::Io { .. })));
     }
 
     #[test]
