@@ -9,4 +9,4 @@ pub mod format;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};
-pub use format::{FORMATS, Format, Opener};
+pub use format::{FORMATS, Format, Opener, Request};
