@@ -35,4 +35,4 @@ pub trait Opener {
 }
 
 /// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[];
+pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT];

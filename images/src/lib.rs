@@ -6,6 +6,7 @@
 pub mod disk;
 pub mod error;
 pub mod format;
+pub mod qcow2;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

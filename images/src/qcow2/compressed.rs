@@ -17,6 +17,9 @@ use crate::{Disk, Result, corrupt};
 /// Our bound of the decompressed clusters that an image keeps, in bytes.
 const CACHE_BYTES: u64 = 8 << 20;
 
+/// How many bytes came out, or what the decoder found wrong.
+type Unpacked = std::result::Result<usize, String>;
+
 /// A whole decompressed cluster.
 pub type Cluster = Arc<Vec<u8>>;
 
@@ -61,7 +64,9 @@ impl Compressed {
             };
             match done {
                 Ok(len) if len == cluster.len() => Ok(Arc::new(cluster)),
-                Ok(len) => Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len())),
+                Ok(len) => {
+                    Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len()))
+                }
                 Err(why) => Err(corrupt!("compressed cluster", at.offset, "{why}")),
             }
         })
@@ -75,15 +80,19 @@ fn read_packed(file: &dyn Disk, at: Descriptor) -> Result<Vec<u8>> {
     let missing = at.len.saturating_sub(left);
     if left == 0 || missing >= COMPRESSED_SECTOR {
         let (len, size) = (at.len, file.size());
-        return Err(corrupt!("compressed cluster", at.offset, "{len} bytes long, but the file ends at byte {size:#x}: truncated?"));
+        return Err(corrupt!(
+            "compressed cluster",
+            at.offset,
+            "{len} bytes long, but the file ends at byte {size:#x}: truncated?"
+        ));
     }
     let mut packed = vec![0; (at.len - missing) as usize];
     file.read_at(&mut packed, at.offset)?;
     Ok(packed)
 }
 
-/// Raw deflate; how many bytes came out. What follows the end of the stream in the last sector is ignored.
-fn inflate(packed: &[u8], cluster: &mut [u8]) -> Result<usize, String> {
+/// Raw deflate. What follows the end of the stream in the last sector is ignored.
+fn inflate(packed: &[u8], cluster: &mut [u8]) -> Unpacked {
     INFLATE.with_borrow_mut(|state| {
         state.reset(false);
         state.decompress(packed, cluster, FlushDecompress::Finish).map_err(|error| format!("deflate: {error}"))?;
@@ -93,17 +102,15 @@ fn inflate(packed: &[u8], cluster: &mut [u8]) -> Result<usize, String> {
 
 /// One or more zstd frames, until the cluster is full. Frames are unpacked in one go, so that no window of a size that
 /// the frame chooses is ever allocated.
-fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Result<usize, String> {
+fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Unpacked {
     ZSTD.with_borrow_mut(|state| {
         let mut done = 0;
         while done < cluster.len() && !packed.is_empty() {
-            let len = find_frame_compressed_size(packed).map_err(|code| {
-                format!("zstd frame: {}", zstd::zstd_safe::get_error_name(code))
-            })?;
+            let len = find_frame_compressed_size(packed)
+                .map_err(|code| format!("zstd frame: {}", zstd::zstd_safe::get_error_name(code)))?;
             let (frame, rest) = packed.split_at_checked(len).ok_or("zstd frame: longer than its sectors")?;
-            done += state
-                .decompress_to_buffer(frame, &mut cluster[done..])
-                .map_err(|error| format!("zstd: {error}"))?;
+            done +=
+                state.decompress_to_buffer(frame, &mut cluster[done..]).map_err(|error| format!("zstd: {error}"))?;
             packed = rest;
         }
         Ok(done)

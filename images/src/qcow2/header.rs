@@ -90,7 +90,11 @@ impl Header {
         }
         let cluster_bits = raw.cluster_bits.get();
         if cluster_bits < MIN_CLUSTER_BITS {
-            return Err(corrupt!("qcow2 header", 20u64, "cluster_bits {cluster_bits}, want at least {MIN_CLUSTER_BITS}"));
+            return Err(corrupt!(
+                "qcow2 header",
+                20u64,
+                "cluster_bits {cluster_bits}, want at least {MIN_CLUSTER_BITS}"
+            ));
         }
         if cluster_bits > MAX_CLUSTER_BITS {
             return Err(unsupported!("qcow2 clusters of 2^{cluster_bits} bytes are not supported, 2 MiB is the most"));
@@ -98,7 +102,11 @@ impl Header {
         let cluster_size = 1u64 << cluster_bits;
         let backing_offset = raw.backing_file_offset.get();
         if backing_offset > cluster_size {
-            return Err(corrupt!("qcow2 header", 8u64, "backing file name at byte {backing_offset:#x}, past the first cluster"));
+            return Err(corrupt!(
+                "qcow2 header",
+                8u64,
+                "backing file name at byte {backing_offset:#x}, past the first cluster"
+            ));
         }
 
         let features = Features::read(file, version, cluster_size)?;
@@ -208,7 +216,11 @@ impl Features {
         let raw = HeaderVersion3::read_from_bytes(&bytes).expect("the buffer has the structure's size");
         let length = raw.header_length.get();
         if length < HEADER_LENGTH_VERSION_3 || u64::from(length) > cluster_size || length % 8 != 0 {
-            return Err(corrupt!("qcow2 header", 100u64, "header_length {length}, want a multiple of 8 from 104 to a cluster"));
+            return Err(corrupt!(
+                "qcow2 header",
+                100u64,
+                "header_length {length}, want a multiple of 8 from 104 to a cluster"
+            ));
         }
         if raw.refcount_order.get() > 6 {
             return Err(corrupt!("qcow2 header", 96u64, "refcount_order {}, 6 is the most", raw.refcount_order));
@@ -272,7 +284,11 @@ impl Extensions {
             }
             let start = at + size_of::<ExtensionHeader>() as u64;
             if u64::from(len) > end - start {
-                return Err(corrupt!("header extension", at, "{len} bytes long, but the extensions end at byte {end:#x}"));
+                return Err(corrupt!(
+                    "header extension",
+                    at,
+                    "{len} bytes long, but the extensions end at byte {end:#x}"
+                ));
             }
             match kind {
                 EXTENSION_BACKING_FORMAT => {

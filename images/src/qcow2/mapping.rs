@@ -139,8 +139,12 @@ impl Tables {
             }
             return Ok(Run { len: len.min(want), mapping: Mapping::Unallocated });
         }
-        if l2_offset % self.cluster_size() != 0 {
-            return Err(corrupt!("L1 entry", l1_at, "L2 table at byte {l2_offset:#x}, want a multiple of the cluster size"));
+        if !l2_offset.is_multiple_of(self.cluster_size()) {
+            return Err(corrupt!(
+                "L1 entry",
+                l1_at,
+                "L2 table at byte {l2_offset:#x}, want a multiple of the cluster size"
+            ));
         }
 
         let in_table = offset % covered;
@@ -165,7 +169,7 @@ impl Tables {
                 },
             }
             // Subclusters: the next run may start inside the same cluster.
-            let ended = run.is_some_and(|run| (offset + run.len) % self.cluster_size() != 0);
+            let ended = run.is_some_and(|run| !(offset + run.len).is_multiple_of(self.cluster_size()));
             if ended {
                 break;
             }
@@ -213,7 +217,11 @@ impl Tables {
             return Err(corrupt!("L2 entry", at, "subclusters that are both allocated and zero: bitmap {bitmap:#x}"));
         }
         if allocated != 0 && !self.allocated(word) {
-            return Err(corrupt!("L2 entry", at, "allocated subclusters of an unallocated cluster: bitmap {bitmap:#x}"));
+            return Err(corrupt!(
+                "L2 entry",
+                at,
+                "allocated subclusters of an unallocated cluster: bitmap {bitmap:#x}"
+            ));
         }
         let shift = self.cluster_bits - SUBCLUSTERS.trailing_zeros();
         let inside = offset % self.cluster_size();
@@ -238,12 +246,16 @@ impl Tables {
     /// The byte of the data file for `offset`, given its cluster's place there.
     fn data_at(&self, host: u64, at: u64, offset: u64) -> Result<u64> {
         let inside = offset % self.cluster_size();
-        if host % self.cluster_size() != 0 {
+        if !host.is_multiple_of(self.cluster_size()) {
             return Err(corrupt!("L2 entry", at, "cluster at byte {host:#x}, want a multiple of the cluster size"));
         }
         if self.external && host != offset - inside {
             let want = offset - inside;
-            return Err(corrupt!("L2 entry", at, "cluster at byte {host:#x} of the external data file, want {want:#x}"));
+            return Err(corrupt!(
+                "L2 entry",
+                at,
+                "cluster at byte {host:#x} of the external data file, want {want:#x}"
+            ));
         }
         Ok(host + inside)
     }

@@ -40,7 +40,9 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let cached = Arc::new(Cached::new(file.clone(), Tables::PAGE, TABLE_CACHE_BYTES));
     let header = Header::read(&cached)?;
     if header.corrupt {
-        log::warn!("{file}: marked as corrupt by a writer; what is read from it may be wrong (qemu-img check tells more)");
+        log::warn!(
+            "{file}: marked as corrupt by a writer; what is read from it may be wrong (qemu-img check tells more)"
+        );
     }
     let (name, l1, size) = match request.snapshot {
         None => (file.to_string(), header.l1, header.size),
@@ -104,8 +106,13 @@ impl Qcow2 {
             Some(end) if end <= self.data.size() => Ok(()),
             _ => {
                 let size = self.data.size();
-                Err(corrupt!("cluster", host, "{len} bytes wanted, but {} ends at byte {size:#x}: truncated?", self.data))
-                    .within(self)
+                Err(corrupt!(
+                    "cluster",
+                    host,
+                    "{len} bytes wanted, but {} ends at byte {size:#x}: truncated?",
+                    self.data
+                ))
+                .within(self)
             }
         }
     }

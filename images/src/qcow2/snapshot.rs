@@ -28,7 +28,7 @@ pub struct Snapshot {
 /// Calls `each` with every snapshot in the order of the table, until it answers `false`.
 pub fn for_each(file: &Cached, header: &Header, mut each: impl FnMut(Snapshot) -> bool) -> Result<()> {
     let start = header.snapshots_offset;
-    if header.snapshots > 0 && start % (1 << header.cluster_bits) != 0 {
+    if header.snapshots > 0 && !start.is_multiple_of(1 << header.cluster_bits) {
         return Err(corrupt!("snapshot table", start, "does not start at a multiple of the cluster size"));
     }
     let mut at = start;
@@ -41,7 +41,11 @@ pub fn for_each(file: &Cached, header: &Header, mut each: impl FnMut(Snapshot) -
         let raw = SnapshotEntry::read_from_bytes(&bytes).expect("the buffer has the structure's size");
         let extra_len = raw.extra_data_size.get();
         if extra_len > MAX_SNAPSHOT_EXTRA {
-            return Err(corrupt!("snapshot table entry", at, "{extra_len} bytes of extra data, {MAX_SNAPSHOT_EXTRA} is the most"));
+            return Err(corrupt!(
+                "snapshot table entry",
+                at,
+                "{extra_len} bytes of extra data, {MAX_SNAPSHOT_EXTRA} is the most"
+            ));
         }
         // `read` checked that `at` and what precedes it lie inside the file, so these sums stay far below 2^64.
         let extra_at = at + size_of::<SnapshotEntry>() as u64;
