@@ -95,10 +95,10 @@ fn compressed_by_zstd() {
 
 #[test]
 fn external_data_file() {
-    converted("-o data_file=data");
-    converted("-o data_file=data,data_file_raw=on");
-    converted("-o data_file=data,extended_l2=on");
-    converted("-o data_file=data,cluster_size=512");
+    converted("-o data_file=image.data");
+    converted("-o data_file=image.data,data_file_raw=on");
+    converted("-o data_file=image.data,extended_l2=on");
+    converted("-o data_file=image.data,cluster_size=512");
 }
 
 #[test]
@@ -120,7 +120,9 @@ fn imago_reads_the_same() {
 
     let folder = Folder::new();
     folder.write("source", &patterned(8, SIZE));
-    for options in ["", "-c", "-o cluster_size=512", "-c -o cluster_size=2M", "-o compat=0.10", "-o data_file=data"] {
+    for options in
+        ["", "-c", "-o cluster_size=512", "-c -o cluster_size=2M", "-o compat=0.10", "-o data_file=image.data"]
+    {
         folder.run(&format!("qemu-img convert -f raw -O qcow2 {options} source image"));
         let builder = Qcow2::<File>::builder_path(folder.path("image"));
         let other = FormatAccess::new(builder.open(PermissiveImplicitOpenGate::default()).unwrap());

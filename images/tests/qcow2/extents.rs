@@ -1,6 +1,7 @@
 //! Extents against `qemu-img map`: data, zero, and the very byte of the host file.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use images::Data;
 use serde_json::Value;
@@ -26,17 +27,23 @@ pub fn check_chain(folder: &Folder, chain: &[&str]) {
             assert!(extent.len > 0 && at + extent.len <= disk.size());
             let end = (at + extent.len).min(start + len);
             let place = format!("{}: {:?} at {at:#x}, qemu-img says {entry}", chain[0], extent.data);
-            assert_eq!(extent.data.reads_zero(), flag("zero"), "{place}");
+            let depth = entry["depth"].as_u64().unwrap() as usize;
+            let path = match folder.path(&format!("{}.data", chain[depth])) {
+                data if data.exists() => data,
+                _ => folder.path(chain[depth]),
+            };
+            let host = entry["offset"].as_u64().map(|offset| offset + (at - start));
+            if extent.data.reads_zero() != flag("zero") {
+                // QEMU looks for holes of the host file only where it thinks that an image was preallocated.
+                assert!(matches!(extent.data, Data::Hole), "{place}");
+                let mut bytes = vec![1; (end - at) as usize];
+                File::open(&path).unwrap().read_exact_at(&mut bytes, host.unwrap()).unwrap();
+                assert!(bytes.iter().all(|byte| *byte == 0), "{place}");
+            }
             match extent.data {
                 Data::Host(file, offset) => {
-                    let depth = entry["depth"].as_u64().unwrap() as usize;
-                    let inode = file.metadata().unwrap().ino();
-                    let file = match folder.path(&format!("{}.data", chain[depth])) {
-                        data if data.exists() => data,
-                        _ => folder.path(chain[depth]),
-                    };
-                    assert_eq!(inode, file.metadata().unwrap().ino(), "{place}");
-                    assert_eq!(offset, entry["offset"].as_u64().unwrap() + (at - start), "{place}");
+                    assert_eq!(file.metadata().unwrap().ino(), path.metadata().unwrap().ino(), "{place}");
+                    assert_eq!(Some(offset), host, "{place}");
                     hosts += 1;
                 }
                 Data::Opaque => assert!(flag("compressed"), "{place}"),
@@ -74,7 +81,7 @@ fn holes_zeros_and_data_are_told_apart() {
 #[test]
 fn a_huge_empty_image_is_one_hole_and_little_work() {
     let folder = Folder::new();
-    folder.run("qemu-img create -f qcow2 -o cluster_size=512 small 100G");
+    folder.run("qemu-img create -f qcow2 -o cluster_size=512 small 20G");
     let disk = folder.open("small");
     let (mut at, mut calls) = (0, 0);
     while at < disk.size() {

@@ -11,7 +11,7 @@ use crate::tools::*;
 /// One small image of every kind of structure, and where its L1 and L2 tables lie.
 fn images() -> Vec<(String, Vec<u8>)> {
     let folder = Folder::new();
-    folder.write("source", &patterned(21, (1 << 20) + 512 * 3));
+    folder.write("source", &patterned(21, (300 << 10) + 512 * 3));
     let kinds = [
         "-o cluster_size=4k",
         "-o cluster_size=512",
@@ -269,14 +269,11 @@ fn truncation_is_an_error_and_not_zeros() {
         let cuts = (0..200).chain((200..len).step_by(4096 + 517)).chain(len.saturating_sub(600)..len);
         for cut in cuts {
             let bytes = image[..cut].to_vec();
-            if cut < 4 {
-                assert!(!(format().probe)(&Memory::new("short", bytes)).unwrap());
-                continue;
-            }
             let disk = match open(Arc::new(Memory::new("cut", bytes)), &Request { opener: &NoFiles, snapshot: None }) {
                 Ok(disk) => disk,
                 Err(error) => {
-                    assert!(matches!(error, Error::Corrupt { .. }), "{options} cut at {cut}: {error}");
+                    let unknown = cut < 4 && matches!(error, Error::Unknown(_));
+                    assert!(unknown || matches!(error, Error::Corrupt { .. }), "{options} cut at {cut}: {error}");
                     continue;
                 }
             };

@@ -20,7 +20,7 @@ fn counted(folder: &Folder, name: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
 fn opening_reads_little_whatever_the_size() {
     let folder = Folder::new();
     for (options, size) in
-        [("cluster_size=64k", "4T"), ("cluster_size=512", "120G"), ("cluster_size=2M,extended_l2=on", "60T")]
+        [("cluster_size=64k", "4T"), ("cluster_size=512", "30G"), ("cluster_size=2M,extended_l2=on", "60T")]
     {
         folder.run(&format!("qemu-img create -f qcow2 -o {options} image {size}"));
         let (counting, disk) = counted(&folder, "image");
@@ -37,6 +37,7 @@ fn contiguous_clusters_are_one_read() {
     folder.write("source", &vec![1; 64 << 20]);
     folder.run("qemu-img convert -f raw -O qcow2 source image");
     let (counting, disk) = counted(&folder, "image");
+    counting.take();
     let mut buf = vec![0; 4 << 20];
     for at in (0..64).step_by(4) {
         disk.read_at(&mut buf, at << 20).unwrap();

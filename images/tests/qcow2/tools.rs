@@ -106,7 +106,9 @@ pub fn format() -> &'static Format {
 }
 
 pub fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    assert!((format().probe)(&*file)?);
+    if !(format().probe)(&*file)? {
+        return Err(Error::Unknown(format!("{file}: not qcow2")));
+    }
     (format().open)(file, request)
 }
 
