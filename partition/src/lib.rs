@@ -2,6 +2,8 @@
 //!
 //! A [`Scheme`] cuts its members into [`Volume`]s. It knows nothing of what is stored in them.
 
+pub mod lvm;
+
 use std::sync::Arc;
 
 use images::{Disk, Error, Result};
@@ -20,7 +22,7 @@ pub struct Scheme {
 }
 
 /// Every scheme. All are asked; two that match are an error.
-pub static SCHEMES: &[Scheme] = &[];
+pub static SCHEMES: &[Scheme] = &[Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes }];
 
 /// A part of one disk or of several: a partition or a logical volume.
 pub struct Volume {
