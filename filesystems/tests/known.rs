@@ -1,5 +1,7 @@
 //! What the real tools make is recognised as blkid recognises it.
 
+#![allow(clippy::unwrap_used, reason = "a test panics")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
