@@ -3,9 +3,13 @@
 #![allow(missing_docs, reason = "a program for ourselves: names say what a field is")]
 
 mod command;
+mod guest;
 mod interrupt;
+mod mount;
 mod packages;
+mod specimen;
 mod walk;
+mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +29,12 @@ enum Task {
         /// Only print the table
         #[arg(long)]
         list: bool,
+    },
+    /// Make the big guest that tests and benchmarks use, if it is not there yet
+    Guest {
+        /// In every form
+        #[arg(long)]
+        all: bool,
     },
     /// Write down everything that a directory tree says of itself, as JSON
     Manifest {
@@ -66,6 +76,13 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { purpose: None, .. } => {
             for purpose in [Purpose::Demo, Purpose::Test, Purpose::Bench] {
                 packages::ensure(purpose)?;
+            }
+        }
+        Task::Guest { all } => {
+            packages::ensure(Purpose::Bench)?;
+            let guest = guest::Guest::get(&workspace::target())?;
+            for variant in guest::VARIANTS.iter().filter(|variant| all || variant.short) {
+                println!("{}", guest.directory().join(guest.image(*variant)?).display());
             }
         }
         Task::Manifest { directory, extents } => {
