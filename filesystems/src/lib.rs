@@ -2,6 +2,7 @@
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
+pub mod ext;
 pub mod tree;
 pub mod view;
 

@@ -8,7 +8,7 @@ use images::{Disk, Result, corrupt};
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::checksum::crc32c;
+use crate::ext::checksum::crc32c;
 use super::layout::*;
 use super::superblock::{Checksum, Superblock};
 

@@ -1,6 +1,9 @@
-//! The journal of ext3 and ext4, jbd2.
-mod checksum;
-mod layout;
+//! The journal of ext3 and ext4: replayed into memory, the image is never written.
+
+mod crc32;
+pub mod layout;
 pub mod log;
 pub mod recovery;
 pub mod superblock;
+
+pub use log::{Log, Run};

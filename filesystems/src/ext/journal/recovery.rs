@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use images::disk::Replacement;
 use images::{Result, corrupt};
 
-use super::checksum::crc32_be;
+use super::crc32::crc32_be;
 use super::layout::*;
 use super::log::{Content, Log};
 use super::superblock::Checksum;

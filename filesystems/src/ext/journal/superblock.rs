@@ -3,7 +3,7 @@
 use images::{Result, corrupt, unsupported};
 use zerocopy::FromBytes;
 
-use super::checksum::crc32c;
+use crate::ext::checksum::crc32c;
 use super::layout::*;
 
 /// The incompatible features that are understood here.

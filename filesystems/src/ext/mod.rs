@@ -1,0 +1,8 @@
+//! The driver for ext2, ext3 and ext4.
+//!
+//! Specification: <https://docs.kernel.org/filesystems/ext4/>.
+
+pub mod checksum;
+pub mod features;
+pub mod layout;
+pub mod superblock;
