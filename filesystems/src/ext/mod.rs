@@ -4,5 +4,6 @@
 
 pub mod checksum;
 pub mod features;
+pub mod journal;
 pub mod layout;
 pub mod superblock;

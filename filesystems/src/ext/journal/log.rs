@@ -8,9 +8,9 @@ use images::{Disk, Result, corrupt};
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::ext::checksum::crc32c;
 use super::layout::*;
 use super::superblock::{Checksum, Superblock};
+use crate::ext::checksum::crc32c;
 
 /// A run of the journal's blocks that lie one behind the other on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

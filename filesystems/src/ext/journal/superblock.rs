@@ -3,8 +3,8 @@
 use images::{Result, corrupt, unsupported};
 use zerocopy::FromBytes;
 
-use crate::ext::checksum::crc32c;
 use super::layout::*;
+use crate::ext::checksum::crc32c;
 
 /// The incompatible features that are understood here.
 const KNOWN_INCOMPAT: u32 = JBD2_FEATURE_INCOMPAT_REVOKE
