@@ -2,6 +2,7 @@
 //!
 //! Specification: <https://docs.kernel.org/filesystems/ext4/>.
 
+pub mod casefold;
 pub mod checksum;
 pub mod features;
 pub mod journal;
