@@ -162,12 +162,9 @@ impl Synthetic {
         self.add(root, "big", stat(Kind::File, 300 << 20));
         let sparse = Stat { blocks: 8 * 256, ..stat(Kind::File, 128 << 20) };
         self.add_odd(root, "sparse", sparse, Odd::Sparse);
-        for (name, odd) in [
-            ("corrupt", Odd::Corrupt),
-            ("lost", Odd::Lost),
-            ("unsupported", Odd::Unsupported),
-            ("panic", Odd::Panic),
-        ] {
+        for (name, odd) in
+            [("corrupt", Odd::Corrupt), ("lost", Odd::Lost), ("unsupported", Odd::Unsupported), ("panic", Odd::Panic)]
+        {
             self.add_odd(root, name, stat(Kind::File, 5000), odd);
         }
         let link = self.add(root, "link", stat(Kind::Symlink, 4));

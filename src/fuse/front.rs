@@ -307,8 +307,7 @@ impl Filesystem for Front {
 
     fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let node = self.numbers.node(inode);
-        let value =
-            self.reports.run("getxattr", node, || xattrs::get(&*self.fs, node, self.owner, name.as_bytes()));
+        let value = self.reports.run("getxattr", node, || xattrs::get(&*self.fs, node, self.owner, name.as_bytes()));
         Self::reply_xattr(value.and_then(|value| value.ok_or(Errno::ENODATA)), size, reply);
     }
 

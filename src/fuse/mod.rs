@@ -72,8 +72,7 @@ fn mount_and_serve(
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let front = Front::new(fs, options);
-    let mut session =
-        Session::new(front, mountpoint, &config(options)).map_err(|error| explain(mountpoint, error))?;
+    let mut session = Session::new(front, mountpoint, &config(options)).map_err(|error| explain(mountpoint, error))?;
     let mut unmounter = session.unmount_callable();
     let server = thread::Builder::new()
         .name("session".into())

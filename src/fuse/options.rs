@@ -82,6 +82,11 @@ impl Options {
         Ok(())
     }
 
+    /// The text of `--fuse-help`.
+    pub fn help() -> String {
+        format!("The options that -o takes, one or several separated by commas:\n{KNOWN}\n")
+    }
+
     /// Sets all three timeouts: guestmount's `--dir-cache-timeout`.
     pub fn set_timeout(&mut self, timeout: Duration) {
         let timeout = timeout.min(UNCHANGING);
@@ -213,7 +218,10 @@ mod tests {
         assert_eq!(options.entry_timeout, Duration::ZERO);
         assert_eq!(options.negative_timeout, UNCHANGING);
         options.set_timeout(Duration::from_secs(60));
-        assert_eq!([options.attr_timeout, options.entry_timeout, options.negative_timeout], [Duration::from_secs(60); 3]);
+        assert_eq!(
+            [options.attr_timeout, options.entry_timeout, options.negative_timeout],
+            [Duration::from_secs(60); 3]
+        );
     }
 
     #[test]
