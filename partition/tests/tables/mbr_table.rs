@@ -80,7 +80,7 @@ fn one_bad_boot_record_hides_only_what_follows() {
         assert_eq!((number(last), last.size), (6, 0));
         assert!(reason(last).starts_with(want), "{}", reason(last));
     }
-    for flag in 1..=255 {
+    for flag in [1, 0x7f, 0x81, 0xff] {
         let mut bytes = good.clone();
         bytes[ebr + 446] = flag;
         assert_eq!(ranges(&volumes(memory(&bytes), "mbr")), WANT, "an odd flag in a boot record means nothing");
