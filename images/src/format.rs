@@ -35,7 +35,7 @@ pub trait Opener {
 }
 
 /// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[];
+pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
