@@ -1,5 +1,7 @@
 //! Partition tables that other programs wrote, and damaged ones, read through `discover`.
 
+#![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
+
 mod gpt_table;
 mod hostile;
 mod mbr_table;
