@@ -28,7 +28,8 @@ pub struct Found {
 /// Asks all schemes about all disks. An error on one disk does not reach the others.
 ///
 /// This is one level: volumes can be members too, as a logical volume's physical volume on a partition is, so the
-/// caller asks again with what is found, as deep as he sees fit.
+/// caller asks again with what is found, as deep as he sees fit. Partitions may overlap, so a small disk can be made to
+/// hold very many at few levels: the caller bounds their number too.
 pub fn discover(disks: &[Arc<dyn Disk>]) -> Discovery {
     discover_with(disks, SCHEMES)
 }

@@ -230,6 +230,9 @@ impl Table<'_> {
     }
 
     fn cut(&self, number: u32, start: u64, record: &PartitionRecord) -> Result<Arc<dyn Disk>> {
+        if record.starting_lba.get() == 0 {
+            return Err(corrupt!("MBR", start * self.sector_size, "partition {number} starts at its own table"));
+        }
         let (start, size) = (start * self.sector_size, u64::from(record.size_in_lba.get()) * self.sector_size);
         let view = View::new(format!("partition {number} of {}", self.disk), self.disk.clone(), start, size)?;
         Ok(Arc::new(view))

@@ -175,7 +175,9 @@ fn any_legal_entry_size() {
 fn entries_that_are_nonsense() {
     for (first, last, want) in [
         (8u64, 7u64, "partition 1 goes from sector 8 to 7"),
-        (0, u64::MAX, "partition 1 goes from sector 0 to 18446744073709551615"),
+        (0, 2000, "partition 1 goes from sector 0 to 2000"),
+        (1, 2000, "partition 1 goes from sector 1 to 2000"),
+        (2, u64::MAX, "partition 1 goes from sector 2 to 18446744073709551615"),
         (u64::MAX, u64::MAX, "partition 1 goes from sector"),
         (1 << 54, 1 << 54, "512 bytes long, but disk ends at byte 0x1000000"),
     ] {

@@ -133,6 +133,10 @@ fn partitions_outside_the_disk_are_entries_with_a_reason() {
     );
     let found = volumes(memory(&written(512)[..512]), "mbr");
     assert!(found.iter().all(|volume| volume.disk.is_err()));
+    let mut itself = written(512);
+    itself[446 + 8..446 + 12].fill(0);
+    let found = volumes(memory(&itself), "mbr");
+    assert_eq!(reason(&found[0]), "MBR at byte 0x0: partition 1 starts at its own table");
     let mut huge = written(512);
     huge[446 + 8..446 + 16].fill(0xff);
     assert!(reason(&volumes(memory(&huge), "mbr")[0]).contains("at byte 0x1fffffffe00: 2199023255040 bytes long"));
