@@ -115,7 +115,7 @@ fn chains_end() {
     assert_eq!(found.len(), 1 + 251 + 1, "the extended one, numbers 5 to 255, and the reason");
     assert_eq!(reason(&found[252]), "more than 256 partitions, which is also the kernel's limit");
     for sector in 1..records {
-        bytes[sector * 512 + 446 + 4] = 0;
+        bytes[sector * 512 + 446 + 12] = 0;
     }
     let found = volumes(memory(&bytes), "mbr");
     assert_eq!(found.len(), 2);
@@ -160,6 +160,9 @@ fn what_is_no_partition_table() {
         flags.iter().enumerate().for_each(|(slot, flag)| bytes[446 + 16 * slot] = *flag);
         assert_eq!(table(memory(&bytes)).0.is_some(), is_table, "{flags:?}");
     }
+    let mut no_type = written(512);
+    no_type[450] = 0;
+    assert_eq!(ranges(&volumes(memory(&no_type), "mbr")), WANT, "the kernel has such a partition too");
     let mut no_signature = written(512);
     no_signature[440..444].fill(0);
     assert!(volumes(memory(&no_signature), "mbr").iter().all(|volume| volume.uuid.is_none()));
