@@ -171,7 +171,9 @@ fn header_fields_at_their_limits() {
             for value in values {
                 let mut bytes = image.clone();
                 bytes[at..at + width].copy_from_slice(&value.to_be_bytes()[8 - width..]);
-                for snapshot in [None, Some("two")] {
+                // What a snapshot's opening depends on: sizes, and the place of the snapshot table.
+                let by_snapshot: &[_] = if matches!(at, 20 | 24 | 60 | 64) { &[None, Some("two")] } else { &[None] };
+                for snapshot in by_snapshot.iter().copied() {
                     if let Err(error) = survive(bytes.clone(), snapshot) {
                         assert!(!error.to_string().contains('\n'), "{options}: {error}");
                     }
@@ -266,7 +268,7 @@ fn truncation_is_an_error_and_not_zeros() {
         let whole = open(Arc::new(Memory::new("whole", image.clone())), &Request { opener: &NoFiles, snapshot: None });
         let want = read_all(&*whole.unwrap());
         let len = image.len();
-        let cuts = (0..200).chain((200..len).step_by(4096 + 517)).chain(len.saturating_sub(600)..len);
+        let cuts = (0..200).chain((200..len).step_by(4096 + 517)).chain((len - 600..len).step_by(7));
         for cut in cuts {
             let bytes = image[..cut].to_vec();
             let disk = match open(Arc::new(Memory::new("cut", bytes)), &Request { opener: &NoFiles, snapshot: None }) {
