@@ -31,10 +31,6 @@ fn images() -> Vec<(String, Vec<u8>)> {
     images
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
-}
-
 /// Opens and reads these bytes, some of them if there are many; fails only if that takes long.
 fn survive(bytes: Vec<u8>, snapshot: Option<&str>) -> Result<()> {
     let begin = Instant::now();

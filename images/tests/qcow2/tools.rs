@@ -102,6 +102,11 @@ pub fn read_all(disk: &dyn Disk) -> Vec<u8> {
     read(disk, 0, disk.size() as usize)
 }
 
+/// The big-endian number at byte `at`.
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
 /// xorshift64*: the same numbers in every run.
 pub struct Random(pub u64);
 
