@@ -67,7 +67,16 @@ fn labels_in_every_sector_and_other_layouts() {
     for sector in 0..4 {
         let lab = Lab::new(&[32]);
         let number = sector.to_string();
-        lab.lvm(&["pvcreate", "--labelsector", &number, "--dataalignment", "3M", "--metadatacopies", "2", &lab.device(0)]);
+        lab.lvm(&[
+            "pvcreate",
+            "--labelsector",
+            &number,
+            "--dataalignment",
+            "3M",
+            "--metadatacopies",
+            "2",
+            &lab.device(0),
+        ]);
         lab.lvm(&["vgcreate", "-s", "1M", "vg", &lab.device(0)]);
         lab.create(&["-l", "6", "-n", "root", "vg"]);
         assert_eq!(lab.check().volumes, 1, "label in sector {sector}");
@@ -188,7 +197,10 @@ fn a_missing_disk_takes_only_its_volumes() {
     }
     let description = describe(&members);
     assert!(!description.groups[0].complete);
-    assert_eq!(description.physical.iter().map(|physical| physical.member).collect::<Vec<_>>(), [Some(1), None, Some(0)]);
+    assert_eq!(
+        description.physical.iter().map(|physical| physical.member).collect::<Vec<_>>(),
+        [Some(1), None, Some(0)]
+    );
     assert_eq!(description.physical[1].size, 32 * MIB);
 }
 
@@ -359,4 +371,3 @@ fn name(name: &Name) -> String {
 fn names(lab: &Lab) -> Vec<String> {
     volumes(&lab.disks()).unwrap().iter().map(|volume| name(&volume.name)).collect()
 }
-

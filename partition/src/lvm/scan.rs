@@ -239,7 +239,7 @@ fn read_area(
     let area = MetadataArea::parse(&header, location.offset).map_err(corrupted)?;
     let Some(text) = area.text else { return Ok(None) };
     let mut bytes = Vec::new();
-    for range in area.text_ranges() {
+    for range in area.text_ranges().into_iter().filter(|range| !range.is_empty()) {
         // The parser bounds a text, and so both parts of it.
         let len = (range.end - range.start) as usize;
         if range.end > disk.size() {

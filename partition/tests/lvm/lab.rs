@@ -1,5 +1,7 @@
 //! Disk images on loop devices, LVM's tools that see nothing else, and the comparison with what these say.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -82,8 +84,7 @@ impl Lab {
 
     /// `lvcreate` without touching the volume, which does not exist as a device.
     pub fn create(&self, arguments: &[&str]) {
-        let all: Vec<&str> =
-            ["lvcreate", "-an", "-y", "-Zn", "-Wn"].iter().chain(arguments).copied().collect();
+        let all: Vec<&str> = ["lvcreate", "-an", "-y", "-Zn", "-Wn"].iter().chain(arguments).copied().collect();
         self.lvm(&all);
     }
 
@@ -148,7 +149,8 @@ impl Lab {
             (0..self.devices.len()).map(|index| std::fs::metadata(self.image(index)).unwrap().ino()).collect();
 
         let found = volumes(&self.disks()).unwrap();
-        let columns = "vg_name,lv_name,lv_uuid,lv_size,seg_start_pe,seg_size_pe,segtype,stripesize,vg_extent_size,devices";
+        let columns =
+            "vg_name,lv_name,lv_uuid,lv_size,seg_start_pe,seg_size_pe,segtype,stripesize,vg_extent_size,devices";
         let mut checked = Checked { volumes: 0, segments: 0 };
         let mut seen = HashMap::new();
         for row in self.report(&["lvs", "--segments", "-o", columns]) {
@@ -164,7 +166,8 @@ impl Lab {
             assert_eq!((volume.size, disk.size()), (number(size), number(size)));
             seen.entry((group.clone(), name.clone())).or_insert(number(size));
 
-            let (start, count, extent) = (number(start) * number(extent), number(count) * number(extent), number(extent));
+            let (start, count, extent) =
+                (number(start) * number(extent), number(count) * number(extent), number(extent));
             let areas: Vec<(usize, u64)> = devices
                 .split(',')
                 .map(|area| {
@@ -179,11 +182,18 @@ impl Lab {
             for (index, got) in bytes.chunks(turn as usize).enumerate() {
                 let (image, data) = areas[index % areas.len()];
                 let at = data + (index / areas.len()) as u64 * turn;
-                assert!(got == &images[image][at as usize..][..got.len()], "{row:?}: turn {index}, disk {image} at {at:#x}");
+                assert!(
+                    got == &images[image][at as usize..][..got.len()],
+                    "{row:?}: turn {index}, disk {image} at {at:#x}"
+                );
                 let here = start + index as u64 * turn;
                 match disk.extent_at(here).unwrap().data {
                     Data::Host(file, offset) => {
-                        assert_eq!((file.metadata().unwrap().ino(), offset), (files[image], at), "{row:?} at {here:#x}");
+                        assert_eq!(
+                            (file.metadata().unwrap().ino(), offset),
+                            (files[image], at),
+                            "{row:?} at {here:#x}"
+                        );
                     }
                     other => panic!("{row:?} at {here:#x}: {other:?}"),
                 }
