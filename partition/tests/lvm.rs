@@ -369,5 +369,6 @@ fn name(name: &Name) -> String {
 }
 
 fn names(lab: &Lab) -> Vec<String> {
-    volumes(&lab.disks()).unwrap().iter().map(|volume| name(&volume.name)).collect()
+    let found = volumes(&lab.disks()).expect("volumes");
+    found.iter().map(|volume| name(&volume.name)).collect()
 }

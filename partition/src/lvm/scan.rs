@@ -18,7 +18,7 @@ const MAX_COMPARED_EXTENTS: usize = 1 << 16;
 pub struct Scan {
     /// The LVM2 physical volumes.
     pub physical: Vec<Found>,
-    /// The groups that they make, in the order of their first member.
+    /// The groups that they make, in the order of the first member that tells of them.
     pub groups: Vec<FoundGroup>,
     /// Members of other formats.
     pub foreign: Vec<(usize, Foreign)>,

@@ -137,9 +137,12 @@ impl Lab {
         for row in self.report(&["pvs", "-o", "pv_name,pe_start,pv_pe_count,vg_extent_size"]) {
             let index = self.devices.iter().position(|device| *device == row[0]).unwrap();
             let [start, count, size]: [u64; 3] = [number(&row[1]), number(&row[2]), number(&row[3])];
-            let sectors = start / 512..(start + count * size) / 512;
-            let pattern: Vec<u8> =
-                sectors.flat_map(|sector| [((index as u64) << 56 | sector).to_le_bytes(); 64]).flatten().collect();
+            let mut pattern = vec![0; (count * size) as usize];
+            for (sector, bytes) in (start / 512..).zip(pattern.chunks_exact_mut(512)) {
+                let mark = ((index as u64) << 56 | sector).to_le_bytes();
+                bytes[..8].copy_from_slice(&mark);
+                bytes[504..].copy_from_slice(&mark);
+            }
             self.write(index, start, &pattern);
             starts.insert(row[0].clone(), (index, start));
         }
@@ -221,9 +224,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for device in &self.devices {
             let gone = Command::new("losetup").args(["-d", device]).status().is_ok_and(|status| status.success());
-            if !gone {
-                println!("losetup -d {device} failed");
-            }
+            assert!(gone || std::thread::panicking(), "losetup -d {device} failed");
         }
     }
 }
