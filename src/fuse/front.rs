@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
 
 use filesystems::{FileSystem, Kind, NodeId};
@@ -17,6 +18,7 @@ use fuser::{
 };
 use images::Error;
 
+use super::Event;
 use super::attributes::{Numbers, Owner, attributes, file_type, placeholder};
 use super::errors::Reports;
 use super::options::Options;
@@ -50,16 +52,19 @@ pub struct Front {
     reports: Reports,
     /// The kernel understands that files need not be opened.
     no_open: bool,
+    /// Told when no more requests come.
+    events: Sender<Event>,
 }
 
 impl Front {
-    pub fn new(fs: Arc<dyn FileSystem>, options: &Options) -> Self {
+    pub fn new(fs: Arc<dyn FileSystem>, options: &Options, events: Sender<Event>) -> Self {
         Self {
             numbers: Numbers::new(fs.root()),
             owner: Owner { uid: options.uid, gid: options.gid, umask: options.umask },
             options: options.clone(),
             reports: Reports::default(),
             no_open: false,
+            events,
             fs,
         }
     }
@@ -124,6 +129,11 @@ impl Filesystem for Front {
         let _ = config.set_max_background(MAX_BACKGROUND);
         let _ = config.set_max_write(MAX_REQUEST);
         Ok(())
+    }
+
+    fn destroy(&mut self) {
+        // Nobody listens any more after a second signal.
+        let _ = self.events.send(Event::Ended);
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
