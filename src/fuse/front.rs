@@ -110,12 +110,14 @@ macro_rules! read_only {
 impl Filesystem for Front {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let offered = config.capabilities();
+        // Always readdirplus, not the kernel's choice (READDIRPLUS_AUTO): find, tar, du and cp read a whole directory
+        // before they look at its files, and with AUTO get the attributes of the first 200 names only, then one LOOKUP
+        // for each file. Of 20,000 files in one directory: find 0.35 s against 2.0 s; ls -f 0.28 s against 0.14 s.
         let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO;
+            | InitFlags::FUSE_DO_READDIRPLUS;
         if self.options.default_permissions || self.options.allow_other {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
@@ -317,8 +319,7 @@ impl Filesystem for Front {
 
     fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let node = self.numbers.node(inode);
-        let value =
-            self.reports.run("getxattr", node, || xattrs::get(&*self.fs, node, self.owner, name.as_bytes()));
+        let value = self.reports.run("getxattr", node, || xattrs::get(&*self.fs, node, self.owner, name.as_bytes()));
         Self::reply_xattr(value.and_then(|value| value.ok_or(Errno::ENODATA)), size, reply);
     }
 

@@ -213,7 +213,10 @@ mod tests {
         assert_eq!(options.entry_timeout, Duration::ZERO);
         assert_eq!(options.negative_timeout, UNCHANGING);
         options.set_timeout(Duration::from_secs(60));
-        assert_eq!([options.attr_timeout, options.entry_timeout, options.negative_timeout], [Duration::from_secs(60); 3]);
+        assert_eq!(
+            [options.attr_timeout, options.entry_timeout, options.negative_timeout],
+            [Duration::from_secs(60); 3]
+        );
     }
 
     #[test]

@@ -155,7 +155,13 @@ pub(crate) fn unmount(point: &Path, lazy: bool) -> Result<(), String> {
         }
     }
     for program in PROGRAMS {
-        match Command::new(program).arg(if lazy { "-uz" } else { "-u" }).arg("--").arg(point).stdin(Stdio::null()).output() {
+        match Command::new(program)
+            .arg(if lazy { "-uz" } else { "-u" })
+            .arg("--")
+            .arg(point)
+            .stdin(Stdio::null())
+            .output()
+        {
             Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stderr);
