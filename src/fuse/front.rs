@@ -122,7 +122,7 @@ impl Filesystem for Front {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
         if !self.options.direct_io {
-            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
+            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT | InitFlags::FUSE_NO_OPENDIR_SUPPORT;
         }
         let granted = wanted & offered;
         self.no_open = granted.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
@@ -232,6 +232,10 @@ impl Filesystem for Front {
             },
             Err(errno) => reply.error(errno),
         }
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
     }
 
     fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {

@@ -206,14 +206,15 @@ fn config(options: &Options) -> Config {
 /// Finds what would make the mount fail, where a plain reason can be given. Returns the absolute path.
 fn check(mountpoint: &Path) -> Result<PathBuf> {
     let cannot = || format!("cannot mount on {}", mountpoint.display());
-    let absolute = mountpoint.canonicalize().map_err(|error| match error.raw_os_error() {
+    let unusable = |error: io::Error| match error.raw_os_error() {
         Some(code) if code == Errno::ENOTCONN as i32 => Error::io(
             cannot(),
             io::Error::other("the program behind an earlier mount is gone; `fusermount3 -u` it first"),
         ),
         _ => Error::io(cannot(), error),
-    })?;
-    let kind = fs::metadata(&absolute).map_err(|error| Error::io(cannot(), error))?;
+    };
+    let absolute = mountpoint.canonicalize().map_err(unusable)?;
+    let kind = fs::metadata(&absolute).map_err(unusable)?;
     if !kind.is_dir() {
         return Err(Error::io(cannot(), io::Error::from(io::ErrorKind::NotADirectory)));
     }
