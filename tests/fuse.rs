@@ -371,6 +371,21 @@ fn mounts_are_as_asked() {
     }
 }
 
+/// The options that turn the caches off.
+#[test]
+fn mounts_without_caches_show_the_same() {
+    let place =
+        Place::mounted(User::Me, &["-o", "direct_io", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"]);
+    for _ in 0..2 {
+        let script =
+            "find m/many -type f -printf '%s\\n' | wc -l; cat m/many/dir000/file000? | wc -c; test -e m/no || echo no";
+        let seen = place.shell(script);
+        assert_eq!(text(&seen.stdout), "30000\n1665\nno\n", "{seen:?}");
+    }
+    assert_eq!(fs::metadata(place.point()).unwrap().ino(), 2);
+    assert_eq!(fs::metadata(place.point().join("lost")).unwrap_err().raw_os_error(), Some(EUCLEAN));
+}
+
 #[test]
 fn permissions_are_checked_for_others_only_with_allow_other() {
     if users().len() == 1 {

@@ -34,8 +34,10 @@ const MAX_REQUEST: u32 = 1 << 20;
 /// The number under which `..` is listed: nobody can know it here, and the kernel does not ask. As libfuse does.
 const PARENT: INodeNo = INodeNo(0xffff_ffff);
 
-/// What the kernel is to understand of `.` and `..`; the entries of the file system follow, moved up by two.
+/// The offset behind `.`; the entries of the file system follow those two, their cookies moved up by two.
 const SELF_COOKIE: u64 = 1;
+
+/// The offset behind `..`.
 const PARENT_COOKIE: u64 = 2;
 
 thread_local! {
@@ -52,6 +54,8 @@ pub struct Front {
     reports: Reports,
     /// The kernel understands that files need not be opened.
     no_open: bool,
+    /// The same for directories.
+    no_opendir: bool,
     /// Told when no more requests come.
     events: Sender<Event>,
 }
@@ -64,6 +68,7 @@ impl Front {
             options: options.clone(),
             reports: Reports::default(),
             no_open: false,
+            no_opendir: false,
             events,
             fs,
         }
@@ -122,10 +127,12 @@ impl Filesystem for Front {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
         if !self.options.direct_io {
-            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT | InitFlags::FUSE_NO_OPENDIR_SUPPORT;
+            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
         }
+        wanted |= InitFlags::FUSE_NO_OPENDIR_SUPPORT;
         let granted = wanted & offered;
         self.no_open = granted.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.no_opendir = granted.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         config.add_capabilities(granted).map_err(|_| io::Error::other("the kernel withdrew a capability"))?;
         // Both take any value that is not zero and not above the defaults.
         let _ = config.set_max_background(MAX_BACKGROUND);
@@ -234,8 +241,14 @@ impl Filesystem for Front {
         }
     }
 
+    /// As for files; the kernel then also keeps the lists of names. (With READDIRPLUS_AUTO that would bring a LOOKUP
+    /// for every name; with readdirplus throughout, the attributes are there before the list is.)
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+        if self.no_opendir {
+            reply.error(Errno::ENOSYS);
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+        }
     }
 
     fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {

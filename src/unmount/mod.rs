@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// How long the process that served may take to end once the mount is gone. Ours.
 const LONGEST_END: Duration = Duration::from_secs(60);
+
+/// How long the mount may take to say who serves it. Ours.
+const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Makes a run of this program answer only with the number of the process behind a mount, see [`ask_as`].
 const ASK_VARIABLE: &str = "IMGMOUNT_ASK_PID";
@@ -195,7 +199,18 @@ fn server(mount: &Mount) -> Option<u32> {
     }
 }
 
+/// Asks the mount. One that hangs must not make us hang: then there is no answer.
 fn ask(point: &Path) -> Result<u32, Errno> {
+    let (answers, answer) = channel();
+    let point = point.to_owned();
+    thread::spawn(move || {
+        // Nobody listens to an answer that comes too late.
+        let _ = answers.send(ask_now(&point));
+    });
+    answer.recv_timeout(LONGEST_ANSWER).unwrap_or(Err(Errno::ETIMEDOUT))
+}
+
+fn ask_now(point: &Path) -> Result<u32, Errno> {
     let mut value = [0u8; 16];
     let len = rustix::fs::getxattr(point, PID_ATTRIBUTE, &mut value[..])
         .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
