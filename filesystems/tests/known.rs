@@ -230,6 +230,7 @@ fn laid_out_by_hand() {
         (
             "zfs_member",
             &[
+                (0x4000, b"\x01\x01"),
                 (0x20000, b"\x0c\xb1\xba"),
                 (0x20400, b"\x0c\xb1\xba"),
                 (0x21000, b"\x0c\xb1\xba"),

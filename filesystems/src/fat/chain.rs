@@ -40,26 +40,32 @@ impl Chain {
         let mut runs: Vec<Run> = Vec::new();
         let mut broken = None;
         let (mut clusters, mut cluster) = (0, first);
-        if wanted > 0 && !geometry.has(first) {
+        if wanted == 0 {
+            return Self { runs: Box::default(), clusters, broken };
+        }
+        if !geometry.has(first) {
             let why = format!("the chain begins with cluster {first}, which does not exist");
             return Self { runs: Box::default(), clusters, broken: Some(Broken { at: geometry.fat, why }) };
         }
         // Brent's algorithm: a loop leads back to the marker, which moves on at every power of two.
         let (mut marker, mut lap, mut power) = (first, 0, 1);
-        while clusters < wanted {
-            match runs.last() {
-                Some(run) if run.cluster + (clusters - run.index) == cluster => {}
-                _ => runs.push(Run { index: clusters, cluster }),
-            }
-            clusters += 1;
-            if clusters == wanted {
-                break;
+        // A loop within what is wanted shows within three times as many steps. So what is longer is followed as far,
+        // and no further.
+        for _ in 0..wanted.saturating_mul(4) {
+            if clusters < wanted {
+                match runs.last() {
+                    Some(run) if run.cluster + (clusters - run.index) == cluster => {}
+                    _ => runs.push(Run { index: clusters, cluster }),
+                }
+                clusters += 1;
             }
             match next(&mut window, geometry, cluster) {
                 Ok(Some(next)) => cluster = next,
                 Ok(None) => break,
                 Err(error) => {
-                    broken = Some(Broken { at: entry_offset(geometry, cluster), why: why(error) });
+                    if clusters < wanted {
+                        broken = Some(Broken { at: entry_offset(geometry, cluster), why: why(error) });
+                    }
                     break;
                 }
             }

@@ -29,6 +29,7 @@ pub const DRIVER: Driver = Driver { name: "fat", probe, open };
 
 /// What is kept of the FAT and of directories, in bytes.
 const METADATA_CACHE: u64 = 4 << 20;
+/// A bad sector takes the directory entries of its page along.
 const METADATA_PAGE: usize = 4096;
 /// What is kept of the chains of files and directories, and of the names of directories, in bytes.
 const CHAIN_CACHE: u64 = 8 << 20;
