@@ -6,6 +6,9 @@ use images::{Disk, Error, Result, corrupt};
 use super::geometry::{Geometry, Width};
 use super::window::Window;
 
+/// What one element of a cache takes besides its content, roughly, in bytes.
+pub const CACHE_OVERHEAD: usize = 128;
+
 /// The clusters of a file or directory in their order.
 ///
 /// A chain takes 8 bytes a run, so at most 64 MiB: for a file of 4 GiB in clusters of 512 bytes with no neighbours.
@@ -104,9 +107,9 @@ impl Chain {
         Ok(Some((run.cluster + (index - run.index), end - index)))
     }
 
-    /// The memory that it takes, in bytes.
+    /// The memory that it takes, in bytes, with what a cache and the allocator add.
     pub fn weight(&self) -> u64 {
-        (size_of::<Self>() + size_of_val(&*self.runs)) as u64
+        (CACHE_OVERHEAD + size_of::<Self>() + size_of_val(&*self.runs)) as u64
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use images::{Disk, Result, corrupt};
 use zerocopy::FromBytes;
 
-use super::chain::Chain;
+use super::chain::{CACHE_OVERHEAD, Chain};
 use super::geometry::{Geometry, Root};
 use super::layout::*;
 use super::name::{self, LongName};
@@ -185,8 +185,8 @@ impl Index {
         Ok(None)
     }
 
-    /// The memory that it takes, in bytes.
+    /// The memory that it takes, in bytes, with what a cache and the allocator add.
     pub fn weight(&self) -> u64 {
-        (size_of::<Self>() + size_of_val(&*self.names)) as u64
+        (CACHE_OVERHEAD + size_of::<Self>() + size_of_val(&*self.names)) as u64
     }
 }

@@ -58,7 +58,6 @@ const fn bytes(offset: u64, len: usize) -> Label {
 /// The GUID of a BitLocker To Go volume, 4967d63b-2e29-4ad8-8399-f6a339e3d001, as it lies on the disk.
 const BITLOCKER_TO_GO: &[u8] = b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
 const BCACHE: &[u8] = b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
-const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
 
 /// Parts of something larger.
 ///
@@ -135,7 +134,7 @@ pub(super) static CONTENTS: &[Signature] = &[
     row("ufs", &[(8192 + 1372, b"\x54\x19\x01\0")], NoLabel, Uuid::Words(8192 + 144)),
     row("ufs", &[(8192 + 1372, b"\x19\x01\x54\x19")], bytes(8192 + 680, 32), Uuid::Words(8192 + 144)),
     row("ufs", &[(65536 + 1372, b"\x19\x01\x54\x19")], bytes(65536 + 680, 32), Uuid::Words(65536 + 144)),
-    row("bcachefs", &[(4120, BCACHEFS)], bytes(4168, 32), Uuid::Bytes(4152)),
+    row("VMFS", &[(2 << 20, b"\x5e\xf1\xab\x2f")], bytes((2 << 20) + 29, 128), NoUuid),
 ];
 
 /// The contents of the table that match, in its order.

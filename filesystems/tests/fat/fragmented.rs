@@ -46,7 +46,8 @@ fn files_in_many_pieces() {
                 written[i] += len;
             }
         });
-        let fs = open(memory(bytes)).unwrap();
+        let disk = memory(bytes);
+        let fs = open(disk.clone()).unwrap();
         let seen = walk_all(fs.as_ref());
         assert_eq!(seen.len(), 1 + files.len());
         for (i, file) in files.iter().enumerate() {
@@ -69,6 +70,15 @@ fn files_in_many_pieces() {
             assert!(fs.extent_at(seen.node, mapped).is_err());
         }
         assert_eq!(fs.info(fs.root()).unwrap().blocks_free, free);
+        // The same from several threads, with nothing cached.
+        let fs = open(disk).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    assert_eq!(walk_all(fs.as_ref()).keys().collect::<Vec<_>>(), seen.keys().collect::<Vec<_>>())
+                });
+            }
+        });
     }
 }
 

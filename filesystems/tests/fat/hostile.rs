@@ -306,7 +306,8 @@ fn bad_sectors_reach_only_what_they_hold() {
     let start = volume.data as u64 + u64::from(volume.first_cluster(b"VICTIM     ") - 2) * 512;
     // Directories are read in pages of 4 KiB, so the bad sectors are some of a page that the victim has for itself.
     let bad = (start + 1).next_multiple_of(4096);
-    let faulty = Arc::new(Faulty::new(memory(&volume.bytes), vec![bad..bad + 512]));
+    let ranges = std::iter::once(bad..bad + 512).collect();
+    let faulty = Arc::new(Faulty::new(memory(&volume.bytes), ranges));
     let fs = open(faulty).unwrap();
     let (seen, errors) = walk(fs.as_ref(), 1000);
     assert!(errors.is_empty());
