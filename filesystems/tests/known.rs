@@ -133,12 +133,19 @@ fn packed_trees() {
 #[test]
 fn windows_file_systems() {
     let dir = tempfile::tempdir().unwrap();
-    let path = blank(dir.path(), "ntfs", 16);
-    run("ntfs-3g", "mkfs.ntfs", &["-q", "-F", "-f", path.to_str().unwrap()]);
-    assert!(agree(&path, "ntfs").uuid.is_some());
-    let path = blank(dir.path(), "exfat", 16);
+    for cluster in ["4096", "512", "65536", "131072"] {
+        let path = blank(dir.path(), cluster, 16);
+        run("ntfs-3g", "mkfs.ntfs", &["-q", "-F", "-f", "-c", cluster, "-L", "an ntfs", path.to_str().unwrap()]);
+        assert!(agree(&path, "ntfs").label.is_some(), "{cluster}");
+    }
+    for cluster in ["4K", "64K"] {
+        let path = blank(dir.path(), cluster, 16);
+        run("exfatprogs", "mkfs.exfat", &["-c", cluster, "-L", "an exfat", path.to_str().unwrap()]);
+        assert!(agree(&path, "exfat").label.is_some(), "{cluster}");
+    }
+    let path = blank(dir.path(), "none", 16);
     run("exfatprogs", "mkfs.exfat", &[path.to_str().unwrap()]);
-    assert!(agree(&path, "exfat").uuid.is_some());
+    assert_eq!(agree(&path, "exfat").label, None);
 }
 
 #[test]

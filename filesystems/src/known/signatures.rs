@@ -2,7 +2,7 @@
 
 use images::{Disk, Result};
 
-use super::{bytes_at, label, label_utf16, uuid};
+use super::{bytes_at, label, label_utf16, uuid, windows};
 use crate::Identity;
 
 /// One signature. All offsets are in bytes from the start of the disk.
@@ -22,6 +22,8 @@ enum Label {
     Bytes(u64, usize),
     /// A field of so many bytes in UTF-16, little-endian.
     Utf16(u64, usize),
+    /// Somewhere in the tree.
+    Within(fn(&dyn Disk) -> Result<Option<Vec<u8>>>),
 }
 
 /// Where the UUID lies and how it is written.
@@ -117,8 +119,8 @@ pub(super) static CONTENTS: &[Signature] = &[
     row("swsuspend", &[(0xfff6, b"S1SUSPEND")], bytes(1052, 16), Uuid::Bytes(1036)),
     row("xfs", &[(0, b"XFSB")], bytes(108, 12), Uuid::Bytes(32)),
     row("btrfs", &[(0x10040, b"_BHRfS_M")], bytes(0x1012b, 256), Uuid::Bytes(0x10020)),
-    row("ntfs", &[(3, b"NTFS    ")], NoLabel, Uuid::Serial64(72)),
-    row("exfat", &[(3, b"EXFAT   ")], NoLabel, Uuid::Serial32(100)),
+    row("ntfs", &[(3, b"NTFS    ")], Label::Within(windows::ntfs), Uuid::Serial64(72)),
+    row("exfat", &[(3, b"EXFAT   ")], Label::Within(windows::exfat), Uuid::Serial32(100)),
     row("f2fs", &[(1024, b"\x10\x20\xf5\xf2")], Utf16(1148, 1024), Uuid::Bytes(1132)),
     row("squashfs", &[(0, b"hsqs")], NoLabel, NoUuid),
     row("squashfs3", &[(0, b"sqsh")], NoLabel, NoUuid),
@@ -169,7 +171,11 @@ impl Signature {
 impl Label {
     fn read(&self, disk: &dyn Disk) -> Result<Option<Vec<u8>>> {
         let mut buf = [0; LABEL_MAX];
-        let (Self::Bytes(offset, len) | Self::Utf16(offset, len)) = *self else { return Ok(None) };
+        let (offset, len) = match *self {
+            Self::Nowhere => return Ok(None),
+            Self::Within(find) => return find(disk),
+            Self::Bytes(offset, len) | Self::Utf16(offset, len) => (offset, len),
+        };
         let field = &mut buf[..len];
         if offset + len as u64 > disk.size() {
             return Ok(None);

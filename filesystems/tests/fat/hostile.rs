@@ -270,7 +270,7 @@ fn random_patches() {
     for bits in [12, 16, 32] {
         let volume = Volume::new(bits);
         let mut random = Random(bits.into());
-        for _ in 0..300 {
+        for _ in 0..150 {
             let mut bytes = volume.bytes.clone();
             for _ in 0..1 + random.below(12) {
                 // In the boot sector, the FAT, the root directory or the first clusters.
