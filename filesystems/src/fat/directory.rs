@@ -21,11 +21,11 @@ pub enum Place {
 }
 
 impl Place {
-    /// The root directory; its chain is read with `chain`.
-    pub fn of_root(geometry: &Geometry, chain: impl FnOnce(u32) -> Arc<Chain>) -> Self {
+    /// The root directory; its chain is read with `chain`, from where its first cluster is named.
+    pub fn of_root(geometry: &Geometry, chain: impl FnOnce(u64, u32) -> Arc<Chain>) -> Self {
         match geometry.root {
             Root::Fixed(at, slots) => Self::Fixed(at, slots),
-            Root::Chain(first) => Self::Clusters(chain(first)),
+            Root::Chain(first) => Self::Clusters(chain(ROOT_CLUS, first)),
         }
     }
 

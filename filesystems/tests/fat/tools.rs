@@ -280,3 +280,35 @@ fn a_volume_with_one_fat_in_use() {
     bytes[40] = 0x82;
     assert!(identify(&(Arc::new(images::disk::Memory::new("m", bytes)) as Arc<dyn Disk>)).unwrap().is_none());
 }
+
+#[test]
+fn what_the_boot_sector_and_fsinfo_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = format(dir.path(), "image", 40 << 10, &["-F", "32", "-s", "1", "-n", "OLD"]);
+    let source = dir.path().join("source");
+    fs::write(&source, noise(3, 5000)).unwrap();
+    run("mtools", "mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::file"]);
+    let sound = fs::read(&image).unwrap();
+    let info = |patches: &[(usize, &[u8])]| {
+        let mut bytes = sound.clone();
+        for (at, patch) in patches {
+            bytes[*at..][..patch.len()].copy_from_slice(patch);
+        }
+        let fs = open(Arc::new(images::disk::Memory::new("m", bytes))).unwrap();
+        fs.info(fs.root()).unwrap()
+    };
+    let free = info(&[]).blocks_free;
+    let hint = |value: u32| info(&[(512 + 488, &value.to_le_bytes())]).blocks_free;
+    assert_eq!(hint(77), 77, "the hint counts");
+    assert_eq!(hint(u32::MAX), free, "unknown: counted");
+    assert_eq!(hint(100_000_000), free, "impossible: counted");
+    assert_eq!(info(&[(512 + 488, &[77, 0, 0, 0]), (512, b"xxxx")]).blocks_free, free, "no FSInfo: counted");
+    assert!(info(&[]).notes.is_empty());
+    assert_eq!(info(&[(65, &[1])]).notes, ["m was not unmounted cleanly"]);
+    let root = sound.windows(11).rposition(|name| name == b"OLD        ").unwrap();
+    assert_eq!(info(&[(71, b"BOOT")]).label.as_deref(), Some(&b"OLD"[..]), "the root directory's counts");
+    assert_eq!(info(&[(root, &[0xe5]), (71, b"BOOT")]).label.as_deref(), Some(&b"BOOT"[..]));
+    assert_eq!(info(&[(root, &[0xe5]), (71, b"NO NAME    ")]).label, None);
+    assert_eq!(info(&[(66, &[0x28]), (root, &[0xe5])]).label, None, "only a serial number follows");
+    assert_eq!(info(&[(66, &[0])]).uuid, None);
+}
