@@ -2,6 +2,7 @@
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
+pub mod ext;
 mod fat;
 mod known;
 pub mod path;
@@ -52,7 +53,7 @@ impl Default for Options {
 }
 
 /// Every driver. All are asked; two that match are an error.
-pub static DRIVERS: &[Driver] = &[known::CONTAINER, known::CONTENTS, fat::DRIVER];
+pub static DRIVERS: &[Driver] = &[known::CONTAINER, known::CONTENTS, ext::DRIVER, fat::DRIVER];
 
 /// How probes read: pages of 4 KiB, and no more of them than all the probes together touch, in bytes.
 const PROBE_PAGE: usize = 4096;
