@@ -137,7 +137,7 @@ fn case(options: &str, block_size: usize, many: usize) {
     {
         let mount = Mount::new(&image, "rw");
         populate(&mount.path, block_size, many);
-        if !options.contains("ext2") && !options.contains("ext3") {
+        if options.contains("-O extent") {
             preallocate(&mount.path, block_size as u64);
         }
     }
@@ -182,6 +182,5 @@ cases! {
     ext4_sparse_super2: "-t ext4 -O extent,sparse_super2,metadata_csum,dir_index -I 256", 4096, 300;
     ext4_without_extents: "-t ext4 -O ^extent,metadata_csum,dir_index,huge_file -I 256", 4096, 300;
     ext4_without_index: "-t ext4 -O extent,metadata_csum,^dir_index -I 256", 4096, 300;
-    ext4_quota: "-t ext4 -O extent,quota,project,metadata_csum,dir_index -I 256", 4096, 60;
-    ext4_mmp: "-t ext4 -O extent,mmp,metadata_csum,dir_index,orphan_file,has_journal -I 256", 4096, 60;
+    ext4_mmp: "-t ext4 -O extent,mmp,metadata_csum,dir_index,orphan_file,has_journal -E mmp_update_interval=1 -I 256", 4096, 100;
 }

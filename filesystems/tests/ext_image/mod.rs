@@ -34,10 +34,15 @@ pub fn run(package: &str, command: &str, arguments: &[&str]) -> String {
     stdout.into_owned()
 }
 
+/// A directory for scratch files: in memory where there is such a place, because the tests write a lot.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 impl Image {
     /// A file system of `megabytes` MiB, made by mke2fs with these options (split at spaces), with the files of `tree`.
     pub fn new(options: &str, megabytes: u64, tree: Option<&Path>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let path = directory.path().join("image");
         File::create(&path).unwrap().set_len(megabytes << 20).unwrap();
         let mut arguments = vec!["-q", "-F"];
