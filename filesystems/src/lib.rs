@@ -48,4 +48,4 @@ impl Default for Options {
 }
 
 /// Every driver. All are asked; two that match are an error.
-pub static DRIVERS: &[Driver] = &[];
+pub static DRIVERS: &[Driver] = &[ext::DRIVER];

@@ -1,7 +1,7 @@
 //! The superblock, checked: what the rest of the driver may rely on.
 
 use images::{Disk, Result, corrupt, unsupported};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::checksum::crc32c;
 use super::features::{Features, compat, incompat, ro_compat};
@@ -274,6 +274,7 @@ pub fn uuid(raw: &layout::SuperBlock) -> Option<String> {
 mod tests {
     use super::*;
     use images::disk::Memory;
+    use zerocopy::FromBytes;
 
     /// A superblock of 8192 blocks of 1 KiB in one group.
     fn small() -> layout::SuperBlock {
