@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use images::{Disk, Error, Result};
 
-use crate::{SCHEMES, Scheme, Volume};
+use crate::{Group, SCHEMES, Scheme, Volume};
 
 /// The answer of [`discover`].
 pub struct Discovery {
@@ -23,6 +23,8 @@ pub struct Found {
     pub members: Vec<usize>,
     /// The volumes, or why the table cannot be read. Their members are indices of that same slice.
     pub volumes: Result<Vec<Volume>>,
+    /// How the disks belong together. Their members are indices of that slice too.
+    pub groups: Vec<Group>,
 }
 
 /// Asks all schemes about all disks, and cuts the members of those that share volumes between disks, or of those that
@@ -81,7 +83,11 @@ fn cut(disks: &[Arc<dyn Disk>], scheme: &'static Scheme, members: Vec<usize>) ->
         }
         volumes
     });
-    Found { scheme, members, volumes }
+    let mut groups = (scheme.groups)(&given);
+    for index in groups.iter_mut().flat_map(|group| &mut group.members).filter_map(|member| member.index.as_mut()) {
+        *index = members[*index];
+    }
+    Found { scheme, members, volumes, groups }
 }
 
 #[cfg(test)]
@@ -114,9 +120,9 @@ mod tests {
     }
 
     static FAKES: &[Scheme] = &[
-        Scheme { name: "table", shares: false, probe: |disk| starts_with(disk, b't'), volumes: one_volume },
-        Scheme { name: "group", shares: true, probe: |disk| starts_with(disk, b'g'), volumes: one_volume },
-        Scheme { name: "other", shares: false, probe: |disk| starts_with(disk, b'g'), volumes: one_volume },
+        Scheme { name: "table", shares: false, probe: |disk| starts_with(disk, b't'), volumes: one_volume, groups: |_| Vec::new() },
+        Scheme { name: "group", shares: true, probe: |disk| starts_with(disk, b'g'), volumes: one_volume, groups: |_| Vec::new() },
+        Scheme { name: "other", shares: false, probe: |disk| starts_with(disk, b'g'), volumes: one_volume, groups: |_| Vec::new() },
     ];
 
     #[test]

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use self::layout::{EXTENDED, GPT_PROTECTIVE, LegacyMbr, PartitionRecord, SIGNATURE};
 use crate::{Name, Scheme, Volume, gpt};
 
-pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, probe, volumes };
+pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, probe, volumes, groups: |_| Vec::new() };
 
 /// Where the numbers of logical partitions start.
 const FIRST_LOGICAL: u32 = 5;
