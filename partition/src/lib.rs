@@ -4,6 +4,7 @@
 
 mod discover;
 mod gpt;
+pub mod lvm;
 mod mbr;
 
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub struct Scheme {
 }
 
 /// Every scheme. All are asked; two that match are an error.
-pub static SCHEMES: &[Scheme] = &[mbr::SCHEME, gpt::SCHEME];
+pub static SCHEMES: &[Scheme] =
+    &[mbr::SCHEME, gpt::SCHEME, Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes }];
 
 /// A part of one disk or of several: a partition or a logical volume.
 pub struct Volume {

@@ -26,7 +26,7 @@ fn forced(bytes: &[u8], sector_size: u32) -> Arc<dyn Disk> {
 
 /// The scheme and the volumes of one disk.
 fn table(disk: Arc<dyn Disk>) -> (Option<&'static str>, Result<Vec<Volume>, String>) {
-    let mut answer = discover(&[disk]);
+    let mut answer = discover(&[disk], false);
     let scheme = answer.schemes.remove(0).unwrap();
     match answer.found.pop() {
         Some(found) => {

@@ -1,0 +1,26 @@
+//! Members of ZFS pools, by the uberblocks in the first label.
+//!
+//! Layout: <http://www.giis.co.in/Zfs_ondiskformat.pdf>, chapter 1.
+
+use images::{Disk, Result};
+
+use crate::Identity;
+
+/// The uberblock array follows the name-value pairs in the label, 128 KiB long, one uberblock a slot.
+const UBERBLOCKS: u64 = 128 << 10;
+const SLOT: usize = 1 << 10;
+/// `UBERBLOCK_MAGIC`, in the byte order of the machine that wrote it.
+const MAGIC: u64 = 0x00ba_b10c;
+/// So many slots tell a pool from what an old one left behind; blkid asks for as many.
+const WANTED: usize = 4;
+
+pub(super) fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
+    if disk.size() < 2 * UBERBLOCKS {
+        return Ok(None);
+    }
+    let mut array = vec![0; UBERBLOCKS as usize];
+    disk.read_at(&mut array, UBERBLOCKS)?;
+    let magics = array.chunks_exact(SLOT).filter_map(|slot| slot.first_chunk());
+    let found = magics.filter(|bytes| u64::from_le_bytes(**bytes) == MAGIC || u64::from_be_bytes(**bytes) == MAGIC);
+    Ok((found.count() >= WANTED).then(|| Identity { kind: "zfs_member".into(), ..Identity::default() }))
+}
