@@ -25,14 +25,14 @@ pub struct Found {
     pub volumes: Result<Vec<Volume>>,
 }
 
-/// Asks all schemes about all disks. An error on one disk does not reach the others.
+/// Asks all schemes about all disks, and cuts the members of those that share volumes between disks, or of those that
+/// do not. An error on one disk does not reach the others.
+///
+/// The two are apart because volume managers want all their members at once, also those on partitions: tables first.
 ///
 /// This is one level: volumes can be members too, as a logical volume's physical volume on a partition is, so the
 /// caller asks again with what is found, as deep as he sees fit. Partitions may overlap, so a small disk can be made to
 /// hold very many at few levels: the caller bounds their number too.
-///
-/// Cuts only by the schemes whose volumes may span disks (`shares`), or only by those whose volumes may not: all
-/// partitions have to be known before the first volume group is put together.
 pub fn discover(disks: &[Arc<dyn Disk>], shares: bool) -> Discovery {
     discover_with(disks, shares, SCHEMES)
 }

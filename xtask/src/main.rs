@@ -2,12 +2,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 #![allow(missing_docs, reason = "a program for ourselves: names say what a field is")]
 
+mod check;
 mod command;
+mod demo;
 mod guest;
 mod interrupt;
 mod mount;
 mod packages;
 mod specimen;
+mod test;
 mod walk;
 mod workspace;
 
@@ -29,6 +32,18 @@ enum Task {
         /// Only print the table
         #[arg(long)]
         list: bool,
+    },
+    /// Mount the small guest that this repository ships, as the current user, and look around
+    Demo,
+    /// Check formatting, lints and documentation
+    Check,
+    /// Run every test; what needs root is named if this is not root
+    Test {
+        /// The whole Debian in every image format, not only in a few
+        #[arg(long)]
+        long: bool,
+        /// Only the steps whose names contain this
+        only: Option<String>,
     },
     /// Make the big guest that tests and benchmarks use, if it is not there yet
     Guest {
@@ -78,6 +93,9 @@ fn run(task: Task) -> Result<()> {
                 packages::ensure(purpose)?;
             }
         }
+        Task::Demo => demo::run()?,
+        Task::Check => check::run_all()?,
+        Task::Test { long, only } => test::run(long, only)?,
         Task::Guest { all } => {
             packages::ensure(Purpose::Bench)?;
             let guest = guest::Guest::get(&workspace::target())?;

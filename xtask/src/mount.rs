@@ -151,7 +151,7 @@ impl Drop for GuestMount {
         }
         let point = self.path();
         let (program, flags) = if is_root() { ("umount", "-l") } else { ("fusermount3", "-uz") };
-        let _ = std::process::Command::new(program).arg(flags).arg(&point).output();
+        let _ = Command::new(program).arg(flags).arg(&point).output();
         let since = Instant::now();
         while self.server != 0 && Path::new("/proc").join(self.server.to_string()).exists() && since.elapsed() < GONE {
             std::thread::sleep(Duration::from_millis(5));
@@ -196,7 +196,8 @@ fn release(directory: &mut TempDir, program: &str, flags: &[&str]) {
     }
 }
 
-fn is_mounted(path: &Path) -> bool {
+/// Whether something is mounted here; unknown counts as yes.
+pub fn is_mounted(path: &Path) -> bool {
     let Ok(table) = fs::read_to_string("/proc/self/mountinfo") else { return true };
     let path = path.to_string_lossy();
     table.lines().any(|line| line.split(' ').nth(4) == Some(&path))

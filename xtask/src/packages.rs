@@ -30,19 +30,54 @@ use Purpose::{Bench, Demo, Test};
 
 const PACKAGES: &[Package] = &[
     Package { name: "fuse3", program: "fusermount3", reason: "mounts without root", purposes: &[Demo, Test, Bench] },
-    Package { name: "e2fsprogs", program: "mke2fs", reason: "makes ext2, ext3 and ext4; debugfs reads them back", purposes: &[Test, Bench] },
-    Package { name: "qemu-utils", program: "qemu-img", reason: "makes qcow2 images of every kind", purposes: &[Test, Bench] },
+    Package {
+        name: "e2fsprogs",
+        program: "mke2fs",
+        reason: "makes ext2, ext3 and ext4; debugfs reads them back",
+        purposes: &[Test, Bench],
+    },
+    Package {
+        name: "qemu-utils",
+        program: "qemu-img",
+        reason: "makes qcow2 images of every kind",
+        purposes: &[Test, Bench],
+    },
     Package { name: "dosfstools", program: "mkfs.fat", reason: "makes FAT volumes", purposes: &[Test, Bench] },
-    Package { name: "mtools", program: "mcopy", reason: "writes and reads FAT volumes without a mount", purposes: &[Test, Bench] },
+    Package {
+        name: "mtools",
+        program: "mcopy",
+        reason: "writes and reads FAT volumes without a mount",
+        purposes: &[Test, Bench],
+    },
     Package { name: "lvm2", program: "lvm", reason: "makes physical and logical volumes", purposes: &[Test, Bench] },
     Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench] },
     Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test] },
-    Package { name: "parted", program: "parted", reason: "writes partition tables, as a second opinion", purposes: &[Test] },
+    Package {
+        name: "parted",
+        program: "parted",
+        reason: "writes partition tables, as a second opinion",
+        purposes: &[Test],
+    },
     Package { name: "acl", program: "setfacl", reason: "puts ACLs on files of test guests", purposes: &[Test] },
-    Package { name: "attr", program: "setfattr", reason: "puts extended attributes on files of test guests", purposes: &[Test] },
+    Package {
+        name: "attr",
+        program: "setfattr",
+        reason: "puts extended attributes on files of test guests",
+        purposes: &[Test],
+    },
     Package { name: "debootstrap", program: "debootstrap", reason: "makes the big guest", purposes: &[Test, Bench] },
-    Package { name: "util-linux", program: "setpriv", reason: "runs as an ordinary user where tests run as root", purposes: &[Test, Bench] },
-    Package { name: "mount", program: "losetup", reason: "mounts with the kernel, for comparison", purposes: &[Test, Bench] },
+    Package {
+        name: "util-linux",
+        program: "setpriv",
+        reason: "runs as an ordinary user where tests run as root",
+        purposes: &[Test, Bench],
+    },
+    Package {
+        name: "mount",
+        program: "losetup",
+        reason: "mounts with the kernel, for comparison",
+        purposes: &[Test, Bench],
+    },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
 ];
 

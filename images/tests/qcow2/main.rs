@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
 mod content;
+mod damage;
 mod extents;
 mod features;
 mod hostile;

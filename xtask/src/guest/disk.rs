@@ -25,9 +25,7 @@ pub const ESP_UUID: &str = "6C1D-9F0E";
 /// Makes the disk with empty file systems and returns where the root volume lies.
 pub fn make(image: &Path, size: u64, root_size: u64) -> Result<Range> {
     File::create_new(image)?.set_len(size)?;
-    let part = |number: u8, (at, length): Range| {
-        format!("--new={number}:{}:{}", at / 512, (at + length) / 512 - 1)
-    };
+    let part = |number: u8, (at, length): Range| format!("--new={number}:{}:{}", at / 512, (at + length) / 512 - 1);
     // The last MiB stays for the backup table.
     let pv = (PV_AT, size - PV_AT - MIB);
     run(command("sgdisk", ["--set-alignment=1", &part(1, ESP), "--typecode=1:ef00", "--change-name=1:EFI"])
@@ -105,7 +103,18 @@ impl Lvm {
     /// Makes a volume of one segment and returns where it lies in the image.
     fn volume(&self, name: &str, size: u64) -> Result<Range> {
         let size_text = format!("{size}b");
-        run(self.tool("lvcreate").args(["-an", "-Zn", "-Wn", "--contiguous", "y", "-n", name, "-L", &size_text, GROUP]))?;
+        run(self.tool("lvcreate").args([
+            "-an",
+            "-Zn",
+            "-Wn",
+            "--contiguous",
+            "y",
+            "-n",
+            name,
+            "-L",
+            &size_text,
+            GROUP,
+        ]))?;
         let mut report = self.tool("lvs");
         report.args(["--noheadings", "--units", "b", "--nosuffix", "--separator", " "]);
         report.args(["-o", "seg_pe_ranges,vg_extent_size,seg_size", "--segments", &format!("{GROUP}/{name}")]);

@@ -68,13 +68,11 @@ impl Guest {
     /// The guest below `target`, made if it is not there or its recipe has changed. Needs root.
     pub fn get(target: &Path) -> Result<Self> {
         let directory = target.join("guests");
-        let recipe: String =
-            Sha256::digest(RECIPE.concat()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let recipe: String = Sha256::digest(RECIPE.concat()).iter().map(|byte| format!("{byte:02x}")).collect();
         let kept = fs::read(directory.join("facts.json")).ok();
-        if let Some(facts) = kept.and_then(|text| serde_json::from_slice::<Facts>(&text).ok()) {
-            if facts.recipe == recipe {
-                return Ok(Self { directory, facts });
-            }
+        let kept = kept.and_then(|text| serde_json::from_slice::<Facts>(&text).ok());
+        if let Some(facts) = kept.filter(|facts| facts.recipe == recipe) {
+            return Ok(Self { directory, facts });
         }
         if !crate::mount::is_root() {
             bail!("making the guest needs root (debootstrap, loop mounts): run `sudo cargo xtask guest` once");

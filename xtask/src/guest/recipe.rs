@@ -18,7 +18,8 @@ const MIB: u64 = 1 << 20;
 pub const BIG_FILE: &str = "srv/big";
 pub const BIG_SIZE: u64 = 300 * MIB;
 
-const PLAN: Plan = Plan { many: 20_000, link_max: 4095, xattr_max: 3800, sparse: 100 * MIB, root: true };
+const PLAN: Plan =
+    Plan { many: 20_000, link_max: 4095, xattr_max: 3800, sparse: 100 * MIB, root: true, far_times: true };
 /// Directories of small files, and files in each.
 const SMALL: (u64, u64) = (64, 100);
 

@@ -14,13 +14,14 @@ pub enum Field {
     Blocks,
     /// The sizes and link counts of directories, which each file system counts in its own way.
     Directories,
+    Mode,
     Owner,
     Xattrs,
     /// Which parts of a file are data.
     Data,
     /// Nanoseconds of every time.
     Nanoseconds,
-    /// The directory `lost+found` and the root's own times.
+    /// The directory `lost+found`, and the root's own owner, mode and times.
     LostFound,
 }
 
@@ -69,6 +70,7 @@ fn without(mut entry: Entry, ignored: &[Field], everyone: bool) -> Entry {
             Field::Ctime => entry.ctime = (0, 0),
             Field::Blocks => entry.blocks = 0,
             Field::Directories if entry.kind == "directory" => (entry.size, entry.links) = (0, 0),
+            Field::Mode => entry.mode = 0,
             Field::Owner => (entry.uid, entry.gid) = (0, 0),
             Field::Xattrs => entry.xattrs.clear(),
             Field::Data => entry.data = None,
@@ -79,6 +81,7 @@ fn without(mut entry: Entry, ignored: &[Field], everyone: bool) -> Entry {
             }
             Field::LostFound if entry.path == "." => {
                 (entry.atime, entry.mtime, entry.ctime) = Default::default();
+                (entry.uid, entry.gid, entry.mode) = Default::default();
             }
             Field::Directories | Field::LostFound => {}
         }

@@ -3,15 +3,15 @@
 //! Each tree is written down by the user who can see it; then the manifests meet.
 
 pub mod compare;
-pub mod manifest;
 mod extents;
+pub mod manifest;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use compare::{Difference, Field, compare};
+pub use compare::{Field, compare};
 pub use manifest::{Entry, Manifest};
 
 /// The manifest of a directory, or the one that a file holds.
