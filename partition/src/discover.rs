@@ -11,7 +11,7 @@ pub struct Discovery {
     /// For each disk that was given, in order: the scheme that it is a member of, `None` if it is of none, or why
     /// that cannot be told.
     pub schemes: Vec<Result<Option<&'static Scheme>>>,
-    /// The tables and volume groups: those of one disk in the order of the disks, or those that span disks.
+    /// The tables, or the schemes whose volumes span disks, in the order of their first disks.
     pub found: Vec<Found>,
 }
 
@@ -41,20 +41,16 @@ pub fn discover(disks: &[Arc<dyn Disk>], shares: bool) -> Discovery {
 
 fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Scheme]) -> Discovery {
     let asked: Vec<_> = disks.iter().map(|disk| scheme_of(&**disk, schemes)).collect();
-    let index_is_of = |index: &usize, scheme: &Scheme| match asked.get(*index) {
-        Some(Ok(Some(found))) => std::ptr::eq(*found, scheme),
-        _ => false,
-    };
-    let alone = asked.iter().enumerate().filter_map(|(index, scheme)| match scheme {
-        Ok(Some(scheme)) if !scheme.shares => Some((*scheme, vec![index])),
-        _ => None,
-    });
-    let together = schemes.iter().filter(|scheme| scheme.shares).filter_map(|scheme| {
-        let members: Vec<usize> = (0..disks.len()).filter(|index| index_is_of(index, scheme)).collect();
-        (!members.is_empty()).then_some((scheme, members))
-    });
-    let chosen = alone.chain(together).filter(|(scheme, _)| scheme.shares == shares);
-    let found = chosen.map(|(scheme, members)| cut(disks, scheme, members)).collect();
+    let mut found: Vec<(&'static Scheme, Vec<usize>)> = Vec::new();
+    for (index, scheme) in asked.iter().enumerate() {
+        let Ok(Some(scheme)) = scheme else { continue };
+        match found.iter_mut().find(|(other, _)| shares && std::ptr::eq(*other, *scheme)) {
+            Some((_, members)) => members.push(index),
+            None if scheme.shares == shares => found.push((scheme, vec![index])),
+            None => (),
+        }
+    }
+    let found = found.into_iter().map(|(scheme, members)| cut(disks, scheme, members)).collect();
     Discovery { schemes: asked, found }
 }
 
@@ -130,31 +126,23 @@ mod tests {
         let disk = |text: &str| -> Arc<dyn Disk> { Arc::new(Memory::new(text, text.as_bytes().to_vec())) };
         let bad: Arc<dyn Disk> = Arc::new(Faulty::new(disk("tx"), std::iter::once(0..1).collect()));
         let disks = [disk("gx"), disk("t1"), bad, disk("none"), disk("gy"), disk("t")];
-        let mut answer = discover_with(&disks, false, &FAKES[..2]);
-        answer.found.extend(discover_with(&disks, true, &FAKES[..2]).found);
+        let answer = discover_with(&disks, false, &FAKES[..2]);
         let names: Vec<_> = answer.schemes.iter().map(|s| s.as_ref().ok().map(|s| s.map(|s| s.name))).collect();
         let want =
             [Some(Some("group")), Some(Some("table")), None, Some(None), Some(Some("group")), Some(Some("table"))];
         assert_eq!(names, want);
-        let found: Vec<_> = answer
-            .found
-            .iter()
-            .map(|found| {
-                let members = found.volumes.as_ref().map(|volumes| volumes[0].members.clone());
-                (found.scheme.name, found.members.clone(), members.map_err(ToString::to_string))
-            })
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("table", vec![1], Ok(vec![1])),
-                ("table", vec![5], Err("too small".into())),
-                ("group", vec![0, 4], Ok(vec![4, 0])),
-            ]
-        );
-        let error = discover_with(&disks[..1], false, FAKES).schemes.remove(0).err().unwrap().to_string();
+        let members = |found: &Found| {
+            let members = found.volumes.as_ref().map(|volumes| volumes[0].members.clone());
+            (found.scheme.name, found.members.clone(), members.map_err(ToString::to_string))
+        };
+        let tables: Vec<_> = answer.found.iter().map(members).collect();
+        assert_eq!(tables, [("table", vec![1], Ok(vec![1])), ("table", vec![5], Err("too small".into()))]);
+        let answer = discover_with(&disks, true, &FAKES[..2]);
+        let groups: Vec<_> = answer.found.iter().map(members).collect();
+        assert_eq!(groups, [("group", vec![0, 4], Ok(vec![4, 0]))]);
+        let error = discover_with(&disks[..1], true, FAKES).schemes.remove(0).err().unwrap().to_string();
         assert_eq!(error, "gx can be read as group and as other, and only one can be right");
-        assert!(discover(&[], false).found.is_empty());
+        assert!(discover(&[], true).found.is_empty());
         assert!(discover(&[disk("")], false).schemes[0].as_ref().unwrap().is_none(), "an empty disk");
     }
 }
