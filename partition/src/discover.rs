@@ -55,20 +55,34 @@ fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Schem
 }
 
 /// The one scheme that this disk is a member of.
+///
+/// A label of a volume manager on a disk that has a partition table is what an earlier use left there: LVM takes no
+/// partitioned disk for a physical volume either. A probe that cannot read, where another one can, decides nothing.
 fn scheme_of(disk: &dyn Disk, schemes: &'static [Scheme]) -> Result<Option<&'static Scheme>> {
     let mut found: Option<&Scheme> = None;
+    let mut unread = None;
     for scheme in schemes {
-        if (scheme.probe)(disk)? {
-            if let Some(first) = found {
+        match ((scheme.probe)(disk), found) {
+            (Err(error), _) => unread = unread.or(Some(error)),
+            (Ok(false), _) => {}
+            (Ok(true), None) => found = Some(scheme),
+            (Ok(true), Some(first)) if first.shares == scheme.shares => {
                 return Err(Error::Ambiguous(format!(
                     "{disk} can be read as {} and as {}, and only one can be right",
                     first.name, scheme.name
                 )));
             }
-            found = Some(scheme);
+            (Ok(true), Some(first)) => {
+                let (table, label) = if first.shares { (scheme, first) } else { (first, scheme) };
+                log::warn!("{disk}: a label of {} is passed over, for there is a {} table", label.name, table.name);
+                found = Some(table);
+            }
         }
     }
-    Ok(found)
+    match (found, unread) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
 }
 
 fn cut(disks: &[Arc<dyn Disk>], scheme: &'static Scheme, members: Vec<usize>) -> Found {
@@ -111,15 +125,66 @@ mod tests {
             kind_id: None,
             label: None,
             uuid: None,
+            frame: false,
             disk: Ok(members[0].clone()),
         }])
     }
 
     static FAKES: &[Scheme] = &[
-        Scheme { name: "table", shares: false, probe: |disk| starts_with(disk, b't'), volumes: one_volume, groups: |_| Vec::new() },
-        Scheme { name: "group", shares: true, probe: |disk| starts_with(disk, b'g'), volumes: one_volume, groups: |_| Vec::new() },
-        Scheme { name: "other", shares: false, probe: |disk| starts_with(disk, b'g'), volumes: one_volume, groups: |_| Vec::new() },
+        Scheme {
+            name: "table",
+            shares: false,
+            probe: |disk| starts_with(disk, b't'),
+            volumes: one_volume,
+            groups: |_| Vec::new(),
+        },
+        Scheme {
+            name: "group",
+            shares: true,
+            probe: |disk| starts_with(disk, b'g'),
+            volumes: one_volume,
+            groups: |_| Vec::new(),
+        },
+        Scheme {
+            name: "other",
+            shares: false,
+            probe: |disk| starts_with(disk, b't'),
+            volumes: one_volume,
+            groups: |_| Vec::new(),
+        },
     ];
+
+    #[test]
+    fn a_table_beats_the_label_below_it() {
+        static BOTH: &[Scheme] = &[
+            Scheme {
+                name: "group",
+                shares: true,
+                probe: |disk| starts_with(disk, b'b'),
+                volumes: one_volume,
+                groups: |_| Vec::new(),
+            },
+            Scheme {
+                name: "table",
+                shares: false,
+                probe: |disk| starts_with(disk, b'b'),
+                volumes: one_volume,
+                groups: |_| Vec::new(),
+            },
+            Scheme {
+                name: "unread",
+                shares: false,
+                probe: |_| Err(Error::NotFound),
+                volumes: one_volume,
+                groups: |_| Vec::new(),
+            },
+        ];
+        let both = Memory::new("both", b"b".to_vec());
+        assert_eq!(scheme_of(&both, BOTH).unwrap().unwrap().name, "table");
+        let neither = Memory::new("neither", b"n".to_vec());
+        assert!(scheme_of(&neither, BOTH).is_err(), "what could not be read may be the one");
+        assert!(scheme_of(&neither, &BOTH[..2]).unwrap().is_none());
+    }
 
     #[test]
     fn a_bad_disk_harms_no_other() {
@@ -140,8 +205,8 @@ mod tests {
         let answer = discover_with(&disks, true, &FAKES[..2]);
         let groups: Vec<_> = answer.found.iter().map(members).collect();
         assert_eq!(groups, [("group", vec![0, 4], Ok(vec![4, 0]))]);
-        let error = discover_with(&disks[..1], true, FAKES).schemes.remove(0).err().unwrap().to_string();
-        assert_eq!(error, "gx can be read as group and as other, and only one can be right");
+        let error = discover_with(&disks[1..2], true, FAKES).schemes.remove(0).err().unwrap().to_string();
+        assert_eq!(error, "t1 can be read as table and as other, and only one can be right");
         assert!(discover(&[], true).found.is_empty());
         assert!(discover(&[disk("")], false).schemes[0].as_ref().unwrap().is_none(), "an empty disk");
     }

@@ -214,6 +214,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, header: &Header, ent
         kind_id: Some(kind.to_string()),
         label: (!name.is_empty()).then(|| String::from_utf16_lossy(&name)),
         uuid: Some(Uuid::from_bytes_le(entry.unique_partition_guid).to_string()),
+        frame: false,
         disk: cut.map_err(Arc::new),
     }
 }

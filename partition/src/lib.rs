@@ -29,8 +29,11 @@ pub struct Scheme {
 }
 
 /// Every scheme. All are asked; two that match are an error.
-pub static SCHEMES: &[Scheme] =
-    &[mbr::SCHEME, gpt::SCHEME, Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups }];
+pub static SCHEMES: &[Scheme] = &[
+    mbr::SCHEME,
+    gpt::SCHEME,
+    Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups },
+];
 
 /// A part of one disk or of several: a partition or a logical volume.
 pub struct Volume {
@@ -48,6 +51,8 @@ pub struct Volume {
     pub label: Option<String>,
     /// The identifier that fstab's `PARTUUID=` means for a partition; a logical volume's own UUID.
     pub uuid: Option<String>,
+    /// Whether it holds nothing but other volumes of the same table: an extended partition. It has no `disk` then.
+    pub frame: bool,
     /// The bytes, or why there are none: a missing physical volume, an unsupported segment type.
     pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
 }

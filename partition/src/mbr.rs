@@ -252,6 +252,7 @@ impl Table<'_> {
             label: None,
             // As the kernel names it; without a signature it would be the same for every such disk.
             uuid: (self.signature != 0).then(|| format!("{:08x}-{number:02x}", self.signature)),
+            frame: record.is_some_and(|record| EXTENDED.contains(&record.os_type)),
             disk: disk.map_err(Arc::new),
         }
     }
