@@ -664,6 +664,22 @@ fn the_kernel_keeps_what_it_has_seen() {
 }
 
 #[test]
+fn absent_names_are_not_kept_where_case_does_not_matter() {
+    let place = Place::new(User::Me);
+    let log = File::create(place.dir.path().join("log")).unwrap();
+    let arguments = ["--any-case", "--no-fork", "m"];
+    let mut server = place.program(&arguments).env("RUST_LOG", "fuser=debug").stderr(log).spawn().unwrap();
+    until("it is mounted", || place.is_mounted());
+    for _ in 0..3 {
+        assert_eq!(fs::metadata(place.point().join("absent")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    assert_eq!(place.unmount(&[]).status.code(), Some(0));
+    server.wait().unwrap();
+    let log = fs::read_to_string(place.dir.path().join("log")).unwrap();
+    assert_eq!(log.matches("LOOKUP name \"absent\"").count(), 3);
+}
+
+#[test]
 fn a_panic_is_one_line_and_errors_are_reported_once() {
     let place = Place::new(User::Me);
     let log = File::create(place.dir.path().join("log")).unwrap();
