@@ -82,6 +82,11 @@ impl Options {
         Ok(())
     }
 
+    /// The text of `--fuse-help`.
+    pub fn help() -> String {
+        format!("The options that -o takes, one or several separated by commas:\n{KNOWN}\n")
+    }
+
     /// Sets all three timeouts: guestmount's `--dir-cache-timeout`.
     pub fn set_timeout(&mut self, timeout: Duration) {
         let timeout = timeout.min(UNCHANGING);

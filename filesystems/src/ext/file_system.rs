@@ -1,0 +1,199 @@
+//! The tree of an ext file system, as the rest of the program sees it.
+
+use std::sync::{Arc, OnceLock};
+
+use images::{Data, Error, Extent, Result, corrupt, unsupported};
+
+use super::inode::Inode;
+use super::layout::{NAME_LEN, ROOT_INO, inode_flags};
+use super::volume::Volume;
+use super::{inline, overhead, xattr};
+use crate::tree::{Entry, FileSystem, Info, Kind, NodeId, Stat};
+
+/// `s_state`: the guest's kernel found errors.
+const STATE_ERRORS: u16 = 2;
+/// The kernel's longest target that lies in `i_block`.
+const FAST_SYMLINK_MAX: u64 = 59;
+
+/// An open ext2, ext3 or ext4. A node's id is its inode number.
+pub struct Ext {
+    volume: Volume,
+    notes: Vec<String>,
+    overhead: OnceLock<u64>,
+}
+
+impl Ext {
+    /// The tree of a volume; `notes` are what was found while opening. Fails if the root directory is damaged.
+    pub fn new(volume: Volume, mut notes: Vec<String>) -> Result<Self> {
+        let superblock = volume.superblock();
+        let (wanted, have) = (superblock.blocks * volume.block_size(), volume.disk().size());
+        if have < wanted {
+            notes.push(format!("the volume is truncated: {have} of {wanted} bytes; what lies after cannot be read"));
+        }
+        if superblock.raw.s_state.get() & STATE_ERRORS != 0 {
+            notes.push("the file system is marked as having errors: it should be checked with e2fsck".into());
+        }
+        let root = volume.inode(ROOT_INO)?;
+        if root.kind()? != Kind::Directory {
+            return Err(corrupt!("root inode", root.offset, "mode {:#o} is not a directory's", root.mode));
+        }
+        Ok(Self { volume, notes, overhead: OnceLock::new() })
+    }
+
+    /// The volume below.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    fn inode(&self, node: NodeId) -> Result<Arc<Inode>> {
+        let number = u32::try_from(node.0).map_err(|_| Error::NotFound)?;
+        if number != ROOT_INO && number < self.volume.superblock().first_inode {
+            return Err(corrupt!(format!("inode {number}"), 0u64, "a directory entry names a reserved inode"));
+        }
+        self.volume.inode(number)
+    }
+
+    fn directory(&self, node: NodeId) -> Result<Arc<Inode>> {
+        let inode = self.inode(node)?;
+        match inode.kind()? {
+            Kind::Directory => Ok(inode),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// A regular file whose content can be read.
+    fn file(&self, node: NodeId) -> Result<Arc<Inode>> {
+        let inode = self.inode(node)?;
+        match inode.kind()? {
+            Kind::File => {}
+            Kind::Directory => return Err(Error::IsDirectory),
+            _ => return Err(Error::Invalid),
+        }
+        if inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
+            return Err(unreadable(&inode));
+        }
+        Ok(inode)
+    }
+}
+
+/// Why content cannot be read although the image is sound.
+fn unreadable(inode: &Inode) -> Error {
+    match inode.has(inode_flags::ENCRYPT) {
+        true => {
+            unsupported!("inode {} is encrypted by fscrypt: its content cannot be read without the key", inode.number)
+        }
+        false => unsupported!("inode {} is compressed by e2compr, which is not supported", inode.number),
+    }
+}
+
+impl FileSystem for Ext {
+    fn info(&self, _node: NodeId) -> Result<Info> {
+        let superblock = self.volume.superblock();
+        let raw = &superblock.raw;
+        let overhead = *self.overhead.get_or_init(|| overhead::blocks(&self.volume));
+        let wide =
+            |low: u32, high: u32| match superblock.features.has_incompat(super::features::incompat::SIXTY_FOUR_BIT) {
+                true => u64::from(high) << 32 | u64::from(low),
+                false => low.into(),
+            };
+        let free = wide(raw.s_free_blocks_count_lo.get(), raw.s_free_blocks_count_hi.get());
+        let reserved = wide(raw.s_r_blocks_count_lo.get(), raw.s_r_blocks_count_hi.get());
+        let kind = superblock.features.kind();
+        let why = match superblock.features.unknown_ro_compat() {
+            Some(features) => format!("{kind} is read-only here: {features}"),
+            None => format!("{kind} is read-only here: this program does not write ext file systems"),
+        };
+        Ok(Info {
+            kind: kind.into(),
+            label: superblock.label(),
+            uuid: superblock.uuid(),
+            block_size: superblock.block_size,
+            blocks: superblock.blocks.saturating_sub(overhead),
+            blocks_free: free,
+            blocks_available: free.saturating_sub(reserved.saturating_add(overhead::reserved_blocks(superblock))),
+            files: superblock.inodes.into(),
+            files_free: raw.s_free_inodes_count.get().into(),
+            name_max: NAME_LEN as u32,
+            case_insensitive: superblock.features.has_incompat(super::features::incompat::CASEFOLD),
+            notes: self.notes.clone(),
+            read_only: why,
+        })
+    }
+
+    fn root(&self) -> NodeId {
+        NodeId(ROOT_INO.into())
+    }
+
+    fn stat(&self, node: NodeId) -> Result<Stat> {
+        self.inode(node)?.stat()
+    }
+
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
+        let directory = self.directory(dir)?;
+        if name.len() > NAME_LEN {
+            return Err(Error::NameTooLong);
+        }
+        match self.volume.find(&directory, name)? {
+            Some(inode) => Ok(NodeId(inode.into())),
+            None => Err(Error::NotFound),
+        }
+    }
+
+    fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
+        self.volume.list(&*self.directory(dir)?, from, each)
+    }
+
+    fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let inode = self.file(file)?;
+        match inode.has(inode_flags::INLINE_DATA) {
+            true => inline::read(&inode, buf, offset),
+            false => self.volume.read(&inode, buf, offset),
+        }
+    }
+
+    fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
+        let inode = self.inode(link)?;
+        if inode.kind()? != Kind::Symlink {
+            return Err(Error::Invalid);
+        }
+        if inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
+            return Err(unreadable(&inode));
+        }
+        let block_size = self.volume.block_size();
+        if inode.size == 0 || inode.size > block_size {
+            let what = format!("symbolic link, inode {}", inode.number);
+            return Err(corrupt!(what, inode.offset, "{} bytes long, want 1 to {block_size}", inode.size));
+        }
+        let mut target = vec![0; inode.size as usize];
+        // A short target's only blocks are those of its extended attributes.
+        let superblock = self.volume.superblock();
+        let xattr_blocks =
+            if inode.file_acl == 0 { 0 } else { block_size / 512 * u64::from(superblock.cluster_blocks) };
+        if inode.has(inode_flags::INLINE_DATA) {
+            inline::read(&inode, &mut target, 0)?;
+        } else if inode.size <= FAST_SYMLINK_MAX && inode.blocks == xattr_blocks {
+            target.copy_from_slice(&inode.i_block()[..inode.size as usize]);
+        } else {
+            self.volume.read(&inode, &mut target, 0)?;
+        }
+        // The kernel takes the target as a string that ends at the first NUL.
+        let end = target.iter().position(|byte| *byte == 0).unwrap_or(target.len());
+        target.truncate(end);
+        Ok(target)
+    }
+
+    fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+        let inode = self.file(file)?;
+        if offset >= inode.size {
+            return Err(Error::Invalid);
+        }
+        match inode.has(inode_flags::INLINE_DATA) {
+            true => Ok(Extent { len: inode.size - offset, data: Data::Opaque }),
+            false => self.volume.extent_at(&inode, offset),
+        }
+    }
+
+    fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        xattr::list(&self.volume, &*self.inode(node)?)
+    }
+}

@@ -1,0 +1,64 @@
+//! Group descriptors: where a block group keeps its inode table and bitmaps.
+
+use images::{Result, corrupt};
+use zerocopy::FromBytes;
+
+use super::checksum::{crc16, crc32c};
+use super::features::ro_compat;
+use super::layout::{GroupDesc, GroupDescHigh};
+use super::superblock::Superblock;
+
+/// Where `bg_checksum` lies in a descriptor.
+const CHECKSUM_AT: usize = 30;
+
+/// A block group's descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The block bitmap's block.
+    pub block_bitmap: u64,
+    /// The inode bitmap's block.
+    pub inode_bitmap: u64,
+    /// The inode table's first block.
+    pub inode_table: u64,
+    /// `bg_flags`.
+    pub flags: u16,
+}
+
+impl Group {
+    /// Parses the descriptor of group `number` and verifies its checksum, if it has one. `bytes` are the `desc_size`
+    /// bytes at `offset` of the disk.
+    pub fn parse(superblock: &Superblock, number: u32, offset: u64, bytes: &[u8]) -> Result<Self> {
+        let what = || format!("descriptor of group {number}");
+        let Ok((low, rest)) = GroupDesc::ref_from_prefix(bytes) else {
+            return Err(corrupt!(what(), offset, "{} bytes, want at least 32", bytes.len()));
+        };
+        if let Some(have) = checksum(superblock, number, bytes) {
+            let want = low.bg_checksum.get();
+            if have != want {
+                return Err(corrupt!(what(), offset, "checksum {have:#06x}, want {want:#06x}"));
+            }
+        }
+        let high = GroupDescHigh::ref_from_prefix(rest).ok().map(|(high, _)| high);
+        let join = |low: u32, high: Option<u32>| u64::from(high.unwrap_or(0)) << 32 | u64::from(low);
+        Ok(Self {
+            block_bitmap: join(low.bg_block_bitmap_lo.get(), high.map(|high| high.bg_block_bitmap_hi.get())),
+            inode_bitmap: join(low.bg_inode_bitmap_lo.get(), high.map(|high| high.bg_inode_bitmap_hi.get())),
+            inode_table: join(low.bg_inode_table_lo.get(), high.map(|high| high.bg_inode_table_hi.get())),
+            flags: low.bg_flags.get(),
+        })
+    }
+}
+
+/// What `bg_checksum` must be; `None` if descriptors have no checksum.
+fn checksum(superblock: &Superblock, number: u32, bytes: &[u8]) -> Option<u16> {
+    let (before, after) = (&bytes[..CHECKSUM_AT], &bytes[CHECKSUM_AT + 2..]);
+    if let Some(seed) = superblock.checksum_seed {
+        let crc = crc32c(crc32c(seed, &number.to_le_bytes()), before);
+        Some(crc32c(crc32c(crc, &[0, 0]), after) as u16)
+    } else if superblock.features.has_ro_compat(ro_compat::GDT_CSUM) {
+        let crc = crc16(crc16(!0, &superblock.raw.s_uuid), &number.to_le_bytes());
+        Some(crc16(crc16(crc, before), after))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,224 @@
+//! A whole directory: listing it from any place on, and finding a name in it.
+
+use std::borrow::Cow;
+
+use images::{Error, Result, corrupt};
+
+use super::directory::{self, Dirent, Dirents};
+use super::features::compat;
+use super::htree::Search;
+use super::inode::Inode;
+use super::layout::inode_flags;
+use super::map::{Cursor, State};
+use super::volume::{Block, Volume};
+use super::{casefold, inline, names};
+use crate::tree::{Entry, NodeId};
+
+/// Bytes of the parent's inode number, with which the first part of an inline directory starts.
+const INLINE_PARENT: usize = 4;
+
+/// A name to be found, in the form in which it is compared.
+struct Wanted<'a> {
+    /// As it is on the disk; `None` if that cannot be told from what is shown.
+    raw: Option<Cow<'a, [u8]>>,
+    shown: &'a [u8],
+    /// In a directory without regard to case: the folded form.
+    folded: Option<Vec<u8>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(directory: &Inode, name: &'a [u8]) -> Self {
+        let raw = if directory.has(inode_flags::ENCRYPT) { names::raw(name) } else { Some(Cow::Borrowed(name)) };
+        let folds = directory.has(inode_flags::CASEFOLD) && !directory.has(inode_flags::ENCRYPT);
+        Self { raw, shown: name, folded: if folds { casefold::fold(name) } else { None } }
+    }
+
+    fn is(&self, entry: &Dirent<'_>) -> bool {
+        match &self.raw {
+            Some(raw) if entry.name == &**raw => true,
+            Some(_) => self.folded.is_some() && casefold::fold(entry.name) == self.folded,
+            None => *names::shown(entry.name) == *self.shown,
+        }
+    }
+}
+
+impl Volume {
+    /// The blocks of a directory: no more than the disk has.
+    fn directory_blocks(&self, directory: &Inode) -> Result<u64> {
+        let blocks = directory.size / self.block_size();
+        let most = self.superblock().blocks.min(self.disk().size() / self.block_size());
+        match blocks <= most {
+            true => Ok(blocks),
+            false => {
+                let what = format!("directory inode {}", directory.number);
+                Err(corrupt!(what, directory.offset, "{blocks} blocks long, but the disk has {most}"))
+            }
+        }
+    }
+
+    /// A block of a directory, not verified. Fails if there is none.
+    pub(super) fn directory_block(&self, directory: &Inode, block: u64) -> Result<Block> {
+        match Cursor::new(self, directory).run_at(block)?.state {
+            State::Written(at) if block < directory.size / self.block_size() => self.block(at),
+            _ => Err(corrupt!(format!("directory inode {}", directory.number), directory.offset, "no block {block}")),
+        }
+    }
+
+    /// Verifies the checksum of a directory block, unless it is a node of a hash tree: those have no names in them,
+    /// and are verified when they are used.
+    fn check_leaf(&self, directory: &Inode, block: &Block) -> Result<()> {
+        match directory::dx_entries(self.superblock(), directory, block) {
+            Some(_) => Ok(()),
+            None => directory::check_tail(self.superblock(), directory, block, block.offset()),
+        }
+    }
+
+    /// Calls `each` with the blocks of a directory from block `from` on and their numbers, without the holes.
+    fn each_block(
+        &self,
+        directory: &Inode,
+        from: u64,
+        each: &mut dyn FnMut(u64, Result<Block>) -> Result<bool>,
+    ) -> Result<()> {
+        let blocks = self.directory_blocks(directory)?;
+        let mut cursor = Cursor::new(self, directory);
+        let mut block = from;
+        while block < blocks {
+            let run = cursor.run_at(block)?;
+            let State::Written(at) = run.state else {
+                block = run.end();
+                continue;
+            };
+            let content = self.block(at).and_then(|content| {
+                self.check_leaf(directory, &content)?;
+                Ok(content)
+            });
+            if !each(block, content)? {
+                return Ok(());
+            }
+            block += 1;
+        }
+        Ok(())
+    }
+
+    /// The parts of an inline directory that hold entries, each with its position in the directory.
+    fn inline_parts<'a>(&'a self, directory: &'a Inode) -> Result<[(u64, Dirents<'a>); 2]> {
+        let [(first, first_at), (second, second_at)] = inline::parts(directory)?;
+        let start = INLINE_PARENT as u64;
+        let one = Dirents::new(self.superblock(), directory, &first[INLINE_PARENT..], first_at + start);
+        let two = Dirents::new(self.superblock(), directory, second, second_at);
+        Ok([(start, one), (first.len() as u64, two)])
+    }
+
+    /// Calls `each` for the entries after position `from`, without `.` and `..`, until it returns false.
+    ///
+    /// Positions are bytes of the directory, so going on costs nothing. Fails where a block is damaged, after the
+    /// entries before it.
+    pub fn list(&self, directory: &Inode, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
+        let encrypted = directory.has(inode_flags::ENCRYPT);
+        let mut give = |start: u64, entry: Dirent<'_>| {
+            if start + (entry.position as u64) < from || is_dots(&entry, start, encrypted) {
+                return true;
+            }
+            let name = if encrypted { names::shown(entry.name) } else { Cow::Borrowed(entry.name) };
+            let (node, next) = (NodeId(entry.inode.into()), start + entry.next as u64);
+            each(Entry { name: &name, node, kind: entry.kind, next })
+        };
+        if directory.has(inode_flags::INLINE_DATA) {
+            for (start, entries) in self.inline_parts(directory)? {
+                for entry in entries {
+                    if !give(start, entry?) {
+                        return Ok(());
+                    }
+                }
+            }
+            return Ok(());
+        }
+        let block_size = self.block_size();
+        self.each_block(directory, from / block_size, &mut |number, block| {
+            let block = block?;
+            for entry in Dirents::new(self.superblock(), directory, &block, block.offset()) {
+                if !give(number * block_size, entry?) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// The inode that `name` names in a directory, by its hash tree where it has a sound one.
+    pub fn find(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>> {
+        let wanted = Wanted::new(directory, name);
+        if directory.has(inode_flags::INLINE_DATA) {
+            for (_, entries) in self.inline_parts(directory)? {
+                for entry in entries {
+                    let entry = entry?;
+                    if wanted.is(&entry) {
+                        return Ok(Some(entry.inode));
+                    }
+                }
+            }
+            return Ok(None);
+        }
+        if directory.has(inode_flags::INDEX) && self.superblock().features.has_compat(compat::DIR_INDEX) {
+            match self.find_hashed(directory, &wanted) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error @ Error::Corrupt { .. }) => {
+                    log::warn!("{}: searched without its index: {error}", self.disk())
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.find_linear(directory, &wanted)
+    }
+
+    /// Searches with the hash tree; the outer `None` if the hash function cannot be used.
+    fn find_hashed(&self, directory: &Inode, wanted: &Wanted<'_>) -> Result<Option<Option<u32>>> {
+        let Some(hashed) = wanted.folded.as_deref().or(wanted.raw.as_deref()) else { return Ok(None) };
+        let Some(mut search) = Search::new(self, directory, hashed)? else { return Ok(None) };
+        loop {
+            let block = self.directory_block(directory, search.leaf())?;
+            self.check_leaf(directory, &block)?;
+            for entry in Dirents::new(self.superblock(), directory, &block, block.offset()) {
+                let entry = entry?;
+                if wanted.is(&entry) {
+                    return Ok(Some(Some(entry.inode)));
+                }
+            }
+            if !search.advance()? {
+                return Ok(Some(None));
+            }
+        }
+    }
+
+    /// Searches all blocks. A damaged block is an error only if the name is in no other.
+    fn find_linear(&self, directory: &Inode, wanted: &Wanted<'_>) -> Result<Option<u32>> {
+        let (mut found, mut damage) = (None, None);
+        self.each_block(directory, 0, &mut |_, block| {
+            let scan = block.and_then(|block| {
+                for entry in Dirents::new(self.superblock(), directory, &block, block.offset()) {
+                    let entry = entry?;
+                    if wanted.is(&entry) {
+                        return Ok(Some(entry.inode));
+                    }
+                }
+                Ok(None)
+            });
+            match scan {
+                Ok(inode) => found = inode,
+                Err(error) => damage = damage.take().or(Some(error)),
+            }
+            Ok(found.is_none())
+        })?;
+        match (found, damage) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
+    }
+}
+
+/// Whether an entry is `.` or `..`; in an encrypted directory, where other names may read so, only in their places.
+fn is_dots(entry: &Dirent<'_>, start: u64, encrypted: bool) -> bool {
+    matches!(entry.name, b"." | b"..") && (!encrypted || start == 0 && entry.position <= 12)
+}

@@ -1,0 +1,145 @@
+//! A file system's disk with its superblock: inodes and blocks by number, through bounded caches.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use images::disk::{Cached, Page};
+use images::{Disk, Result, corrupt};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::group::Group;
+use super::inode::Inode;
+use super::map::Window;
+use super::superblock::Superblock;
+
+/// The unit in which metadata is read, in bytes (ours): a few blocks of a directory or 64 inodes at once.
+const PAGE_SIZE: usize = 16 << 10;
+/// How many bytes of metadata are kept (ours).
+const METADATA_CACHE: u64 = 8 << 20;
+/// How many bytes of parsed inodes are kept (ours): about 8,000 inodes.
+const INODE_CACHE: u64 = 3 << 20;
+/// How many bytes of resolved maps are kept (ours): at least eight windows of the most fragmented file.
+const WINDOW_CACHE: u64 = 4 << 20;
+
+/// Weighs what a cache keeps by the memory it takes.
+#[derive(Clone)]
+pub(super) struct ByBytes;
+
+impl Weighter<u32, Arc<Inode>> for ByBytes {
+    fn weight(&self, _: &u32, inode: &Arc<Inode>) -> u64 {
+        (size_of::<Inode>() + inode.tail.len()) as u64
+    }
+}
+
+impl Weighter<(u32, u32), Arc<Window>> for ByBytes {
+    fn weight(&self, _: &(u32, u32), window: &Arc<Window>) -> u64 {
+        window.bytes() as u64
+    }
+}
+
+/// A metadata block: a slice of a cached page.
+#[derive(Clone)]
+pub struct Block {
+    page: Page,
+    start: usize,
+    len: usize,
+    offset: u64,
+}
+
+impl Block {
+    /// Where the block starts on the disk, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.page[self.start..][..self.len]
+    }
+}
+
+/// The disk of a file system, its superblock, and what was read of it. Making one reads nothing.
+pub struct Volume {
+    disk: Arc<dyn Disk>,
+    metadata: Cached,
+    superblock: Superblock,
+    inodes: Cache<u32, Arc<Inode>, ByBytes>,
+    pub(super) windows: Cache<(u32, u32), Arc<Window>, ByBytes>,
+}
+
+impl Volume {
+    /// The file system with this superblock on this disk.
+    pub fn new(disk: Arc<dyn Disk>, superblock: Superblock) -> Self {
+        // So every block lies in one page.
+        let page_size = PAGE_SIZE.max(superblock.block_size as usize);
+        Self {
+            metadata: Cached::new(disk.clone(), page_size, METADATA_CACHE),
+            disk,
+            inodes: Cache::with_weighter(INODE_CACHE as usize / size_of::<Inode>(), INODE_CACHE, ByBytes),
+            windows: Cache::with_weighter(1024, WINDOW_CACHE, ByBytes),
+            superblock,
+        }
+    }
+
+    /// The superblock.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// The disk itself, without the cache.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Bytes in a block.
+    pub fn block_size(&self) -> u64 {
+        self.superblock.block_size.into()
+    }
+
+    /// `len` bytes at `offset` (bytes), which must not cross a block.
+    fn bytes(&self, offset: u64, len: usize) -> Result<Block> {
+        let page = self.metadata.page_at(offset)?;
+        let start = (offset % self.metadata.page_size() as u64) as usize;
+        match page.get(start..).is_some_and(|rest| rest.len() >= len) {
+            true => Ok(Block { page, start, len, offset }),
+            false => Err(corrupt!(self.disk.to_string(), offset, "{len} bytes wanted, but it ends before")),
+        }
+    }
+
+    /// A metadata block, through the cache.
+    pub fn block(&self, block: u64) -> Result<Block> {
+        self.bytes(self.superblock.block_offset(block)?, self.superblock.block_size as usize)
+    }
+
+    /// The descriptor of a group below `groups`, verified.
+    pub fn group(&self, number: u32) -> Result<Group> {
+        let offset = self.superblock.desc_offset(number)?;
+        let bytes = self.bytes(offset, self.superblock.desc_size.into())?;
+        Group::parse(&self.superblock, number, offset, &bytes)
+    }
+
+    /// Where the record of an inode starts on the disk, in bytes.
+    pub fn inode_offset(&self, number: u32) -> Result<u64> {
+        let superblock = &self.superblock;
+        let Some(index) = number.checked_sub(1).filter(|index| *index < superblock.inodes) else {
+            return Err(corrupt!("inode number", 0u64, "{number}, want 1 to {}", superblock.inodes));
+        };
+        let group = self.group(index / superblock.inodes_per_group)?;
+        let inside = u64::from(index % superblock.inodes_per_group) * u64::from(superblock.inode_size);
+        let block = group.inode_table.saturating_add(inside / self.block_size());
+        Ok(superblock.block_offset(block)? + inside % self.block_size())
+    }
+
+    /// An inode, its checksum verified. Fails with `Corrupt` for damaged inodes; reserved inodes are given like any.
+    pub fn inode(&self, number: u32) -> Result<Arc<Inode>> {
+        self.inodes.get_or_insert_with(&number, || {
+            let offset = self.inode_offset(number)?;
+            let record = self.bytes(offset, self.superblock.inode_size.into())?;
+            Ok(Arc::new(Inode::parse(&self.superblock, number, offset, &record)?))
+        })
+    }
+}
