@@ -1,5 +1,7 @@
 //! What an operation on an ext file system may cost in reads of the disk.
 
+#![allow(clippy::unwrap_used)]
+
 mod ext_image;
 
 use std::fs;

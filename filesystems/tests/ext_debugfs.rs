@@ -1,5 +1,7 @@
 //! ext against e2fsprogs, without root: trees made by `mke2fs -d`, and answers of debugfs.
 
+#![allow(clippy::unwrap_used)]
+
 mod ext_image;
 mod walk;
 
@@ -244,4 +246,51 @@ fn ext4_view_reads_the_same() {
             }
         }
     }
+}
+
+#[test]
+fn names_of_equal_hash_that_overflow_into_the_next_leaf_are_found() {
+    // With a seed that is known, pairs of names with the same hash; no other tree than theirs has so many.
+    let seed = "01234567-89ab-cdef-0123-456789abcdef";
+    let words = [0x6745_2301, 0xefcd_ab89, 0x6745_2301, 0xefcd_ab89];
+    let function = NameHash::new(1, 0, words).unwrap();
+    let mut hashes: Vec<(u32, u32)> =
+        (0..1 << 20).map(|index: u32| (function.of(format!("{index:024}").as_bytes()), index)).collect();
+    hashes.sort_unstable();
+    let source = scratch();
+    let directory = source.path().join("pairs");
+    fs::create_dir(&directory).unwrap();
+    let pairs: Vec<_> = hashes.windows(2).filter(|pair| pair[0].0 == pair[1].0).collect();
+    assert!(pairs.len() > 100, "{}", pairs.len());
+    // With some other names between them, or leaves of an even number of entries would never part a pair.
+    for index in pairs.iter().copied().flatten().map(|(_, index)| *index).chain(0..101) {
+        fs::write(directory.join(format!("{index:024}")), "").unwrap();
+    }
+    let options = format!("-t ext4 -b 1024 -O extent,dir_index,metadata_csum -I 256 -E hash_seed={seed}");
+    let image = Image::new(&options, 16, Some(source.path()));
+    index_directories(&image);
+    let dump = image.debugfs("htree_dump pairs");
+    assert!(dump.contains("Hash 0x") && dump.contains("Number of entries"), "{dump}");
+    // The lowest bit of a hash in the index says that the leaf before ends with the same hash.
+    let root: usize = image.debugfs("bmap pairs 0").trim().parse().unwrap();
+    let bytes = image.bytes();
+    let count = usize::from(u16::from_le_bytes([bytes[root * 1024 + 34], bytes[root * 1024 + 35]]));
+    let overflows = (1..count).filter(|entry| bytes[root * 1024 + 32 + entry * 8] & 1 == 1).count();
+    assert!(overflows > 0, "{dump}");
+    check(&*image.open(), source.path(), &options);
+}
+
+#[test]
+fn many_threads_read_one_file_system() {
+    let source = scratch();
+    populate(source.path());
+    let image = Image::new("-t ext4 -O extent,metadata_csum -I 256", 48, Some(source.path()));
+    let fs = image.open();
+    let want = walk::of_file_system(&*fs);
+    let fs = image.open();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(walk::of_file_system(&*fs), want));
+        }
+    });
 }

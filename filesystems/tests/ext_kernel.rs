@@ -1,5 +1,7 @@
 //! ext against the kernel: our tree and a loop mount of the same image are equal, path for path. Needs root.
 
+#![allow(clippy::unwrap_used)]
+
 mod ext_image;
 mod walk;
 
@@ -183,4 +185,26 @@ cases! {
     ext4_without_extents: "-t ext4 -O ^extent,metadata_csum,dir_index,huge_file -I 256", 4096, 300;
     ext4_without_index: "-t ext4 -O extent,metadata_csum,^dir_index -I 256", 4096, 300;
     ext4_mmp: "-t ext4 -O extent,mmp,metadata_csum,dir_index,orphan_file,has_journal -E mmp_update_interval=1 -I 256", 4096, 100;
+}
+
+#[test]
+fn a_hash_tree_of_three_levels() {
+    let options = "-t ext4 -b 1024 -O extent,large_dir,metadata_csum,dir_index -N 30000 -I 256";
+    if !is_root(options) {
+        return;
+    }
+    let _one = LOOP.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let image = Image::new(options, 128, None);
+    {
+        let mount = Mount::new(&image, "rw");
+        fs::create_dir(mount.path.join("deep")).unwrap();
+        for index in 0..24_000 {
+            File::create(mount.path.join(format!("deep/{index:05}{}", "n".repeat(245)))).unwrap();
+        }
+    }
+    let root: usize = image.debugfs("bmap deep 0").trim().parse().unwrap();
+    assert_eq!(image.bytes()[root * 1024 + 0x1e], 2, "indirect_levels");
+    let fs = image.open();
+    let mount = Mount::new(&image, "ro");
+    walk::assert_same(options, &walk::of_host(&mount.path), &walk::of_file_system(&*fs));
 }

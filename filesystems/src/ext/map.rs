@@ -81,7 +81,7 @@ pub struct Window {
 impl Window {
     /// The memory that it takes.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.runs) + 64
+        size_of_val(&*self.runs)
     }
 }
 
