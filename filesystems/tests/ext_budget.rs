@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ext_image::{Image, open, scratch};
 use filesystems::FileSystem;
-use images::disk::Counting;
+use images::disk::{Counting, HostFile};
 
 fn counted(options: &str, megabytes: u64, fill: impl Fn(&std::path::Path)) -> (Arc<Counting>, Arc<dyn FileSystem>) {
     let tree = scratch();
@@ -110,4 +110,24 @@ fn a_directory_is_listed_with_few_reads_and_its_inodes_too() {
         fs.stat(*node).unwrap();
     }
     assert!(disk.take().0 <= 4000 * 256 / 16384 + 2, "64 inodes a read");
+}
+
+#[test]
+fn eight_tebibytes_open_like_a_small_volume() {
+    let tree = scratch();
+    fs::write(tree.path().join("file"), "content").unwrap();
+    let options = "-t ext4 -b 4096 -O extent,64bit,flex_bg,metadata_csum -E lazy_itable_init=1,lazy_journal_init=1";
+    let image = Image::new(options, 8 << 20, Some(tree.path()));
+    let file = fs::File::open(&image.path).unwrap();
+    let disk = Arc::new(Counting::new(Arc::new(HostFile::new(&image.path, file).unwrap())));
+    let start = std::time::Instant::now();
+    let fs = open(disk.clone()).unwrap();
+    let node = fs.lookup(fs.root(), b"file").unwrap();
+    let mut buf = [0; 7];
+    fs.read_at(node, &mut buf, 0).unwrap();
+    assert_eq!(&buf, b"content");
+    let (reads, bytes) = disk.take();
+    assert!(reads <= 6 && bytes < 80 << 10, "{reads} reads, {bytes} bytes");
+    fs.info(fs.root()).unwrap();
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
 }

@@ -294,3 +294,11 @@ fn many_threads_read_one_file_system() {
         }
     });
 }
+
+#[test]
+fn an_external_journal_is_known_and_refused_by_name() {
+    let image = Image::new("-O journal_dev -b 1024", 8, None);
+    assert_eq!((ext::DRIVER.probe)(&*image.memory()).unwrap().unwrap().kind, "jbd");
+    let error = open(image.memory()).err().expect("refused");
+    assert!(matches!(&error, images::Error::Unsupported(why) if why.contains("external journal")), "{error}");
+}
