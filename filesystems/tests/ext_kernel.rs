@@ -184,7 +184,7 @@ cases! {
     ext2_128_byte_inodes: "-t ext2 -b 2048 -I 128", 2048, 300;
     ext3: "-t ext3 -b 4096 -O has_journal,dir_index", 4096, 300;
     ext3_1k: "-t ext3 -b 1024 -O has_journal,dir_index", 1024, 300;
-    ext4: "-t ext4 -O extent,64bit,flex_bg,metadata_csum,dir_index,huge_file,dir_nlink,extra_isize,has_journal -I 256", 4096, 20_000;
+    ext4: "-t ext4 -N 40000 -O extent,64bit,flex_bg,metadata_csum,dir_index,huge_file,dir_nlink,extra_isize,has_journal -I 256", 4096, 20_000;
     ext4_1k: "-t ext4 -b 1024 -O extent,64bit,flex_bg,metadata_csum,dir_index,huge_file,has_journal -I 256", 1024, 3000;
     ext4_2k_csum_seed: "-t ext4 -b 2048 -O extent,64bit,metadata_csum,metadata_csum_seed,dir_index -I 512", 2048, 1000;
     ext4_gdt_csum: "-t ext4 -O extent,uninit_bg,flex_bg,dir_index,has_journal -I 256", 4096, 1000;
