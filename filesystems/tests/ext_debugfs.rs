@@ -106,7 +106,7 @@ cases! {
     ext4_inline_data: "-t ext4 -O extent,inline_data,metadata_csum,dir_index -I 512";
     ext4_meta_bg: "-t ext4 -b 1024 -g 512 -O extent,meta_bg,^resize_inode,metadata_csum,dir_index -I 256";
     ext4_large_dir: "-t ext4 -b 1024 -O extent,large_dir,metadata_csum,metadata_csum_seed,dir_index -I 256";
-    ext4_without_filetype: "-t ext4 -b 1024 -O extent,^filetype,dir_index -I 256";
+    ext4_without_filetype: "-t ext4 -b 1024 -O extent,^filetype,dir_index,metadata_csum -I 256";
     ext4_quota_project: "-t ext4 -O extent,quota,project,metadata_csum,verity -I 256";
     ext4_sparse_super2: "-t ext4 -O extent,sparse_super2,mmp,orphan_file,has_journal,metadata_csum -I 256";
     ext4_casefold: "-t ext4 -O extent,casefold,metadata_csum,dir_index -I 256";

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ext_image::{Image, open, scratch};
 use filesystems::{FileSystem, Kind, NodeId};
 use images::Disk;
-use images::disk::{Memory, View};
+use images::disk::{Faulty, Memory, View};
 
 /// What a walk may do at most: a damaged tree may be endless.
 const MAX_NODES: usize = 400;
@@ -292,4 +292,17 @@ fn features_that_are_not_read_are_refused_by_name() {
     bytes[1024 + 0x67] |= 0x80;
     let fs = open(Arc::new(Memory::new("m", bytes))).unwrap();
     assert!(fs.info(fs.root()).unwrap().read_only.contains("unknown feature 0x80000000"));
+}
+
+#[test]
+fn an_unreadable_place_is_an_error_for_what_lies_there_only() {
+    let image = image("-t ext4 -b 1024 -O extent,dir_index,metadata_csum -I 256");
+    let block: u64 = image.debugfs("bmap large 5").trim().parse().unwrap();
+    let fs = open(Arc::new(Faulty::new(image.memory(), vec![block * 1024..block * 1024 + 512]))).unwrap();
+    let large = find(&*fs, "large");
+    let mut buf = [0; 1024];
+    assert!(matches!(fs.read_at(large, &mut buf, 5 * 1024 + 100).unwrap_err().root(), images::Error::Io { .. }));
+    assert_eq!(fs.read_at(large, &mut buf, 6 * 1024).unwrap(), 1024);
+    assert_eq!(fs.read_at(large, &mut buf[..100], 5 * 1024 + 900).unwrap(), 100);
+    assert_eq!(fs.read_at(find(&*fs, "small"), &mut buf, 0).unwrap(), 5);
 }
