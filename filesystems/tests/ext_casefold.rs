@@ -1,4 +1,5 @@
 //! Folded names against e2fsprogs: `dx_hash -c` of debugfs hashes the name as it folds it.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::process::Command;
 

@@ -1,6 +1,7 @@
 //! Dirty journals that the kernel made, replayed here and by debugfs: every block must be the same.
 //!
 //! These tests need root for loop mounts, and e2fsprogs.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod kernel;
 

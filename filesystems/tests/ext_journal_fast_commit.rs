@@ -1,6 +1,6 @@
 //! Fast commits that the kernel made, replayed here and by the kernel: the trees must be the same. Needs root.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[allow(dead_code)]
 mod kernel;
 
 use std::fs::{self, File, OpenOptions};

@@ -1,6 +1,6 @@
 //! Extended attributes against the kernel's: getfattr on a loop mount of the same image. Needs root.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[allow(dead_code)]
 mod kernel;
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! Images that the kernel made on a loop mount; dirty ones are copied while they are in use.
 //!
 //! Loop mounts need root.
-#![allow(dead_code)]
+#![allow(dead_code)] // Each test uses a part.
 
 pub mod tree;
 

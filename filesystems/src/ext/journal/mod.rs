@@ -12,6 +12,8 @@ pub mod layout;
 pub mod log;
 pub mod recovery;
 pub mod superblock;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

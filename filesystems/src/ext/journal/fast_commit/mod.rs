@@ -26,6 +26,7 @@ const MAX_AREA: u64 = 64 << 20;
 
 /// What one tag says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Operation {
     /// These blocks of the file lie there now, whatever was mapped before.
     AddRange { inode: u32, logical: u32, len: u32, physical: u64, unwritten: bool },
