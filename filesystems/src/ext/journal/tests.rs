@@ -50,7 +50,7 @@ impl Writer {
             Kind::V2 => (0, JBD2_FEATURE_INCOMPAT_CSUM_V2),
             Kind::V3 => (0, JBD2_FEATURE_INCOMPAT_CSUM_V3),
         };
-        incompat |= JBD2_FEATURE_INCOMPAT_REVOKE | if wide { JBD2_FEATURE_INCOMPAT_64BIT } else { 0 };
+        incompat |= JBD2_FEATURE_INCOMPAT_REVOKE | (u32::from(wide) * JBD2_FEATURE_INCOMPAT_64BIT);
         let superblock = &mut bytes[START * BLOCK..][..BLOCK];
         let fields = [JBD2_MAGIC_NUMBER, 4, 0, BLOCK as u32, LENGTH, 1, sequence, start, 0, compat, incompat];
         for (place, field) in superblock.chunks_mut(4).zip(fields) {
@@ -94,9 +94,10 @@ impl Writer {
         let mut at = 12;
         for (i, (number, byte)) in copies.iter().enumerate() {
             // The first tag has a UUID, the byte 0xee means an escaped block.
-            let flags = u16::from(*byte == 0xee) * JBD2_FLAG_ESCAPE
-                | u16::from(i > 0) * JBD2_FLAG_SAME_UUID
-                | u16::from(i + 1 == copies.len()) * JBD2_FLAG_LAST_TAG;
+            let flag = |set: bool, flag| if set { flag } else { 0 };
+            let flags = flag(*byte == 0xee, JBD2_FLAG_ESCAPE)
+                | flag(i > 0, JBD2_FLAG_SAME_UUID)
+                | flag(i + 1 == copies.len(), JBD2_FLAG_LAST_TAG);
             let crc = crc32c(crc32c(self.seed, &self.sequence.to_be_bytes()), &copy(*byte));
             block[at..at + 4].copy_from_slice(&(*number as u32).to_be_bytes());
             if self.kind == Kind::V3 {
