@@ -1,3 +1,42 @@
 //! imgmount: opens disk images and shows the guest's own tree.
 
-fn main() {}
+use std::process::ExitCode;
+
+use images::Result;
+use imgmount::cli::{Cli, Command, Request};
+use imgmount::{filesystems_command, inspect_command, mount_command, terminal, unmount};
+
+fn main() -> ExitCode {
+    let request = match Request::parse(std::env::args_os()) {
+        Ok(request) => request,
+        Err(shown) => {
+            // --help and --version come this way too, for standard output; a closed one is no failure.
+            let _ = shown.print();
+            return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match request.and_then(run) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            terminal::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries a request out and returns the exit status.
+fn run(request: Request) -> Result<u8> {
+    match &request.cli.command {
+        None => mount_command::run(&request),
+        Some(Command::Filesystems(list)) => filesystems_command::run(&request, list).map(|()| 0),
+        Some(Command::Inspect(list)) => inspect_command::run(&request, list).map(|()| 0),
+        Some(Command::Unmount(options)) => {
+            let retries = if options.no_retry { 0 } else { options.retry };
+            let (directory, fd) = (options.directory.clone(), options.fd);
+            let (quiet, verbose) = (options.quiet, options.verbose);
+            Ok(unmount::run(&unmount::Request { directory, fd, quiet, verbose, retries }))
+        }
+        Some(Command::Man) => terminal::print(&Cli::manual()?).map(|()| 0),
+        Some(Command::Completions { shell }) => terminal::print(&Cli::completions(*shell)).map(|()| 0),
+    }
+}

@@ -3,13 +3,18 @@
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
 pub mod ext;
+mod fat;
+mod known;
+pub mod path;
 pub mod tree;
 pub mod view;
 
 use std::sync::Arc;
 
-use images::{Disk, Result};
+use images::disk::Cached;
+use images::{Disk, Error, Result};
 
+pub use path::{read_file, resolve};
 pub use tree::{Entry, FileSystem, Info, Kind, NodeId, Stat, Time};
 
 /// A file system, or other contents of a volume that are known by name: a leaf of this crate, one line in [`DRIVERS`].
@@ -48,4 +53,107 @@ impl Default for Options {
 }
 
 /// Every driver. All are asked; two that match are an error.
-pub static DRIVERS: &[Driver] = &[ext::DRIVER];
+pub static DRIVERS: &[Driver] = &[known::CONTAINER, known::CONTENTS, ext::DRIVER, fat::DRIVER];
+
+/// How probes read: pages of 4 KiB, and no more of them than all the probes together touch, in bytes.
+const PROBE_PAGE: usize = 4096;
+const PROBE_CACHE: u64 = 1 << 20;
+
+/// What `disk` holds and which driver says so, or `None`. Fails with `Ambiguous` if two drivers say so, naming both,
+/// and if nothing is recognised because the disk cannot be read.
+pub fn identify(disk: &Arc<dyn Disk>) -> Result<Option<(&'static Driver, Identity)>> {
+    // Many probes look at the same few pages.
+    identify_by(DRIVERS, &Cached::new(disk.clone(), PROBE_PAGE, PROBE_CACHE))
+}
+
+fn identify_by(drivers: &'static [Driver], disk: &dyn Disk) -> Result<Option<(&'static Driver, Identity)>> {
+    let mut found: Option<(&Driver, Identity)> = None;
+    let mut unread = None;
+    for driver in drivers {
+        let identity = match (driver.probe)(disk) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => continue,
+            Err(error @ Error::Ambiguous(_)) => return Err(error),
+            // One bad sector must not hide what the others say.
+            Err(error) => {
+                unread.get_or_insert(error);
+                continue;
+            }
+        };
+        // Half a mirror is not the file system that shows through, and must not be shown as one.
+        if driver.name == known::CONTAINER.name {
+            return Ok(Some((driver, identity)));
+        }
+        if let Some((_, other)) = found {
+            let (kind, other) = (identity.kind, other.kind);
+            return Err(Error::Ambiguous(format!("{disk} looks like {other} and like {kind}")));
+        }
+        found = Some((driver, identity));
+    }
+    match (found, unread) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Opens what `disk` holds. Fails with `Unknown` if nothing recognises it, with `Unsupported` if it is known and not
+/// read, and as [`identify`] does.
+pub fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
+    match identify(&disk)? {
+        Some((driver, _)) => (driver.open)(disk, options),
+        None => Err(Error::Unknown(format!("no file system recognised on {disk}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use images::disk::{Faulty, Memory};
+
+    use super::*;
+
+    fn probe(disk: &dyn Disk, at: u64, kind: &str) -> Result<Option<Identity>> {
+        let mut byte = [0];
+        disk.read_at(&mut byte, at)?;
+        Ok((byte == [1]).then(|| Identity { kind: kind.into(), ..Identity::default() }))
+    }
+
+    fn refuse(_: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
+        Err(Error::Invalid)
+    }
+
+    static TWO: &[Driver] = &[
+        Driver { name: "one", probe: |disk| probe(disk, 0, "one"), open: refuse },
+        Driver { name: "two", probe: |disk| probe(disk, 1, "two"), open: refuse },
+    ];
+
+    #[test]
+    fn all_drivers_are_asked() {
+        let ask = |bytes: [u8; 2]| {
+            let found = identify_by(TWO, &Memory::new("m", bytes.to_vec()));
+            found.map(|found| found.map(|(driver, identity)| (driver.name, identity.kind)))
+        };
+        assert!(ask([0, 0]).unwrap().is_none());
+        assert_eq!(ask([1, 0]).unwrap(), Some(("one", "one".to_owned())));
+        assert_eq!(ask([0, 1]).unwrap(), Some(("two", "two".to_owned())));
+        assert_eq!(ask([1, 1]).unwrap_err().to_string(), "m looks like one and like two");
+    }
+
+    #[test]
+    fn a_bad_sector_hides_only_what_it_holds() {
+        let memory: Arc<dyn Disk> = Arc::new(Memory::new("m", vec![1, 1]));
+        let faulty = |bad| Faulty::new(memory.clone(), vec![bad]);
+        let (_, identity) = identify_by(TWO, &faulty(0..1)).unwrap().unwrap();
+        assert_eq!(identity.kind, "two");
+        assert!(matches!(identify_by(TWO, &faulty(0..2)), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn nothing_is_recognised_in_nothing() {
+        for size in [0, 1, 511, 512, 1024, 4096, 1 << 20] {
+            let disk: Arc<dyn Disk> = Arc::new(Memory::new("m", vec![0; size]));
+            assert!(identify(&disk).unwrap().is_none(), "{size}");
+            let error = open(disk, &Options::default()).err().unwrap();
+            assert_eq!(error.to_string(), "no file system recognised on m");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::sync::Arc;
 
 /// The result of everything that touches an image.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -47,6 +48,9 @@ pub enum Error {
     /// which option allows it.
     #[error("{0}")]
     Denied(String),
+    /// The request itself is wrong: an unknown format name, a device that is not there.
+    #[error("{0}")]
+    Usage(String),
     /// Another error, and the image or layer in which it arose. Made by [`ResultExt::within`].
     #[error("{place}: {source}")]
     Within {
@@ -55,6 +59,10 @@ pub enum Error {
         /// What went wrong there.
         source: Box<Error>,
     },
+
+    /// An error that was kept because the same question will be asked again.
+    #[error("{0}")]
+    Shared(Arc<Error>),
 
     /// No such name, node or attribute.
     #[error("no such file or directory")]
@@ -83,6 +91,7 @@ impl Error {
     pub fn root(&self) -> &Self {
         match self {
             Self::Within { source, .. } => source.root(),
+            Self::Shared(error) => error.root(),
             other => other,
         }
     }

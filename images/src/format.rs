@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Disk, Result};
+use crate::{Disk, Error, Result, unsupported};
 
 /// An image format: a leaf of this crate, one line in [`FORMATS`].
 pub struct Format {
@@ -11,15 +11,136 @@ pub struct Format {
     pub name: &'static str,
     /// Whether the file starts like this format. Fails only if the file cannot be read.
     pub probe: fn(&dyn Disk) -> Result<bool>,
-    /// The disk that the file describes. `opener` opens the files that it names.
-    pub open: fn(Arc<dyn Disk>, &dyn Opener) -> Result<Arc<dyn Disk>>,
+    /// The disk that the file describes.
+    pub open: fn(Arc<dyn Disk>, &Request<'_>) -> Result<Arc<dyn Disk>>,
+}
+
+/// What a format is asked for, beside the file itself.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Opens the files that the image names.
+    pub opener: &'a dyn Opener,
+    /// The internal snapshot that is wanted in place of the current state, by its name or id. A format without
+    /// snapshots refuses it by name. Always `None` for backing files: the one that is asked for is the top image's.
+    pub snapshot: Option<&'a str>,
 }
 
 /// Opens the files that an image names: backing, extent and data files. The one gate for all of them.
 pub trait Opener {
-    /// Opens what `name` says, relative to the image that holds the name.
-    fn open(&self, name: &Path) -> Result<Arc<dyn Disk>>;
+    /// Opens what `name` says, relative to the image that holds the name, as the image format `format`.
+    ///
+    /// `raw` is the format of a file that is its own content, as an external data file is. With `None` the file is
+    /// probed, and it is an error if nothing recognises it. A `json:` name that holds a format overrides `format`.
+    fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>>;
 }
 
 /// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[];
+pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT];
+
+/// The name of the format that has no structure of its own: the file's bytes are the disk's.
+pub const RAW: &str = "raw";
+
+/// First bytes of image formats that are not read: without this table they would pass for raw disks of garbage.
+const FOREIGN: &[(&str, &[u8])] = &[
+    ("VMDK", b"KDMV"),
+    ("VMDK", b"COWD"),
+    ("VMDK", b"# Disk DescriptorFile"),
+    ("VHDX", b"vhdxfile"),
+    ("VHD", b"conectix"),
+    ("QED", b"QED\0"),
+    ("Parallels", b"WithoutFreeSpace"),
+    ("Parallels", b"WithouFreSpacExt"),
+    ("VDI", b"<<< Oracle VM VirtualBox Disk Image >>>"),
+    ("VDI", b"<<< Sun VirtualBox Disk Image >>>"),
+    ("VDI", b"<<< QEMU VM Virtual Disk Image >>>"),
+    ("EWF", b"EVF\x09\x0d\x0a\xff\0"),
+];
+
+/// The format whose probe matches `disk`, or `None` for raw. Two that match are an error which names both.
+pub(crate) fn recognise<'a>(disk: &dyn Disk, formats: &'a [Format]) -> Result<Option<&'a Format>> {
+    let mut found: Option<&Format> = None;
+    for format in formats {
+        if (format.probe)(disk)? {
+            if let Some(first) = found {
+                return Err(Error::Ambiguous(format!(
+                    "{disk} can be read as {} and as {}: give --format to choose",
+                    first.name, format.name
+                )));
+            }
+            found = Some(format);
+        }
+    }
+    Ok(found)
+}
+
+/// Fails with `Unsupported` if the disk starts like an image format that is not read.
+pub(crate) fn refuse_foreign(disk: &dyn Disk) -> Result<()> {
+    let mut start = [0; 64];
+    let len = start.len().min(usize::try_from(disk.size()).unwrap_or(usize::MAX));
+    disk.read_at(&mut start[..len], 0)?;
+    match FOREIGN.iter().find(|(_, magic)| start.starts_with(magic)) {
+        Some((name, _)) => {
+            Err(unsupported!("{disk} is a {name} image, which is not read; --format raw takes its bytes as they are"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The format of this name, or `None` for raw.
+pub(crate) fn named<'a>(name: &str, formats: &'a [Format]) -> Result<Option<&'a Format>> {
+    if name == RAW {
+        return Ok(None);
+    }
+    formats.iter().find(|format| format.name == name).map(Some).ok_or_else(|| {
+        let known: Vec<_> = [RAW].into_iter().chain(formats.iter().map(|format| format.name)).collect();
+        Error::Unknown(format!("unknown image format {}, known are {}", name.escape_debug(), known.join(" and ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Faulty, Memory};
+
+    fn starts_with_a(disk: &dyn Disk) -> Result<bool> {
+        let mut byte = [0];
+        disk.read_at(&mut byte, 0)?;
+        Ok(byte == *b"a")
+    }
+
+    const FAKES: &[Format] = &[
+        Format { name: "first", probe: starts_with_a, open: |disk, _| Ok(disk) },
+        Format { name: "never", probe: |_| Ok(false), open: |disk, _| Ok(disk) },
+        Format { name: "second", probe: starts_with_a, open: |disk, _| Ok(disk) },
+    ];
+
+    #[test]
+    fn two_formats_that_match_are_ambiguous_and_none_is_raw() {
+        let a = Memory::new("disk.a", b"abc".to_vec());
+        let error = recognise(&a, FAKES).err().unwrap();
+        assert!(matches!(error, Error::Ambiguous(_)));
+        assert_eq!(error.to_string(), "disk.a can be read as first and as second: give --format to choose");
+        assert_eq!(recognise(&a, &FAKES[..2]).unwrap().unwrap().name, "first");
+        assert!(recognise(&Memory::new("disk.b", b"b".to_vec()), FAKES).unwrap().is_none());
+        let bad = std::iter::once(0..1).collect();
+        let error = recognise(&Faulty::new(Arc::new(a), bad), FAKES).err().unwrap();
+        assert!(matches!(error, Error::Io { .. }), "a probe that cannot read is no mismatch");
+    }
+
+    #[test]
+    fn formats_by_name() {
+        assert!(named("raw", FAKES).unwrap().is_none());
+        assert_eq!(named("second", FAKES).unwrap().unwrap().name, "second");
+        let error = named("vmdk", FAKES).err().unwrap().to_string();
+        assert_eq!(error, "unknown image format vmdk, known are raw and first and never and second");
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_named() {
+        let error = refuse_foreign(&Memory::new("x", b"vhdxfile....".to_vec())).unwrap_err().to_string();
+        assert_eq!(error, "x is a VHDX image, which is not read; --format raw takes its bytes as they are");
+        for start in [&b""[..], b"vhdx", &[0; 4096]] {
+            refuse_foreign(&Memory::new("x", start.to_vec())).unwrap();
+        }
+    }
+}

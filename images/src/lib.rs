@@ -6,7 +6,14 @@
 pub mod disk;
 pub mod error;
 pub mod format;
+mod gate;
+mod image;
+mod lock;
+mod name;
+mod qcow2;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};
-pub use format::{FORMATS, Format, Opener};
+pub use format::{FORMATS, Format, Opener, Request};
+pub use gate::Backing;
+pub use image::{Options, open};

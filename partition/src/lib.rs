@@ -2,9 +2,16 @@
 //!
 //! A [`Scheme`] cuts its members into [`Volume`]s. It knows nothing of what is stored in them.
 
+mod discover;
+mod gpt;
+pub mod lvm;
+mod mbr;
+
 use std::sync::Arc;
 
 use images::{Disk, Error, Result};
+
+pub use discover::{Discovery, Found, discover};
 
 /// A partition table or volume manager: a leaf of this crate, one line in [`SCHEMES`].
 pub struct Scheme {
@@ -20,7 +27,8 @@ pub struct Scheme {
 }
 
 /// Every scheme. All are asked; two that match are an error.
-pub static SCHEMES: &[Scheme] = &[];
+pub static SCHEMES: &[Scheme] =
+    &[mbr::SCHEME, gpt::SCHEME, Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes }];
 
 /// A part of one disk or of several: a partition or a logical volume.
 pub struct Volume {

@@ -1,3 +1,123 @@
-//! Everything that needs root or outside tools.
+//! Everything that needs root or outside tools: the demo, the test set-up, golden images, the walk, benchmarks.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+#![allow(missing_docs, reason = "a program for ourselves: names say what a field is")]
 
-fn main() {}
+mod check;
+mod command;
+mod demo;
+mod guest;
+mod interrupt;
+mod mount;
+mod packages;
+mod specimen;
+mod test;
+mod walk;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+use packages::Purpose;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "The work on imgmount that needs root or outside tools")]
+enum Task {
+    /// Install the Debian packages that a purpose needs, or name the one apt line that does
+    Setup {
+        /// What for; every purpose if not given
+        purpose: Option<Purpose>,
+        /// Only print the table
+        #[arg(long)]
+        list: bool,
+    },
+    /// Mount the small guest that this repository ships, as the current user, and look around
+    Demo,
+    /// Check formatting, lints and documentation
+    Check,
+    /// Run every test; what needs root is named if this is not root
+    Test {
+        /// The whole Debian in every image format, not only in a few
+        #[arg(long)]
+        long: bool,
+        /// Only the steps whose names contain this
+        only: Option<String>,
+    },
+    /// Make the big guest that tests and benchmarks use, if it is not there yet
+    Guest {
+        /// In every form
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write down everything that a directory tree says of itself, as JSON
+    Manifest {
+        directory: PathBuf,
+        /// Also find the holes of every file, and read them
+        #[arg(long)]
+        extents: bool,
+    },
+    /// Compare two trees path for path: directories, or manifests of them
+    Walk {
+        /// What it should be
+        wanted: PathBuf,
+        /// What it is
+        seen: PathBuf,
+        /// Also compare which parts of files are data
+        #[arg(long)]
+        extents: bool,
+        /// Fields that may differ
+        #[arg(long, value_delimiter = ',')]
+        ignore: Vec<walk::Field>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    interrupt::listen()?;
+    match task {
+        Task::Setup { list: true, .. } => packages::list(),
+        Task::Setup { purpose: Some(purpose), .. } => packages::ensure(purpose)?,
+        Task::Setup { purpose: None, .. } => {
+            for purpose in [Purpose::Demo, Purpose::Test, Purpose::Bench] {
+                packages::ensure(purpose)?;
+            }
+        }
+        Task::Demo => demo::run()?,
+        Task::Check => check::run_all()?,
+        Task::Test { long, only } => test::run(long, only)?,
+        Task::Guest { all } => {
+            packages::ensure(Purpose::Bench)?;
+            let guest = guest::Guest::get(&workspace::target())?;
+            for variant in guest::VARIANTS.iter().filter(|variant| all || variant.short) {
+                println!("{}", guest.directory().join(guest.image(*variant)?).display());
+            }
+        }
+        Task::Manifest { directory, extents } => {
+            let manifest = walk::Manifest::of(&directory, extents)?;
+            serde_json::to_writer(std::io::stdout().lock(), &manifest)?;
+        }
+        Task::Walk { wanted, seen, extents, ignore } => {
+            let (wanted, seen) = (walk::load(&wanted, extents)?, walk::load(&seen, extents)?);
+            let differences = walk::compare(&wanted, &seen, &ignore);
+            for difference in &differences {
+                println!("{difference}");
+            }
+            if !differences.is_empty() {
+                bail!("{} differences in {} paths", differences.len(), wanted.entries.len());
+            }
+            println!("equal: {} paths", wanted.entries.len());
+        }
+    }
+    Ok(())
+}

@@ -209,10 +209,10 @@ impl Superblock {
     pub fn has_backup(&self, group: u32) -> bool {
         let power_of = |base: u64| {
             let mut power = base;
-            while power < group.into() {
+            while power < u64::from(group) {
                 power *= base;
             }
-            power == group.into()
+            power == u64::from(group)
         };
         if group == 0 {
             true

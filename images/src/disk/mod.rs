@@ -17,6 +17,7 @@ pub use concat::{Concat, Piece};
 pub use counting::Counting;
 pub use faulty::Faulty;
 pub use host::HostFile;
+pub(crate) use host::printable;
 pub use memory::Memory;
 pub use overlay::{Overlay, Replacement};
 pub use view::View;

@@ -13,6 +13,13 @@ pub enum Replacement {
     Bytes(Box<[u8]>),
     /// It lies in the same disk at this offset (bytes): a copy in the journal.
     At(u64),
+    /// As [`At`](Self::At), but begins with these four bytes: a copy that was escaped in the journal.
+    Patched {
+        /// Where the copy lies, in bytes.
+        at: u64,
+        /// What its first four bytes are.
+        head: [u8; 4],
+    },
 }
 
 /// Another disk, of which some blocks read differently.
@@ -26,6 +33,11 @@ impl Overlay {
     /// `inner` with the blocks (of `block_size` bytes, a power of two) at these block numbers replaced.
     pub fn new(inner: Arc<dyn Disk>, block_size: u32, blocks: BTreeMap<u64, Replacement>) -> Self {
         Self { inner, block_size: block_size.into(), blocks }
+    }
+
+    /// Reads from byte `inside` of the copy at `at`.
+    fn read_copy(&self, buf: &mut [u8], at: u64, inside: u64) -> Result<()> {
+        self.inner.read_at(buf, at.saturating_add(inside))
     }
 
     /// The first replaced block at or after `block`, and its start in bytes.
@@ -62,7 +74,13 @@ impl Disk for Overlay {
             let (now, rest) = buf.split_at_mut(len);
             match new {
                 Replacement::Bytes(bytes) => now.copy_from_slice(&bytes[inside as usize..][..len]),
-                Replacement::At(at) => self.inner.read_at(now, at + inside)?,
+                Replacement::At(at) => self.read_copy(now, *at, inside)?,
+                Replacement::Patched { at, head } => {
+                    self.read_copy(now, *at, inside)?;
+                    for (byte, patch) in now.iter_mut().zip(head.iter().skip(inside as usize)) {
+                        *byte = *patch;
+                    }
+                }
             }
             buf = rest;
             offset += len as u64;
@@ -73,9 +91,12 @@ impl Disk for Overlay {
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
         match self.next_replaced(offset / self.block_size) {
-            Some((start, _)) if start <= offset => {
+            Some((start, new)) if start <= offset => {
                 let len = (start + self.block_size).min(self.size()) - offset;
-                Ok(Extent { len, data: Data::Opaque })
+                match new {
+                    Replacement::At(at) => Ok(self.inner.extent_at(at.saturating_add(offset - start))?.at_most(len)),
+                    _ => Ok(Extent { len, data: Data::Opaque }),
+                }
             }
             Some((start, _)) => Ok(self.inner.extent_at(offset)?.at_most(start - offset)),
             None => self.inner.extent_at(offset),
@@ -96,10 +117,13 @@ mod tests {
     fn replaced_blocks_are_read_in_place_of_the_old_ones() {
         let mut want: Vec<u8> = (0..=255).collect();
         let disk = Arc::new(Memory::new("m", want.clone()));
-        let blocks = [(2, Replacement::Bytes([0xee; 16].into())), (3, Replacement::At(0))];
+        let patched = Replacement::Patched { at: 64, head: [1, 2, 3, 4] };
+        let blocks = [(2, Replacement::Bytes([0xee; 16].into())), (3, Replacement::At(0)), (5, patched)];
         let overlay = Overlay::new(disk, 16, blocks.into());
         want[32..48].fill(0xee);
         want.copy_within(0..16, 48);
+        want.copy_within(64..80, 80);
+        want[80..84].copy_from_slice(&[1, 2, 3, 4]);
         for start in 0..256 {
             for end in start..256 {
                 let mut buf = vec![0; end - start];
@@ -109,5 +133,6 @@ mod tests {
         }
         assert_eq!(overlay.extent_at(0).unwrap().len, 32);
         assert_eq!(overlay.extent_at(33).unwrap().len, 15);
+        assert_eq!(overlay.extent_at(50).unwrap().len, 14, "a copy is where it was copied from, for a block");
     }
 }

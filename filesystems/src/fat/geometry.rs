@@ -1,0 +1,166 @@
+//! Where everything lies on a FAT volume: the boot sector, validated.
+
+use images::{Disk, Result, corrupt, unsupported};
+use zerocopy::FromBytes;
+
+use super::layout::*;
+
+/// How wide the entries of the FAT are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    Fat12,
+    Fat16,
+    Fat32,
+}
+
+/// Where the root directory lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// At this byte, with room for so many entries.
+    Fixed(u64, u32),
+    /// In the chain of this cluster.
+    Chain(u32),
+}
+
+/// A FAT volume's layout. All offsets are in bytes from the start of the disk, and at most 2^45.
+#[derive(Clone, Debug)]
+pub struct Geometry {
+    pub width: Width,
+    /// In bytes, a power of two of 512 or more.
+    pub cluster_size: u32,
+    /// How many clusters there are; their numbers start at 2.
+    pub clusters: u32,
+    /// The FAT that is in use.
+    pub fat: u64,
+    pub root: Root,
+    /// Where cluster 2 begins.
+    pub data: u64,
+    /// Where the volume ends.
+    pub end: u64,
+    /// The FSInfo sector of FAT32.
+    pub fs_info: Option<u64>,
+    /// The label of the boot sector, which may be out of date.
+    pub label: Option<[u8; 11]>,
+    pub serial: Option<u32>,
+    /// Whether the volume was not unmounted.
+    pub dirty: bool,
+}
+
+impl Geometry {
+    /// Reads the boot sector. Fails with `Corrupt` if it does not describe a FAT volume; to probe is to try.
+    pub fn read(disk: &dyn Disk) -> Result<Self> {
+        let mut sector = [0; 512];
+        disk.read_at(&mut sector, 0)?;
+        let bad = |why: &str| Err(corrupt!("FAT boot sector", 0u64, "{why}"));
+        if sector[510..] != SIGNATURE {
+            return bad("the last two bytes are not 0x55 0xaa");
+        }
+        let (bpb, rest) = Bpb::read_from_prefix(&sector).expect("512 bytes hold it");
+        let (fat32, rest32) = Fat32Bpb::read_from_prefix(rest).expect("512 bytes hold it");
+        let sector_size = u64::from(bpb.byts_per_sec.get());
+        let per_cluster = u64::from(bpb.sec_per_clus);
+        if !sector_size.is_power_of_two() || !(512..=4096).contains(&sector_size) {
+            return bad(&format!("{sector_size} bytes a sector, want 512, 1024, 2048 or 4096"));
+        }
+        if !per_cluster.is_power_of_two() {
+            return bad(&format!("{per_cluster} sectors a cluster, want a power of two"));
+        }
+        if bpb.rsvd_sec_cnt.get() == 0 || bpb.num_fats == 0 {
+            return bad("no reserved sector or no FAT");
+        }
+        if bpb.media != 0xf0 && bpb.media < 0xf8 {
+            return bad(&format!("media type {:#x}, want 0xf0 or 0xf8 to 0xff", bpb.media));
+        }
+        // The kernel's rule: FAT32 is what has no 16-bit length of the FAT, however few clusters it has.
+        let is_fat32 = bpb.fat_sz_16.get() == 0;
+        let fat_sectors = if is_fat32 { fat32.fat_sz_32.get().into() } else { u64::from(bpb.fat_sz_16.get()) };
+        let sectors = match bpb.tot_sec_16.get() {
+            0 => u64::from(bpb.tot_sec_32.get()),
+            sectors => sectors.into(),
+        };
+        let root_slots = bpb.root_ent_cnt.get();
+        let root_size = u64::from(root_slots) * SLOT;
+        if fat_sectors == 0 || !root_size.is_multiple_of(sector_size) || is_fat32 != (root_slots == 0) {
+            return bad(&format!("FAT of {fat_sectors} sectors, root directory of {root_slots} entries"));
+        }
+
+        // All below is at most 2^32 sectors of 4096 bytes and 255 FATs of as many.
+        let reserved = u64::from(bpb.rsvd_sec_cnt.get());
+        let root_sector = reserved + u64::from(bpb.num_fats) * fat_sectors;
+        let data_sector = root_sector + root_size / sector_size;
+        let Some(data_sectors) = sectors.checked_sub(data_sector).filter(|left| *left >= per_cluster) else {
+            return bad(&format!("{sectors} sectors, but the first cluster begins at {data_sector}"));
+        };
+        if data_sector * sector_size >= disk.size() {
+            return bad(&format!("the first cluster begins at sector {data_sector}, but the disk ends before it"));
+        }
+        let all_clusters = data_sectors / per_cluster;
+        let (width, bits, limit) = match all_clusters {
+            _ if is_fat32 => (Width::Fat32, 32, FAT32_CLUSTERS_MAX),
+            ..=FAT12_CLUSTERS_MAX => (Width::Fat12, 12, FAT12_CLUSTERS_MAX),
+            _ => (Width::Fat16, 16, FAT16_CLUSTERS_MAX),
+        };
+        // As in the kernel, clusters that the FAT has no room for do not exist.
+        let in_fat = (fat_sectors * sector_size * 8 / bits).saturating_sub(FIRST_CLUSTER.into());
+        if all_clusters > limit || in_fat == 0 {
+            return bad(&format!("{all_clusters} clusters, and a FAT for {in_fat}"));
+        }
+        let clusters = u32::try_from(all_clusters.min(in_fat)).expect("at most 2^28");
+
+        let active = match fat32.ext_flags.get() {
+            flags if is_fat32 && flags & MIRRORING_OFF != 0 => u64::from(flags & ACTIVE_FAT),
+            _ => 0,
+        };
+        if active >= bpb.num_fats.into() {
+            return bad(&format!("FAT {active} is in use, but there are {}", bpb.num_fats));
+        }
+        let fs_info = u64::from(fat32.fs_info.get());
+        let (tail, _) =
+            BootSectorTail::read_from_prefix(if is_fat32 { rest32 } else { rest }).expect("512 bytes hold it");
+        let root = if is_fat32 {
+            if fat32.fs_ver.get() != 0 {
+                return Err(unsupported!("{disk}: FAT32 of version {:#x}, want 0", fat32.fs_ver.get()));
+            }
+            Root::Chain(fat32.root_clus.get() & 0x0fff_ffff)
+        } else {
+            Root::Fixed(root_sector * sector_size, root_slots.into())
+        };
+        Ok(Self {
+            width,
+            cluster_size: u32::try_from(sector_size * per_cluster).expect("at most 2^19"),
+            clusters,
+            fat: (reserved + active * fat_sectors) * sector_size,
+            root,
+            data: data_sector * sector_size,
+            end: sectors * sector_size,
+            fs_info: (is_fat32 && (1..reserved).contains(&fs_info)).then_some(fs_info * sector_size),
+            label: (tail.boot_sig == EXTENDED_SIG && tail.vol_lab != NO_NAME).then_some(tail.vol_lab),
+            serial: matches!(tail.boot_sig, SERIAL_SIG | EXTENDED_SIG).then_some(tail.vol_id.get()),
+            dirty: matches!(tail.boot_sig, SERIAL_SIG | EXTENDED_SIG) && tail.reserved1 & DIRTY != 0,
+        })
+    }
+
+    /// Whether a cluster of this number exists.
+    pub fn has(&self, cluster: u32) -> bool {
+        cluster.checked_sub(FIRST_CLUSTER).is_some_and(|index| index < self.clusters)
+    }
+
+    /// Where a cluster begins, in bytes. The cluster must exist.
+    pub fn offset_of(&self, cluster: u32) -> u64 {
+        self.data + u64::from(cluster - FIRST_CLUSTER) * u64::from(self.cluster_size)
+    }
+
+    /// How many clusters so many bytes take.
+    pub fn clusters_for(&self, size: u64) -> u32 {
+        u32::try_from(size.div_ceil(self.cluster_size.into())).unwrap_or(u32::MAX)
+    }
+
+    /// The name that people know the width by.
+    pub fn name(&self) -> &'static str {
+        match self.width {
+            Width::Fat12 => "FAT12",
+            Width::Fat16 => "FAT16",
+            Width::Fat32 => "FAT32",
+        }
+    }
+}

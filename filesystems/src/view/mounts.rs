@@ -1,0 +1,197 @@
+//! Several file systems as one tree, as the guest itself mounts them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use images::{Error, Extent, Result, unsupported};
+
+use crate::{Entry, FileSystem, Info, Kind, NodeId, Stat, resolve};
+
+/// The top byte of a view's node is the index of the file system, the rest is the node there.
+const INDEX_SHIFT: u32 = 56;
+/// How many file systems one tree can hold: ours, so that the index fits.
+const FILE_SYSTEMS_MAX: usize = 255;
+
+/// File systems mounted into each other. The first has its own node numbers: alone, it is only passed through.
+pub struct Mounts {
+    mounted: Vec<Arc<dyn FileSystem>>,
+    /// The mount points and the roots that cover them, both as nodes of the view.
+    covered: BTreeMap<NodeId, NodeId>,
+}
+
+impl Mounts {
+    /// A tree of this file system alone.
+    pub fn new(root: Arc<dyn FileSystem>) -> Self {
+        Self { mounted: vec![root], covered: BTreeMap::new() }
+    }
+
+    /// Mounts `fs` at a directory, found by its path in what is mounted so far, its links followed. A second mount at
+    /// the same place covers the first.
+    pub fn mount(&mut self, path: &[u8], fs: Arc<dyn FileSystem>) -> Result<()> {
+        let point = resolve(self, path, true)?;
+        if self.stat(point)?.kind != Kind::Directory {
+            return Err(Error::NotDirectory);
+        }
+        let index = self.mounted.len();
+        if index >= FILE_SYSTEMS_MAX {
+            return Err(unsupported!("at most {FILE_SYSTEMS_MAX} file systems can be mounted into one tree"));
+        }
+        if fs.root().0 >> INDEX_SHIFT != 0 {
+            return Err(unsupported!("a tree of several file systems cannot be mounted into another"));
+        }
+        let root = outer(index, fs.root());
+        self.mounted.push(fs);
+        self.covered.insert(point, root);
+        Ok(())
+    }
+
+    /// The file system that holds a node, its index and its own number for the node.
+    fn inner(&self, node: NodeId) -> Result<(&dyn FileSystem, usize, NodeId)> {
+        let index = (node.0 >> INDEX_SHIFT) as usize;
+        let fs = self.mounted.get(index).ok_or(Error::NotFound)?;
+        Ok((fs.as_ref(), index, NodeId(node.0 & ((1 << INDEX_SHIFT) - 1))))
+    }
+
+    /// The root that is mounted on a node, or the node.
+    fn uncovered(&self, mut node: NodeId) -> NodeId {
+        // Ends: a root has a higher index than the place that it covers.
+        while let Some(root) = self.covered.get(&node) {
+            node = *root;
+        }
+        node
+    }
+}
+
+/// The view's number for a node of the file system with this index.
+fn outer(index: usize, node: NodeId) -> NodeId {
+    debug_assert_eq!(node.0 >> INDEX_SHIFT, 0, "a driver's nodes leave the top byte to the views");
+    NodeId(node.0 | (index as u64) << INDEX_SHIFT)
+}
+
+impl FileSystem for Mounts {
+    fn info(&self, node: NodeId) -> Result<Info> {
+        let (fs, _, node) = self.inner(node)?;
+        fs.info(node)
+    }
+
+    fn root(&self) -> NodeId {
+        self.uncovered(self.mounted[0].root())
+    }
+
+    fn stat(&self, node: NodeId) -> Result<Stat> {
+        let (fs, _, node) = self.inner(node)?;
+        fs.stat(node)
+    }
+
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
+        let (fs, index, dir) = self.inner(dir)?;
+        Ok(self.uncovered(outer(index, fs.lookup(dir, name)?)))
+    }
+
+    fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
+        let (fs, index, dir) = self.inner(dir)?;
+        if self.covered.is_empty() {
+            return fs.read_dir(dir, from, each);
+        }
+        fs.read_dir(dir, from, &mut |entry| {
+            let node = self.uncovered(outer(index, entry.node));
+            each(Entry { node, ..entry })
+        })
+    }
+
+    fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let (fs, _, file) = self.inner(file)?;
+        fs.read_at(file, buf, offset)
+    }
+
+    fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
+        let (fs, _, link) = self.inner(link)?;
+        fs.read_link(link)
+    }
+
+    fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+        let (fs, _, file) = self.inner(file)?;
+        fs.extent_at(file, offset)
+    }
+
+    fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let (fs, _, node) = self.inner(node)?;
+        fs.xattrs(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_file;
+    use crate::view::sample::Sample;
+
+    fn guest() -> Mounts {
+        Mounts::new(Arc::new(Sample::new(&[
+            ("boot/", ""),
+            ("boot/hidden", "h"),
+            ("run/", ""),
+            ("var/", ""),
+            ("var/run", "-> /run"),
+            ("file", "f"),
+        ])))
+    }
+
+    fn content(view: &Mounts, path: &str) -> Result<Vec<u8>> {
+        read_file(view, resolve(view, path.as_bytes(), true)?, 100)
+    }
+
+    #[test]
+    fn mounts_cover_directories() {
+        let mut view = guest();
+        assert_eq!(content(&view, "boot/hidden").unwrap(), b"h");
+        view.mount(b"/boot", Arc::new(Sample::new(&[("efi/", ""), ("kernel", "k")]))).unwrap();
+        view.mount(b"/boot/efi", Arc::new(Sample::new(&[("grub", "g"), ("up", "-> ../../file")]))).unwrap();
+        view.mount(b"/var/run/", Arc::new(Sample::new(&[("lock", "l")]))).unwrap();
+        assert!(matches!(content(&view, "boot/hidden"), Err(Error::NotFound)));
+        assert_eq!(content(&view, "boot/kernel").unwrap(), b"k");
+        assert_eq!(content(&view, "boot/efi/grub").unwrap(), b"g");
+        assert_eq!(content(&view, "run/lock").unwrap(), b"l", "mounted through the guest's link");
+        assert_eq!(content(&view, "boot/efi/../../file").unwrap(), b"f", "`..` leaves a mounted root");
+        assert_eq!(content(&view, "boot/efi/up").unwrap(), b"f");
+        let boot = resolve(&view, b"boot", true).unwrap();
+        assert_eq!(view.info(boot).unwrap().files, 3, "the mounted one's");
+        let mut listed = None;
+        let mut see = |entry: Entry<'_>| {
+            if entry.name == b"boot" {
+                listed = Some(entry.node);
+            }
+            true
+        };
+        view.read_dir(view.root(), 0, &mut see).unwrap();
+        assert_eq!(listed, Some(boot), "listed as looked up");
+    }
+
+    #[test]
+    fn the_last_mount_wins() {
+        let mut view = guest();
+        for content in ["1", "2", "3"] {
+            view.mount(b"boot", Arc::new(Sample::new(&[("n", content)]))).unwrap();
+        }
+        assert_eq!(content(&view, "boot/n").unwrap(), b"3");
+        view.mount(b"/", Arc::new(Sample::new(&[("top", "t")]))).unwrap();
+        assert_eq!(content(&view, "top").unwrap(), b"t");
+        assert!(content(&view, "boot/n").is_err(), "the old root is covered");
+    }
+
+    #[test]
+    fn bad_mounts_are_refused() {
+        let mut view = guest();
+        let fs = || Arc::new(Sample::new(&[]));
+        assert!(matches!(view.mount(b"/none", fs()), Err(Error::NotFound)));
+        assert!(matches!(view.mount(b"/file", fs()), Err(Error::NotDirectory)));
+        let mut other = guest();
+        other.mount(b"/", fs()).unwrap();
+        assert!(matches!(view.mount(b"/boot", Arc::new(other)), Err(Error::Unsupported(_))));
+        for _ in 1..FILE_SYSTEMS_MAX {
+            view.mount(b"boot", fs()).unwrap();
+        }
+        assert!(matches!(view.mount(b"boot", fs()), Err(Error::Unsupported(_))));
+        assert!(matches!(view.stat(NodeId(u64::MAX)), Err(Error::NotFound)));
+    }
+}

@@ -1,0 +1,232 @@
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::Command;
+
+use super::*;
+use crate::image::open_with;
+use crate::{Options, Request, corrupt};
+
+/// An image that is nothing but a link: `link`, the name and the format that it records, a line each.
+const LINK: Format = Format {
+    name: "link",
+    probe: |disk| Ok(text(disk)?.starts_with("link\n")),
+    open: |disk, request| {
+        if let Some(snapshot) = request.snapshot {
+            return Err(Error::Unsupported(format!("a link has no snapshot {snapshot}")));
+        }
+        let text = text(&*disk)?;
+        let mut lines = text.lines().skip(1);
+        let name = lines.next().ok_or_else(|| corrupt!("link", 5u64, "no name"))?;
+        request.opener.open(Path::new(name), lines.next())
+    },
+};
+
+/// An image that asks for one file twice.
+const TWICE: Format = Format {
+    name: "twice",
+    probe: |disk| Ok(text(disk)?.starts_with("twice\n")),
+    open: |_, Request { opener, .. }| {
+        opener.open(Path::new("base.img"), Some("raw"))?;
+        opener.open(Path::new("base.img"), Some("raw"))
+    },
+};
+
+static LINKS: &[Format] = &[LINK, TWICE];
+
+fn text(disk: &dyn Disk) -> Result<String> {
+    let mut bytes = vec![0; disk.size().min(4096) as usize];
+    disk.read_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    /// A directory that everyone can reach, with a raw `base.img` in it.
+    fn new() -> Self {
+        let dir = Self(tempfile::tempdir().unwrap());
+        fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        dir.write("base.img", "base");
+        dir
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn own(&self, name: &str, uid: u32, gid: u32, mode: u32) {
+        chown(self.path(name), Some(uid), Some(gid)).expect("this test needs root: it gives files away");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn open(&self, name: &str, backing: Backing) -> std::result::Result<String, String> {
+        let options = Options { backing, ..Options::default() };
+        let disk = open_with(&self.path(name), &options, LINKS).and_then(|disk| text(&*disk));
+        disk.map_err(|error| error.to_string().replace(self.0.path().to_str().unwrap(), "DIR"))
+    }
+
+    fn fails(&self, name: &str, want: &str) {
+        let error = self.open(name, Backing::Owner).unwrap_err();
+        assert_eq!(error, want);
+    }
+}
+
+#[test]
+fn names_are_relative_to_the_image_that_holds_them() {
+    let dir = Dir::new();
+    dir.write("a/top", "link\n../b/middle\nlink");
+    dir.write("b/middle", "link\nfile:below/bottom\n");
+    dir.write("b/below/bottom", "link\njson:{\"driver\":\"raw\",\"file\":{\"filename\":\"../../base.img\"}}");
+    assert_eq!(dir.open("a/top", Backing::Owner).unwrap(), "base");
+    symlink(dir.path("a/top"), dir.path("a/symlink")).unwrap();
+    assert_eq!(dir.open("a/symlink", Backing::Owner).unwrap(), "base");
+    dir.write("absolute", &format!("link\n{}\nraw", dir.path("base.img").display()));
+    assert_eq!(dir.open("absolute", Backing::Follow).unwrap(), "base");
+    let denied = dir.open("absolute", Backing::None).unwrap_err();
+    assert_eq!(denied, "DIR/absolute: it names DIR/base.img, and --backing=none allows no other file");
+    assert_eq!(dir.open("base.img", Backing::None).unwrap(), "base", "a raw file names none");
+}
+
+#[test]
+fn a_missing_format_is_probed_and_never_raw() {
+    let dir = Dir::new();
+    dir.write("top", "link\nbase.img");
+    dir.fails(
+        "top",
+        "DIR/top: no format is recorded for its backing file DIR/base.img, and none is recognised; if it is raw, \
+         record that with: qemu-img rebase -u -F raw -b DIR/base.img DIR/top",
+    );
+    dir.write("base.img", "link\nend\nraw");
+    dir.write("end", "end");
+    assert_eq!(dir.open("top", Backing::Owner).unwrap(), "end", "probed");
+    dir.write("top", "link\nbase.img\nraw");
+    assert_eq!(dir.open("top", Backing::Owner).unwrap(), "link\nend\nraw", "what is recorded is not probed");
+    dir.write("top", "link\nbase.img\nvdi");
+    dir.fails("top", "DIR/top: unknown image format vdi, known are raw and link and twice");
+}
+
+#[test]
+fn errors_name_the_first_file_and_the_bad_one() {
+    let dir = Dir::new();
+    dir.write("1", "link\n2");
+    dir.write("2", "link\n3");
+    dir.write("3", "link\n");
+    dir.fails("1", "DIR/1: DIR/3: link at byte 0x5: no name");
+    dir.write("3", "link\nmissing");
+    dir.fails("1", "DIR/1: DIR/3: cannot open DIR/missing: No such file or directory (os error 2)");
+    dir.write("3", "link\n/dev/zero\nraw");
+    dir.fails("1", "DIR/1: DIR/3: /dev/zero is a character device: a disk image is a regular file or a block device");
+    dir.write("3", "link\nhttp://host/x");
+    dir.fails("1", "DIR/1: DIR/3: the file name http://host/x has the protocol http, only file is read");
+    dir.fails("4", "cannot open DIR/4: No such file or directory (os error 2)");
+}
+
+#[test]
+fn loops_and_deep_chains_end() {
+    let dir = Dir::new();
+    dir.write("self", "link\nself");
+    dir.fails("self", "DIR/self: a loop: it names DIR/self, which leads back to it");
+    dir.write("a", "link\nb");
+    dir.write("b", "link\nc");
+    symlink("a", dir.path("c")).unwrap();
+    dir.fails("a", "DIR/a: DIR/b: a loop: it names DIR/c, which leads back to it");
+    for i in 0..MAX_DEPTH {
+        dir.write(&i.to_string(), &format!("link\n{}", i + 1));
+    }
+    dir.write(&MAX_DEPTH.to_string(), "link\nbase.img\nraw");
+    dir.fails("0", "DIR/0: DIR/127: more than 128 files, each naming the next");
+    dir.fails("1", "DIR/1: DIR/128: more than 128 files, each naming the next");
+    assert_eq!(dir.open("2", Backing::Owner).unwrap(), "base", "127 links and the base");
+    dir.write("twice", "twice\n");
+    assert_eq!(dir.open("twice", Backing::Owner).unwrap(), "base", "the same file twice is no loop");
+}
+
+#[test]
+fn an_image_gets_no_file_that_its_owner_could_not_read() {
+    let dir = Dir::new();
+    dir.write("top", "link\nbase.img\nraw");
+    const DENIED: &str = "DIR/top: it belongs to user 1001 and names DIR/base.img of user 1002, which that user may \
+                          not read; --backing=follow allows it";
+    for (top, base, allowed) in [
+        // uid, gid, mode
+        ((1001, 1001), (1001, 1001, 0o000), true),
+        ((1001, 1001), (1002, 1002, 0o600), false),
+        ((1001, 1001), (1002, 1002, 0o660), false),
+        ((1001, 1001), (1002, 1002, 0o644), true),
+        ((1001, 1001), (1002, 1002, 0o604), true),
+        ((1001, 1001), (1002, 1001, 0o640), true),
+        ((1001, 1001), (1002, 1001, 0o600), false),
+        ((1001, 1001), (1002, 1001, 0o604), false),
+        ((0, 0), (1002, 1002, 0o600), true),
+    ] {
+        dir.own("top", top.0, top.1, 0o644);
+        dir.own("base.img", base.0, base.1, base.2);
+        let want = if allowed { Ok("base".into()) } else { Err(DENIED.into()) };
+        assert_eq!(dir.open("top", Backing::Owner), want, "{top:?} {base:?}");
+        assert_eq!(dir.open("top", Backing::Follow).unwrap(), "base");
+        assert!(dir.open("top", Backing::None).is_err());
+    }
+}
+
+#[test]
+fn a_readable_file_in_a_closed_directory_is_not_readable() {
+    let dir = Dir::new();
+    dir.write("closed/secret", "secret");
+    dir.own("closed/secret", 1002, 1002, 0o644);
+    dir.write("top", "link\nclosed/secret\nraw");
+    dir.own("top", 1001, 1001, 0o644);
+    dir.own("closed", 1002, 1002, 0o700);
+    assert!(dir.open("top", Backing::Owner).unwrap_err().contains("which that user may not read"));
+    symlink("closed/secret", dir.path("symlink")).unwrap();
+    dir.write("top", "link\nsymlink\nraw");
+    assert!(dir.open("top", Backing::Owner).unwrap_err().contains("which that user may not read"));
+    dir.own("closed", 1002, 1002, 0o711);
+    assert_eq!(dir.open("top", Backing::Owner).unwrap(), "secret");
+}
+
+#[test]
+fn the_rule_holds_for_each_image_that_names_the_next() {
+    let dir = Dir::new();
+    dir.write("top", "link\nmiddle");
+    dir.write("middle", "link\nbase.img\nraw");
+    dir.own("top", 1001, 1001, 0o644);
+    dir.own("middle", 1002, 1002, 0o644);
+    dir.own("base.img", 1001, 1001, 0o600);
+    let error = dir.open("top", Backing::Owner).unwrap_err();
+    assert!(error.starts_with("DIR/top: DIR/middle: it belongs to user 1002 and names DIR/base.img of"), "{error}");
+}
+
+#[test]
+fn snapshots_and_sector_sizes_reach_the_format() {
+    let dir = Dir::new();
+    dir.write("top", "link\nbase.img\nraw");
+    let open = |name, options: Options| open_with(&dir.path(name), &options, LINKS);
+    let snapshot = Options { snapshot: Some("monday".into()), ..Options::default() };
+    let error = open("top", snapshot.clone()).err().unwrap().to_string();
+    assert!(error.ends_with("/top: a link has no snapshot monday"), "{error}");
+    let error = open("base.img", snapshot).err().unwrap().to_string();
+    assert!(error.ends_with("/base.img is a raw image, which has no snapshots"), "{error}");
+    let raw = open("top", Options { format: Some("raw".into()), ..Options::default() }).unwrap();
+    assert_eq!((text(&*raw).unwrap().as_str(), raw.sector_size()), ("link\nbase.img\nraw", None));
+    let forced = open("top", Options { sector_size: Some(4096), ..Options::default() }).unwrap();
+    assert_eq!((text(&*forced).unwrap().as_str(), forced.sector_size()), ("base", Some(4096)));
+    let error = open("top", Options { sector_size: Some(1000), ..Options::default() }).err().unwrap();
+    assert_eq!(error.to_string(), "a sector size of 1000 bytes: 512 and 4096 are possible");
+    let error = open("base.img", Options { format: Some("link".into()), ..Options::default() }).err().unwrap();
+    assert!(error.to_string().ends_with("base.img: link at byte 0x5: no name"), "{error}");
+    dir.write("empty", "");
+    assert_eq!(open("empty", Options::default()).unwrap().size(), 0);
+}
+
+#[test]
+fn a_fifo_is_refused_and_does_not_hang() {
+    let dir = Dir::new();
+    let status = Command::new("mkfifo").arg(dir.path("fifo")).status().unwrap();
+    assert!(status.success());
+    dir.write("top", "link\nfifo");
+    dir.fails("top", "DIR/top: DIR/fifo is a FIFO: a disk image is a regular file or a block device");
+}

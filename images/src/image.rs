@@ -1,0 +1,78 @@
+//! An image: a file of the host, and the files that it names, opened as one disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::{HostFile, View};
+use crate::format::{self, FORMATS, Format, Request};
+use crate::gate::{Backing, Gate, Rules};
+use crate::{Disk, Error, Result, ResultExt, lock, unsupported};
+
+/// How an image is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The format by its name, `raw` or one of [`FORMATS`]; otherwise the file is probed.
+    pub format: Option<String>,
+    /// Which files the image may name.
+    pub backing: Backing,
+    /// The logical sector size in bytes, 512 or 4096; otherwise it is detected where it matters.
+    pub sector_size: Option<u32>,
+    /// The internal snapshot to open in place of the current state, by its name or id.
+    pub snapshot: Option<String>,
+}
+
+/// Opens the image at `path`, a regular file or a block device, and all files that it names.
+///
+/// Every error names the file. A file that a QEMU process has open for writing is logged as a warning.
+pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
+    open_with(path, options, FORMATS)
+}
+
+/// [`open`] with a table of formats of its own.
+pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
+    if let Some(size) = options.sector_size.filter(|size| !matches!(size, 512 | 4096)) {
+        return Err(unsupported!("a sector size of {size} bytes: 512 and 4096 are possible"));
+    }
+    let forced = options.format.as_deref().map(|name| format::named(name, formats)).transpose()?;
+    let file = HostFile::open(path)?;
+    let format = match forced {
+        Some(format) => format,
+        None => match format::recognise(&file, formats)? {
+            None => format::refuse_foreign(&file).map(|()| None)?,
+            found => found,
+        },
+    };
+    let rules = Rules { backing: options.backing, formats };
+    let disk = open_layer(file, format, options.snapshot.as_deref(), rules, None)?;
+    Ok(match options.sector_size {
+        Some(size) => Arc::new(View::with_sector_size(disk, size)),
+        None => disk,
+    })
+}
+
+/// Opens one file of a chain: the image itself, or a file that the image behind `namer` names.
+pub(crate) fn open_layer(
+    file: HostFile,
+    format: Option<&Format>,
+    snapshot: Option<&str>,
+    rules: Rules,
+    namer: Option<&Gate<'_>>,
+) -> Result<Arc<dyn Disk>> {
+    let name = file.to_string();
+    if lock::has_writer(file.file()) {
+        log::warn!("{name} is open for writing in a running QEMU: what is read may not fit together");
+    }
+    let Some(format) = format else {
+        return match snapshot {
+            Some(_) => Err(Error::Unsupported(format!("{name} is a raw image, which has no snapshots"))),
+            None => Ok(Arc::new(file)),
+        };
+    };
+    let gate = Gate::new(&file, rules, namer)?;
+    let opened = (format.open)(Arc::new(file), &Request { opener: &gate, snapshot });
+    match opened {
+        // The file where the error arose and the file that the user gave are enough: a chain has up to 128 between.
+        Err(error) if namer.is_some() && gate.failed_below() => Err(error),
+        opened => opened.within(name),
+    }
+}

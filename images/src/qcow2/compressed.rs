@@ -1,0 +1,190 @@
+//! Compressed clusters: how they are unpacked, and the cache of those that were.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use flate2::{Decompress, FlushDecompress};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use zstd::bulk::Decompressor;
+use zstd::zstd_safe::find_frame_compressed_size;
+
+use super::header::Compression;
+use super::layout::COMPRESSED_SECTOR;
+use super::mapping::Descriptor;
+use crate::{Disk, Result, corrupt};
+
+/// Our bound of the decompressed clusters that an image keeps, in bytes.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// How many bytes came out, or what the decoder found wrong.
+type Unpacked = std::result::Result<usize, String>;
+
+/// A whole decompressed cluster.
+pub type Cluster = Arc<Vec<u8>>;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Descriptor, Cluster> for ByBytes {
+    fn weight(&self, _: &Descriptor, cluster: &Cluster) -> u64 {
+        cluster.len() as u64
+    }
+}
+
+thread_local! {
+    // The state of a decoder is tens of kilobytes, more than many a cluster: every thread keeps one of each.
+    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+    static ZSTD: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::default());
+}
+
+/// The compressed clusters of an image file.
+pub struct Compressed {
+    compression: Compression,
+    cluster_size: usize,
+    clusters: Cache<Descriptor, Cluster, ByBytes>,
+}
+
+impl Compressed {
+    /// For clusters of `cluster_size` bytes.
+    pub fn new(compression: Compression, cluster_size: usize) -> Self {
+        let items = (CACHE_BYTES as usize / cluster_size).clamp(4, 4096);
+        Self { compression, cluster_size, clusters: Cache::with_weighter(items, CACHE_BYTES, ByBytes) }
+    }
+
+    /// The cluster that lies in `file` where `at` says. Threads that want the same one unpack it once; no lock is
+    /// held meanwhile.
+    pub fn cluster(&self, file: &dyn Disk, at: Descriptor) -> Result<Cluster> {
+        self.clusters.get_or_insert_with(&at, || {
+            let packed = read_packed(file, at)?;
+            let mut cluster = vec![0; self.cluster_size];
+            let done = match self.compression {
+                Compression::Deflate => inflate(&packed, &mut cluster),
+                Compression::Zstd => unpack_zstd(&packed, &mut cluster),
+            };
+            match done {
+                Ok(len) if len == cluster.len() => Ok(Arc::new(cluster)),
+                Ok(len) => {
+                    Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len()))
+                }
+                Err(why) => Err(corrupt!("compressed cluster", at.offset, "{why}")),
+            }
+        })
+    }
+}
+
+/// The bytes of the descriptor's sectors: at most twice a cluster, by the width of its size field.
+fn read_packed(file: &dyn Disk, at: Descriptor) -> Result<Vec<u8>> {
+    // The file may end inside the last sector, of which not all need be used: QEMU does not pad it.
+    let left = file.size().saturating_sub(at.offset);
+    let missing = at.len.saturating_sub(left);
+    if left == 0 || missing >= COMPRESSED_SECTOR {
+        let (len, size) = (at.len, file.size());
+        return Err(corrupt!(
+            "compressed cluster",
+            at.offset,
+            "{len} bytes long, but the file ends at byte {size:#x}: truncated?"
+        ));
+    }
+    let mut packed = vec![0; (at.len - missing) as usize];
+    file.read_at(&mut packed, at.offset)?;
+    Ok(packed)
+}
+
+/// Raw deflate. What follows the end of the stream in the last sector is ignored.
+fn inflate(packed: &[u8], cluster: &mut [u8]) -> Unpacked {
+    INFLATE.with_borrow_mut(|state| {
+        state.reset(false);
+        state.decompress(packed, cluster, FlushDecompress::Finish).map_err(|error| format!("deflate: {error}"))?;
+        Ok(state.total_out() as usize)
+    })
+}
+
+/// One or more zstd frames, until the cluster is full. Frames are unpacked in one go, so that no window of a size that
+/// the frame chooses is ever allocated.
+fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Unpacked {
+    ZSTD.with_borrow_mut(|state| {
+        let mut done = 0;
+        while done < cluster.len() && !packed.is_empty() {
+            let len = find_frame_compressed_size(packed)
+                .map_err(|code| format!("zstd frame: {}", zstd::zstd_safe::get_error_name(code)))?;
+            let (frame, rest) = packed.split_at_checked(len).ok_or("zstd frame: longer than its sectors")?;
+            done +=
+                state.decompress_to_buffer(frame, &mut cluster[done..]).map_err(|error| format!("zstd: {error}"))?;
+            packed = rest;
+        }
+        Ok(done)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::disk::Memory;
+
+    const SIZE: usize = 4096;
+
+    fn content() -> Vec<u8> {
+        (0..SIZE).map(|i| (i / 7) as u8).collect()
+    }
+
+    fn unpack(compression: Compression, packed: &[u8]) -> Result<Cluster> {
+        let at = Descriptor { offset: 100, len: packed.len() as u64 };
+        let file = Memory::new("m", [&[0xff; 100], packed].concat());
+        Compressed::new(compression, SIZE).cluster(&file, at)
+    }
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(bytes, 3).unwrap()
+    }
+
+    #[test]
+    fn what_follows_the_cluster_in_its_last_sector_is_ignored() {
+        for (compression, mut packed) in
+            [(Compression::Deflate, deflated(&content())), (Compression::Zstd, zstd(&content()))]
+        {
+            packed.extend([0xa5; 300]);
+            assert_eq!(*unpack(compression, &packed).unwrap(), content());
+        }
+    }
+
+    #[test]
+    fn several_zstd_frames_make_a_cluster() {
+        let packed = [zstd(&content()[..1000]), zstd(&[]), zstd(&content()[1000..])].concat();
+        assert_eq!(*unpack(Compression::Zstd, &packed).unwrap(), content());
+    }
+
+    #[test]
+    fn too_little_and_too_much_are_errors() {
+        let less = &content()[1..];
+        let more = [content(), vec![1]].concat();
+        assert!(unpack(Compression::Deflate, &deflated(less)).is_err());
+        assert!(unpack(Compression::Zstd, &zstd(less)).is_err());
+        assert!(unpack(Compression::Zstd, &zstd(&more)).is_err());
+        assert!(unpack(Compression::Zstd, &deflated(&content())).is_err());
+        assert!(unpack(Compression::Deflate, &zstd(&content())).is_err());
+        assert!(unpack(Compression::Deflate, &[0; 512]).is_err());
+        assert!(unpack(Compression::Zstd, &[0; 512]).is_err());
+    }
+
+    #[test]
+    fn a_file_may_end_inside_the_last_sector_only() {
+        let packed = deflated(&content());
+        let end = packed.len() as u64;
+        let file = Memory::new("m", packed);
+        let unpack =
+            |offset, len| Compressed::new(Compression::Deflate, SIZE).cluster(&file, Descriptor { offset, len });
+        assert_eq!(*unpack(0, end + 511).unwrap(), content());
+        assert!(unpack(0, end + 512).is_err());
+        assert!(unpack(end, 512).is_err());
+        assert!(unpack(u64::MAX, 512).is_err());
+    }
+}

@@ -1,0 +1,327 @@
+//! Where a byte of the guest's disk lies: L1 table, L2 table, cluster, subcluster.
+
+use std::sync::Arc;
+
+use super::header::{Header, L1Table};
+use super::layout::*;
+use crate::disk::Cached;
+use crate::{Result, corrupt};
+
+/// Our limit of the work of one call: so many pages of tables are looked at while a run grows.
+const MAX_STEPS: usize = 64;
+
+/// What the tables say about a byte of the guest's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// Nothing: the backing file's byte, else zero.
+    Unallocated,
+    /// Zero, whatever the backing file has.
+    Zero,
+    /// The byte at this offset of the data file.
+    Data(u64),
+    /// A byte of a compressed cluster with this descriptor, this far into the cluster.
+    Compressed(Descriptor, u64),
+}
+
+/// Where a compressed cluster lies in the image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Descriptor {
+    /// The first byte.
+    pub offset: u64,
+    /// The length in bytes up to the end of the last sector, of which the cluster need not use all.
+    pub len: u64,
+}
+
+/// Consecutive bytes of the guest's disk with one mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The length in bytes, at least 1.
+    pub len: u64,
+    /// What its first byte is mapped to; for `Data` the others follow.
+    pub mapping: Mapping,
+}
+
+impl Run {
+    /// Appends `next` if it continues this run.
+    fn join(&mut self, next: Self) -> bool {
+        let joins = match (self.mapping, next.mapping) {
+            (Mapping::Unallocated, Mapping::Unallocated) | (Mapping::Zero, Mapping::Zero) => true,
+            (Mapping::Data(at), Mapping::Data(next)) => at + self.len == next,
+            _ => false,
+        };
+        if joins {
+            self.len += next.len;
+        }
+        joins
+    }
+}
+
+/// The tables of one image, active or of a snapshot.
+pub struct Tables {
+    /// The image file in pages of [`Self::PAGE`]: both levels of tables are kept here.
+    file: Arc<Cached>,
+    l1: L1Table,
+    cluster_bits: u32,
+    extended: bool,
+    /// Version 2 has no zero clusters.
+    zero_flag: bool,
+    external: bool,
+    size: u64,
+}
+
+impl Tables {
+    /// The granularity in which tables are read, in bytes: no table entry lies across two pages.
+    pub const PAGE: usize = 4096;
+
+    /// The tables that start at `l1` and map a disk of `size` bytes.
+    pub fn new(file: Arc<Cached>, header: &Header, l1: L1Table, size: u64) -> Self {
+        Self {
+            file,
+            l1,
+            cluster_bits: header.cluster_bits,
+            extended: header.extended_l2,
+            zero_flag: header.version >= 3,
+            external: header.data_file.is_some(),
+            size,
+        }
+    }
+
+    /// The mapping at `offset`, which lies inside the disk, and how far it holds: at most `want` bytes, and less only
+    /// where the mapping changes, after [`MAX_STEPS`] pages, and before a damaged entry.
+    pub fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
+        let want = want.min(self.size - offset);
+        let mut run = self.page_run(offset, want)?;
+        for _ in 1..MAX_STEPS {
+            if run.len >= want || matches!(run.mapping, Mapping::Compressed(..)) {
+                break;
+            }
+            // A damaged entry is an error of the bytes behind it, not of those before.
+            match self.page_run(offset + run.len, want - run.len) {
+                Ok(next) if run.join(next) => {}
+                _ => break,
+            }
+        }
+        Ok(run)
+    }
+
+    fn cluster_size(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    fn l2_entry_size(&self) -> u64 {
+        if self.extended { 16 } else { 8 }
+    }
+
+    /// How many bits of an offset one L1 entry covers.
+    fn l1_shift(&self) -> u32 {
+        2 * self.cluster_bits - if self.extended { 4 } else { 3 }
+    }
+
+    /// As [`Self::run_at`], from the entries of one page.
+    fn page_run(&self, offset: u64, want: u64) -> Result<Run> {
+        let covered = 1u64 << self.l1_shift();
+        let l1_at = self.l1.offset + (offset >> self.l1_shift()) * 8;
+        let page = self.page_at("L1 table", l1_at, 8)?;
+        let mut entries = self.entries_from(&page, l1_at).chunks_exact(8).map(be64);
+        let l2_offset = match entries.next() {
+            Some(entry) => entry & ENTRY_OFFSET,
+            None => return Err(self.past_end("L1 table", l1_at)),
+        };
+        // Reserved bits of both levels are ignored, as QEMU does.
+        if l2_offset == 0 {
+            let mut len = covered - offset % covered;
+            // The L1 table ends where the disk does, so entries behind it are cut off by `want`.
+            for _ in entries.take_while(|entry| entry & ENTRY_OFFSET == 0) {
+                if len >= want {
+                    break;
+                }
+                len += covered;
+            }
+            return Ok(Run { len: len.min(want), mapping: Mapping::Unallocated });
+        }
+        if !l2_offset.is_multiple_of(self.cluster_size()) {
+            return Err(corrupt!(
+                "L1 entry",
+                l1_at,
+                "L2 table at byte {l2_offset:#x}, want a multiple of the cluster size"
+            ));
+        }
+
+        let in_table = offset % covered;
+        let index = in_table >> self.cluster_bits;
+        let l2_at = l2_offset + index * self.l2_entry_size();
+        let page = self.page_at("L2 table", l2_at, self.l2_entry_size())?;
+        let table_left = covered - in_table;
+        let want = want.min(table_left);
+        let mut run: Option<Run> = None;
+        let mut at = l2_at;
+        for entry in self.entries_from(&page, l2_at).chunks_exact(self.l2_entry_size() as usize) {
+            let done = run.map_or(0, |run| run.len);
+            if done >= want {
+                break;
+            }
+            let next = self.cluster_run(entry, at, offset + done);
+            match &mut run {
+                None => run = Some(next?),
+                Some(run) => match next {
+                    Ok(next) if run.join(next) => {}
+                    _ => break,
+                },
+            }
+            // Subclusters: the next run may start inside the same cluster.
+            let ended = run.is_some_and(|run| !(offset + run.len).is_multiple_of(self.cluster_size()));
+            if ended {
+                break;
+            }
+            at += self.l2_entry_size();
+        }
+        match run {
+            Some(Run { len, mapping }) => Ok(Run { len: len.min(want), mapping }),
+            None => Err(self.past_end("L2 table", l2_at)),
+        }
+    }
+
+    /// The run from `offset` inside the cluster that the L2 entry at byte `at` of the file describes.
+    fn cluster_run(&self, entry: &[u8], at: u64, offset: u64) -> Result<Run> {
+        let (word, bitmap) = entry.split_at(8);
+        let word = be64(word);
+        let inside = offset % self.cluster_size();
+        let len = self.cluster_size() - inside;
+        if word & L2_COMPRESSED != 0 {
+            if self.external {
+                return Err(corrupt!("L2 entry", at, "a compressed cluster, but the image has an external data file"));
+            }
+            return Ok(Run { len, mapping: Mapping::Compressed(self.descriptor(word), inside) });
+        }
+        let host = self.host_at(word, at, offset)?;
+        if self.extended {
+            return self.subcluster_run(host, be64(bitmap), at, offset);
+        }
+        let mapping = match host {
+            _ if word & L2_ZERO != 0 && self.zero_flag => Mapping::Zero,
+            _ if word & L2_ZERO != 0 => {
+                return Err(corrupt!("L2 entry", at, "a zero cluster, which version 2 does not have"));
+            }
+            Some(host) => Mapping::Data(host),
+            None => Mapping::Unallocated,
+        };
+        Ok(Run { len, mapping })
+    }
+
+    /// As [`Self::cluster_run`], for the bitmap of a standard cluster that has a place at `host`, or none.
+    fn subcluster_run(&self, host: Option<u64>, bitmap: u64, at: u64, offset: u64) -> Result<Run> {
+        let (allocated, zero) = (bitmap as u32, (bitmap >> 32) as u32);
+        if allocated & zero != 0 {
+            return Err(corrupt!("L2 entry", at, "subclusters that are both allocated and zero: bitmap {bitmap:#x}"));
+        }
+        let shift = self.cluster_bits - SUBCLUSTERS.trailing_zeros();
+        let inside = offset % self.cluster_size();
+        let first = (inside >> shift) as u32;
+        let count = same_bits(allocated, first).min(same_bits(zero, first));
+        let end = u64::from(first + count) << shift;
+        let mapping = match host {
+            None if allocated != 0 => {
+                return Err(corrupt!(
+                    "L2 entry",
+                    at,
+                    "allocated subclusters of an unallocated cluster: bitmap {bitmap:#x}"
+                ));
+            }
+            _ if zero >> first & 1 == 1 => Mapping::Zero,
+            Some(host) if allocated >> first & 1 == 1 => Mapping::Data(host),
+            _ => Mapping::Unallocated,
+        };
+        Ok(Run { len: end - inside, mapping })
+    }
+
+    /// The byte of the data file for `offset` by a standard cluster's entry, if the cluster has a place there. The
+    /// place is checked even where zeros make it unimportant, as QEMU does.
+    fn host_at(&self, word: u64, at: u64, offset: u64) -> Result<Option<u64>> {
+        let host = word & ENTRY_OFFSET;
+        // Offset 0 is a place in an external data file only.
+        if host == 0 && !(self.external && word & L2_COPIED != 0) {
+            return Ok(None);
+        }
+        let inside = offset % self.cluster_size();
+        if !host.is_multiple_of(self.cluster_size()) {
+            return Err(corrupt!("L2 entry", at, "cluster at byte {host:#x}, want a multiple of the cluster size"));
+        }
+        if self.external && host != offset - inside {
+            let want = offset - inside;
+            return Err(corrupt!(
+                "L2 entry",
+                at,
+                "cluster at byte {host:#x} of the external data file, want {want:#x}"
+            ));
+        }
+        Ok(Some(host + inside))
+    }
+
+    /// The descriptor of a compressed cluster: `x = 62 - (cluster_bits - 8)` bits of offset, then the sectors.
+    fn descriptor(&self, word: u64) -> Descriptor {
+        let offset_bits = 62 - (self.cluster_bits - 8);
+        let offset = word & ((1 << offset_bits) - 1);
+        let more_sectors = (word & (L2_COMPRESSED - 1)) >> offset_bits;
+        Descriptor { offset, len: (more_sectors + 1) * COMPRESSED_SECTOR - offset % COMPRESSED_SECTOR }
+    }
+
+    /// The cached page with the entry of `len` bytes at `at`.
+    fn page_at(&self, what: &str, at: u64, len: u64) -> Result<crate::disk::Page> {
+        match at.checked_add(len) {
+            Some(end) if end <= crate::Disk::size(&*self.file) => self.file.page_at(at),
+            _ => Err(self.past_end(what, at)),
+        }
+    }
+
+    /// The part of `page` from byte `at` of the file.
+    fn entries_from<'a>(&self, page: &'a [u8], at: u64) -> &'a [u8] {
+        page.get((at % Self::PAGE as u64) as usize..).unwrap_or_default()
+    }
+
+    fn past_end(&self, what: &str, at: u64) -> crate::Error {
+        let size = crate::Disk::size(&*self.file);
+        corrupt!(what, at, "lies past the end of the file at byte {size:#x}: truncated?")
+    }
+}
+
+/// How many bits of `bits` from bit `first` on are equal.
+fn same_bits(bits: u32, first: u32) -> u32 {
+    let rest = bits >> first;
+    let same = if rest & 1 == 1 { rest.trailing_ones() } else { rest.trailing_zeros() };
+    same.min(SUBCLUSTERS - first)
+}
+
+/// The first 8 bytes of an entry as a number.
+fn be64(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_subclusters_end_where_the_bits_change() {
+        assert_eq!(same_bits(0, 0), 32);
+        assert_eq!(same_bits(u32::MAX, 0), 32);
+        assert_eq!(same_bits(u32::MAX, 31), 1);
+        assert_eq!(same_bits(0, 31), 1);
+        assert_eq!(same_bits(0b0111_0000, 0), 4);
+        assert_eq!(same_bits(0b0111_0000, 5), 2);
+        assert_eq!(same_bits(0b0111_0000, 7), 25);
+    }
+
+    #[test]
+    fn only_what_continues_a_run_joins_it() {
+        let run = |mapping| Run { len: 512, mapping };
+        let mut data = run(Mapping::Data(1024));
+        assert!(!data.join(run(Mapping::Data(1024))));
+        assert!(!data.join(run(Mapping::Zero)));
+        assert!(data.join(run(Mapping::Data(1536))));
+        assert!(data.join(run(Mapping::Data(2048))));
+        assert_eq!(data.len, 1536);
+        assert!(!run(Mapping::Zero).join(run(Mapping::Unallocated)));
+        let packed = Mapping::Compressed(Descriptor { offset: 0, len: 512 }, 0);
+        assert!(!run(packed).join(run(packed)));
+    }
+}

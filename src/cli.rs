@@ -1,0 +1,474 @@
+//! The command line: guestmount's options, and the commands that it does not have.
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use images::{Backing, Error, Result};
+
+use crate::stack::Stack;
+
+const EXAMPLES: &str = "\
+Examples:
+  imgmount -a vm.qcow2 -i /mnt                     the guest's own tree, with what its fstab mounts
+  imgmount -a vm.qcow2 -m /dev/sda1 /mnt           one file system
+  imgmount -a a.img -a b.img -m /dev/vg/root -m /dev/vg/home:/home /mnt
+  imgmount unmount /mnt
+  imgmount filesystems -a vm.qcow2                 what is in the image
+  imgmount inspect -a vm.qcow2 --json              which system it is
+
+Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted).
+A directory with the name of a command is written as a path: ./inspect";
+
+/// Opens disk images and shows the guest's own tree, without root.
+#[derive(Parser, Debug)]
+#[command(name = "imgmount", version, disable_version_flag = true, disable_help_flag = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, disable_help_subcommand = true)]
+#[command(after_help = EXAMPLES, override_usage = "imgmount -a IMAGE … (-i | -m DEVICE …) [OPTIONS] DIRECTORY\n       imgmount COMMAND …")]
+pub struct Cli {
+    /// What to do; without a command, mount.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to mount, and how.
+    #[command(flatten)]
+    pub mount: Mount,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, global = true)]
+    help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List disks, partitions, physical volumes, groups and logical volumes, and what each holds
+    Filesystems(List),
+    /// Say which operating systems are in the images
+    Inspect(List),
+    /// Unmount a directory that imgmount serves; returns when the serving process is gone
+    Unmount(Unmount),
+    /// Print the manual page, in roff
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The images, as every command takes them.
+#[derive(Args, Debug, Default)]
+pub struct Images {
+    /// Open this disk image: the first becomes /dev/sda, the second /dev/sdb
+    #[arg(short = 'a', long = "add", value_name = "IMAGE")]
+    pub add: Vec<PathBuf>,
+    /// The format of the images that follow (raw, qcow2); without a value, found by content
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    format: Vec<String>,
+    /// The sector size of the images that follow (512, 4096); without a value, found by content
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    blocksize: Vec<String>,
+    /// Open the images as they were at this internal snapshot (name or id)
+    #[arg(long, value_name = "NAME")]
+    pub snapshot: Option<String>,
+    /// Which files the images may name as their backing or data files: those that the image's owner can read, any
+    /// (follow), none
+    #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
+    backing: String,
+    /// Show a file system whose journal needs recovery as it is on the disk, instead of replaying it in memory
+    #[arg(long)]
+    pub no_replay: bool,
+    /// Say more; twice for everything
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Log every request; implies --no-fork
+    #[arg(short = 'x', long)]
+    pub trace: bool,
+    /// Open the disks of a libvirt guest (not supported yet)
+    #[arg(short = 'd', long, value_name = "GUEST", hide = true)]
+    domain: Vec<String>,
+    /// The libvirt connection (not supported yet)
+    #[arg(short = 'c', long, value_name = "URI", hide = true)]
+    connect: Option<String>,
+    /// A key for an encrypted volume (not supported yet)
+    #[arg(long, value_name = "SELECTOR", hide = true)]
+    key: Vec<String>,
+    /// Read keys from standard input (not supported yet)
+    #[arg(long, hide = true)]
+    keys_from_stdin: bool,
+    /// Echo keys that are typed (not supported yet)
+    #[arg(long, hide = true)]
+    echo_keys: bool,
+}
+
+/// The options of a mount.
+#[derive(Args, Debug, Default)]
+pub struct Mount {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub images: Images,
+    /// Find the operating system and mount its file systems where it mounts them
+    #[arg(short = 'i', long)]
+    pub inspector: bool,
+    /// Mount this device (at /, or at the directory given); may be repeated
+    #[arg(short = 'm', long = "mount", value_name = "DEVICE[:DIR[:OPTIONS[:TYPE]]]")]
+    pub mount: Vec<String>,
+    /// With -i and several systems in the images: the device of the root file system to take
+    #[arg(long, value_name = "DEVICE")]
+    pub root: Option<String>,
+    /// Mount for reading only: the default
+    #[arg(short = 'r', long)]
+    pub ro: bool,
+    /// Mount for writing (not supported yet: fails with the reason)
+    #[arg(short = 'w', long)]
+    pub rw: bool,
+    /// A FUSE option, or several separated by commas: allow_other, uid=N, gid=N …
+    #[arg(short = 'o', long = "option", value_name = "OPTION")]
+    pub option: Vec<String>,
+    /// List the FUSE options
+    #[arg(long)]
+    pub fuse_help: bool,
+    /// How long the kernel may keep names and attributes, in seconds
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub dir_cache_timeout: Option<i64>,
+    /// Serve in the foreground
+    #[arg(long)]
+    pub no_fork: bool,
+    /// Write the serving process's number to this file; it is removed after unmounting
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Write one zero byte to this file descriptor when the mount is usable
+    #[arg(long, value_name = "FD")]
+    pub fd: Option<i32>,
+    /// Do not sync when unmounting: nothing is ever written
+    #[arg(short = 'n', long)]
+    no_sync: bool,
+    /// Extended attributes, with them SELinux labels, are always shown
+    #[arg(long)]
+    selinux: bool,
+    /// Removed from guestmount in 1.48
+    #[arg(long, hide = true)]
+    live: bool,
+    /// Where to mount
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+}
+
+/// The options of a listing.
+#[derive(Args, Debug)]
+pub struct List {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub images: Images,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `unmount`, which are guestunmount's.
+#[derive(Args, Debug)]
+pub struct Unmount {
+    /// Wait until this pipe is closed at the other end, then unmount
+    #[arg(long, value_name = "FD")]
+    pub fd: Option<i32>,
+    /// Do not say why it failed
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+    /// Try only once
+    #[arg(long, conflicts_with = "retry")]
+    pub no_retry: bool,
+    /// Try so many times more, after 1, 2, 4 … seconds
+    #[arg(long, value_name = "TIMES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..64))]
+    pub retry: u32,
+    /// Say what is tried
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+    /// The mount point
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+}
+
+impl Cli {
+    /// The manual page in roff: one for the program, followed by one section for each command.
+    pub fn manual() -> Result<String> {
+        let failed = |error| Error::io("cannot write the manual page", error);
+        let command = Self::command();
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).render(&mut page).map_err(failed)?;
+        for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = format!("imgmount {}", command.get_name());
+            let man = clap_mangen::Man::new(command.clone().bin_name(name.clone()));
+            page.extend(format!(".SH {}\n", name.to_uppercase()).into_bytes());
+            man.render_synopsis_section(&mut page).map_err(failed)?;
+            man.render_description_section(&mut page).map_err(failed)?;
+            man.render_options_section(&mut page).map_err(failed)?;
+        }
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
+
+    /// The completions for a shell.
+    pub fn completions(shell: clap_complete::Shell) -> String {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Self::command(), "imgmount", &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// One `-a` with the options that stood before it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The file.
+    pub path: PathBuf,
+    /// `--format`, if one is in force.
+    pub format: Option<String>,
+    /// `--blocksize` in bytes, if one is in force.
+    pub sector_size: Option<u32>,
+}
+
+/// What was typed, checked as far as that can be done without opening anything.
+#[derive(Debug)]
+pub struct Request {
+    /// The parsed options.
+    pub cli: Cli,
+    /// The images in their order.
+    pub images: Vec<Image>,
+}
+
+impl Request {
+    /// Parses the words of a command line, the program's name first. A clap error also stands for `--help` and
+    /// `--version`.
+    pub fn parse(
+        words: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> std::result::Result<Result<Self>, clap::Error> {
+        let matches = Cli::command().try_get_matches_from(words)?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok(Self::check(cli, &matches))
+    }
+
+    /// The options that all commands share.
+    pub fn options(&self) -> &Images {
+        match &self.cli.command {
+            Some(Command::Filesystems(list) | Command::Inspect(list)) => &list.images,
+            _ => &self.cli.mount.images,
+        }
+    }
+
+    /// Opens the images and finds everything in them.
+    pub fn open(&self) -> Result<Stack> {
+        let options = self.options();
+        let open = |image: &Image| {
+            let (format, sector_size) = (image.format.clone(), image.sector_size);
+            let (snapshot, backing) = (options.snapshot.clone(), options.backing());
+            images::open(&image.path, &images::Options { format, sector_size, snapshot, backing })
+        };
+        let disks = self.images.iter().map(open).collect::<Result<_>>()?;
+        let mut wanted = filesystems::Options::default();
+        wanted.replay = !options.no_replay;
+        Stack::of(disks, wanted)
+    }
+
+    fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
+        let (options, matches) = match (&cli.command, matches.subcommand()) {
+            (Some(Command::Filesystems(list) | Command::Inspect(list)), Some((_, matches))) => (&list.images, matches),
+            (None, _) => (&cli.mount.images, matches),
+            _ => return Ok(Self { cli, images: Vec::new() }),
+        };
+        options.refuse()?;
+        let images = options.in_order(matches)?;
+        if cli.command.is_none() {
+            cli.mount.check(matches)?;
+        }
+        if images.is_empty() && !cli.mount.fuse_help {
+            return wrong("you must specify at least one -a option; try imgmount --help");
+        }
+        Ok(Self { cli, images })
+    }
+}
+
+fn wrong<T>(text: impl Into<String>) -> Result<T> {
+    Err(Error::Usage(text.into()))
+}
+
+impl Images {
+    /// The policy for files that images name.
+    fn backing(&self) -> Backing {
+        match self.backing.as_str() {
+            "follow" => Backing::Follow,
+            "none" => Backing::None,
+            _ => Backing::Owner,
+        }
+    }
+
+    /// guestmount's options that have no meaning here yet.
+    fn refuse(&self) -> Result<()> {
+        if !self.domain.is_empty() || self.connect.is_some() {
+            return wrong("-c and -d: libvirt guests are not supported yet; name their images with -a");
+        }
+        if !self.key.is_empty() || self.keys_from_stdin || self.echo_keys {
+            return wrong("--key, --keys-from-stdin and --echo-keys: encrypted volumes are not supported yet");
+        }
+        Ok(())
+    }
+
+    /// Gives every `-a` the `--format` and `--blocksize` that stood last before it.
+    fn in_order(&self, matches: &ArgMatches) -> Result<Vec<Image>> {
+        let at = |id: &str| matches.indices_of(id).map(Iterator::collect).unwrap_or_default();
+        let (adds, formats, sizes): (Vec<usize>, Vec<usize>, Vec<usize>) = (at("add"), at("format"), at("blocksize"));
+        let last = adds.last().copied().unwrap_or(0);
+        if formats.last().is_some_and(|&format| format > last) {
+            return wrong("--format must come before the -a that it is for");
+        }
+        if sizes.last().is_some_and(|&size| size > last) {
+            return wrong("--blocksize must come before the -a that it is for");
+        }
+        let before = |positions: &[usize], values: &[String], add: usize| {
+            let count = positions.iter().filter(|&&position| position < add).count();
+            count.checked_sub(1).map(|index| values[index].clone()).filter(|value| !value.is_empty())
+        };
+        let one = |(path, &add): (&PathBuf, &usize)| {
+            let sector_size = match before(&sizes, &self.blocksize, add).as_deref() {
+                None => None,
+                Some("512") => Some(512),
+                Some("4096") => Some(4096),
+                Some(other) => return wrong(format!("--blocksize={other}: want 512 or 4096")),
+            };
+            Ok(Image { path: local_path(path)?, format: before(&formats, &self.format, add), sector_size })
+        };
+        self.add.iter().zip(&adds).map(one).collect()
+    }
+}
+
+/// A path, or a `file:` URI of one; guestmount's rule for what is a URI.
+fn local_path(path: &PathBuf) -> Result<PathBuf> {
+    let Some((scheme, rest)) = path.to_str().and_then(|text| text.split_once("://")) else { return Ok(path.clone()) };
+    let is_scheme = (1..=8).contains(&scheme.len()) && scheme.bytes().all(|c| c.is_ascii_lowercase() || c == b'+');
+    match scheme {
+        _ if !is_scheme => Ok(path.clone()),
+        "file" if rest.starts_with('/') => percent_decoded(rest),
+        "file" => wrong(format!("{}: a file on another host", path.display())),
+        _ => wrong(format!("{}: images over {scheme} are not supported yet; copy it here or mount it", path.display())),
+    }
+}
+
+fn percent_decoded(text: &str) -> Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'%' {
+            out.push(byte);
+            rest = after;
+            continue;
+        }
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(code) => out.push(code),
+            None => return wrong(format!("file://{text}: % without two hexadecimal digits")),
+        }
+        rest = &after[2..];
+    }
+    Ok(std::ffi::OsString::from_vec(out).into())
+}
+
+impl Mount {
+    fn check(&self, matches: &ArgMatches) -> Result<()> {
+        let position = |id: &str, given: bool| given.then(|| matches.index_of(id)).flatten();
+        if let (Some(ro), Some(rw)) = (position("ro", self.ro), position("rw", self.rw))
+            && ro < rw
+        {
+            return wrong("cannot mix --ro and --rw options");
+        }
+        if self.live {
+            return wrong("--live: live support was removed from guestmount in 1.48, and is not here either");
+        }
+        if self.fuse_help {
+            return Ok(());
+        }
+        if self.images.add.is_empty() {
+            return wrong("you must specify at least one -a option; try imgmount --help");
+        }
+        if !self.inspector && self.mount.is_empty() {
+            return wrong(
+                "you must specify either -i or at least one -m option; imgmount filesystems lists the devices",
+            );
+        }
+        if self.root.is_some() && !self.inspector {
+            return wrong("--root goes with -i");
+        }
+        if self.directory.is_none() {
+            return wrong("you must specify a mountpoint in the host file system");
+        }
+        Ok(())
+    }
+
+    /// Whether writing is asked for: `--rw` and not, after it, `--ro`.
+    pub fn wants_writing(&self) -> bool {
+        self.rw && !self.ro
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request> {
+        let words = line.split(' ').map(Into::into);
+        Request::parse(words).unwrap()
+    }
+
+    fn message(line: &str) -> String {
+        parse(line).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_hold_for_the_images_that_follow() {
+        let request =
+            parse("imgmount -a a --format=raw -a b --blocksize=4096 -a c --format --blocksize -a d -i /mnt").unwrap();
+        let seen: Vec<_> = request.images.iter().map(|image| (image.format.as_deref(), image.sector_size)).collect();
+        assert_eq!(seen, [(None, None), (Some("raw"), None), (Some("raw"), Some(4096)), (None, None)]);
+        assert_eq!(request.images[3].path, PathBuf::from("d"));
+        assert!(message("imgmount -a a --format=raw -i /mnt").contains("before"));
+        assert!(message("imgmount -a a --blocksize=512 -i /mnt").contains("before"));
+        assert!(message("imgmount --blocksize=1024 -a a -i /mnt").contains("1024"));
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        for (line, want) in [
+            ("imgmount", "-a"),
+            ("imgmount -i /mnt", "-a"),
+            ("imgmount -a x /mnt", "-i"),
+            ("imgmount -a x -i", "mountpoint"),
+            ("imgmount -a x -i --ro --rw /mnt", "cannot mix"),
+            ("imgmount -a x -i --live /mnt", "--live"),
+            ("imgmount -d guest -i /mnt", "libvirt"),
+            ("imgmount -a x -i --key a:key:b /mnt", "encrypted"),
+            ("imgmount -a nbd://h/x -i /mnt", "nbd"),
+            ("imgmount -a file://host/x -i /mnt", "another host"),
+            ("imgmount inspect", "-a"),
+        ] {
+            assert!(message(line).contains(want), "{line}: {}", message(line));
+        }
+    }
+
+    #[test]
+    fn bundled_and_long_spellings_are_the_same() {
+        let request =
+            parse("imgmount -a file:///tmp/a%20b --inspector --ro --mount /dev/sda1 -m /dev/sda2:/x -vv -n /mnt")
+                .unwrap();
+        assert_eq!(request.images[0].path, PathBuf::from("/tmp/a b"));
+        assert_eq!(request.cli.mount.mount, ["/dev/sda1", "/dev/sda2:/x"]);
+        assert_eq!(request.cli.mount.images.verbose, 2);
+        assert!(!request.cli.mount.wants_writing());
+        assert!(parse("imgmount -iwra x /mnt").is_ok());
+        assert!(!parse("imgmount -a x -i --rw --ro /mnt").unwrap().cli.mount.wants_writing());
+    }
+}

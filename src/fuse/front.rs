@@ -1,0 +1,442 @@
+//! The kernel's requests, answered from a file system that never changes.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, SystemTime};
+
+use filesystems::{FileSystem, Kind, NodeId};
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use images::Error;
+
+use super::Event;
+use super::attributes::{Numbers, Owner, attributes, file_type, placeholder};
+use super::errors::Reports;
+use super::options::Options;
+use super::seek::{Whence, seek};
+use super::xattrs;
+
+/// Requests that the kernel may have in flight for readahead. Its default, 16, is too few for several readers.
+const MAX_BACKGROUND: u16 = 128;
+
+/// The largest request in bytes: bounds the buffer that each thread keeps. The kernel's default limit is the same.
+const MAX_REQUEST: u32 = 1 << 20;
+
+/// The number under which `..` is listed: nobody can know it here, and the kernel does not ask. As libfuse does.
+const PARENT: INodeNo = INodeNo(0xffff_ffff);
+
+/// The offset behind `.`; the entries of the file system follow those two, their cookies moved up by two.
+const SELF_COOKIE: u64 = 1;
+
+/// The offset behind `..`.
+const PARENT_COOKIE: u64 = 2;
+
+thread_local! {
+    /// Where this thread reads to: made once, so that no read pays for zeroing it.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A [`FileSystem`] as the kernel sees it.
+pub struct Front {
+    fs: Arc<dyn FileSystem>,
+    numbers: Numbers,
+    owner: Owner,
+    options: Options,
+    reports: Reports,
+    /// The kernel understands that files need not be opened.
+    no_open: bool,
+    /// The same for directories.
+    no_opendir: bool,
+    /// Told when no more requests come.
+    events: Sender<Event>,
+}
+
+impl Front {
+    pub fn new(fs: Arc<dyn FileSystem>, options: &Options, events: Sender<Event>) -> Self {
+        Self {
+            numbers: Numbers::new(fs.root()),
+            owner: Owner { uid: options.uid, gid: options.gid, umask: options.umask },
+            options: options.clone(),
+            reports: Reports::default(),
+            no_open: false,
+            no_opendir: false,
+            events,
+            fs,
+        }
+    }
+
+    /// Whether the kernel may remember that a name is not in this directory.
+    fn keeps_negative(&self, dir: NodeId) -> bool {
+        !self.options.negative_timeout.is_zero() && self.fs.info(dir).is_ok_and(|info| !info.case_insensitive)
+    }
+
+    fn reply_xattr(answer: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
+        match answer {
+            Err(errno) => reply.error(errno),
+            Ok(value) => match u32::try_from(value.len()) {
+                Ok(len) if size == 0 => reply.size(len),
+                Ok(len) if len <= size => reply.data(&value),
+                _ => reply.error(Errno::ERANGE),
+            },
+        }
+    }
+}
+
+/// The cookie behind which a directory is to be read on, for the offset of a request that is past `.` and `..`.
+fn cookie(offset: u64) -> u64 {
+    offset.saturating_sub(PARENT_COOKIE)
+}
+
+/// The offset that the kernel gives back to go on behind an entry.
+fn offset_after(next: u64) -> u64 {
+    next.saturating_add(PARENT_COOKIE)
+}
+
+/// The operations that change something: all have the same answer. The kernel sends them only if root has made the
+/// mount writable behind our back.
+macro_rules! read_only {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $reply:ty;)*) => {
+        $(fn $name(&self, _: &Request, $($argument: $kind,)* reply: $reply) {
+            $(let _ = $argument;)*
+            reply.error(Errno::EROFS);
+        })*
+    };
+}
+
+impl Filesystem for Front {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let offered = config.capabilities();
+        // Always readdirplus, not the kernel's choice (READDIRPLUS_AUTO): find, tar, du and cp read a whole directory
+        // before they look at its files, and with AUTO get the attributes of the first 200 names only, then one LOOKUP
+        // for each file. Of 20,000 files in one directory: find 0.35 s against 2.0 s; ls -f 0.28 s against 0.14 s.
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_DO_READDIRPLUS;
+        if self.options.default_permissions || self.options.allow_other {
+            wanted |= InitFlags::FUSE_POSIX_ACL;
+        }
+        if !self.options.direct_io {
+            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
+        }
+        wanted |= InitFlags::FUSE_NO_OPENDIR_SUPPORT;
+        let granted = wanted & offered;
+        self.no_open = granted.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.no_opendir = granted.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        config.add_capabilities(granted).map_err(|_| io::Error::other("the kernel withdrew a capability"))?;
+        // Both take any value that is not zero and not above the defaults.
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        let _ = config.set_max_write(MAX_REQUEST);
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        // Nobody listens any more after a second signal.
+        let _ = self.events.send(Event::Ended);
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let dir = self.numbers.node(parent);
+        let found = self.reports.run("lookup", dir, || match self.fs.lookup(dir, name.as_bytes()) {
+            Ok(node) => Ok(Some(node)),
+            Err(error) if matches!(error.root(), Error::NotFound) && self.keeps_negative(dir) => Ok(None),
+            Err(error) => Err(error),
+        });
+        let entry_timeout = &self.options.entry_timeout;
+        match found {
+            Err(errno) => reply.error(errno),
+            // The number 0 says that there is no such name, and for how long that may be believed.
+            Ok(None) => {
+                let none = placeholder(INodeNo(0), None);
+                reply.entry_with_ttls(&Duration::ZERO, &self.options.negative_timeout, &none, Generation(0));
+            }
+            Ok(Some(node)) => match self.reports.run("stat", node, || self.fs.stat(node)) {
+                Err(errno) => reply.error(errno),
+                Ok(stat) => {
+                    let attr = attributes(self.numbers.inode(node), &stat, self.owner);
+                    reply.entry_with_ttls(&self.options.attr_timeout, entry_timeout, &attr, Generation(0));
+                }
+            },
+        }
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let node = self.numbers.node(inode);
+        match self.reports.run("stat", node, || self.fs.stat(node)) {
+            Ok(stat) => {
+                reply.attr(&self.options.attr_timeout, &attributes(self.numbers.shown(node), &stat, self.owner));
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
+        let node = self.numbers.node(inode);
+        match self.reports.run("readlink", node, || self.fs.read_link(node)) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if self.no_open {
+            // The kernel asks once, then opens, closes and keeps the data of every file by itself.
+            reply.error(Errno::ENOSYS);
+        } else if self.options.direct_io {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let node = self.numbers.node(inode);
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            let buffer = &mut buffer[..size];
+            match self.reports.run("read", node, || self.fs.read_at(node, buffer, offset)) {
+                Ok(len) => reply.data(&buffer[..len.min(size)]),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn lseek(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let whence = match whence {
+            SEEK_DATA => Whence::Data,
+            SEEK_HOLE => Whence::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(from) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+        let node = self.numbers.node(inode);
+        match self.reports.run("lseek", node, || seek(&*self.fs, node, from, whence)) {
+            Ok(found) => match found.and_then(|at| i64::try_from(at).ok()) {
+                Some(at) => reply.offset(at),
+                None => reply.error(Errno::ENXIO),
+            },
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// As for files; the kernel then also keeps the lists of names. (With READDIRPLUS_AUTO that would bring a LOOKUP
+    /// for every name; with readdirplus throughout, the attributes are there before the list is.)
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if self.no_opendir {
+            reply.error(Errno::ENOSYS);
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+        }
+    }
+
+    fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let dir = self.numbers.node(inode);
+        let read = self.reports.run("readdir", dir, || {
+            let directory = file_type(Kind::Directory);
+            if offset < SELF_COOKIE && reply.add(self.numbers.shown(dir), SELF_COOKIE, directory, ".") {
+                return Ok(());
+            }
+            if offset < PARENT_COOKIE && reply.add(PARENT, PARENT_COOKIE, directory, "..") {
+                return Ok(());
+            }
+            self.fs.read_dir(dir, cookie(offset), &mut |entry| {
+                // Where the directory does not say what a name is, its node does.
+                let kind = entry.kind.or_else(|| self.fs.stat(entry.node).ok().map(|stat| stat.kind));
+                let kind = file_type(kind.unwrap_or(Kind::File));
+                let name = OsStr::from_bytes(entry.name);
+                !reply.add(self.numbers.inode(entry.node), offset_after(entry.next), kind, name)
+            })
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let dir = self.numbers.node(inode);
+        let timeout = self.options.attr_timeout.min(self.options.entry_timeout);
+        let none = &Duration::ZERO;
+        let read = self.reports.run("readdir", dir, || {
+            let mut add = |inode, offset, name: &OsStr, timeout: &Duration, attr: &fuser::FileAttr| {
+                reply.add(inode, offset, name, timeout, attr, Generation(0))
+            };
+            // The kernel takes only number and kind from these two.
+            let own = placeholder(self.numbers.shown(dir), Some(Kind::Directory));
+            if offset < SELF_COOKIE && add(own.ino, SELF_COOKIE, OsStr::new("."), none, &own) {
+                return Ok(());
+            }
+            let parent = placeholder(PARENT, Some(Kind::Directory));
+            if offset < PARENT_COOKIE && add(PARENT, PARENT_COOKIE, OsStr::new(".."), none, &parent) {
+                return Ok(());
+            }
+            self.fs.read_dir(dir, cookie(offset), &mut |entry| {
+                let inode = self.numbers.inode(entry.node);
+                let name = OsStr::from_bytes(entry.name);
+                let next = offset_after(entry.next);
+                let full = match self.fs.stat(entry.node) {
+                    Ok(stat) => add(inode, next, name, &timeout, &attributes(inode, &stat, self.owner)),
+                    // The name is listed all the same; whoever asks for more than the name gets the error.
+                    Err(error) => {
+                        self.reports.report("stat", entry.node, &error);
+                        add(inode, next, name, none, &placeholder(inode, entry.kind))
+                    }
+                };
+                !full
+            })
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn statfs(&self, _: &Request, inode: INodeNo, reply: ReplyStatfs) {
+        let node = self.numbers.node(inode);
+        match self.reports.run("statfs", node, || self.fs.info(node)) {
+            Ok(info) => {
+                let block = info.block_size.max(512);
+                let name_max = if info.name_max == 0 { 255 } else { info.name_max };
+                reply.statfs(
+                    info.blocks,
+                    info.blocks_free,
+                    info.blocks_available,
+                    info.files,
+                    info.files_free,
+                    block,
+                    name_max,
+                    block,
+                );
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let node = self.numbers.node(inode);
+        let value = self.reports.run("getxattr", node, || xattrs::get(&*self.fs, node, self.owner, name.as_bytes()));
+        Self::reply_xattr(value.and_then(|value| value.ok_or(Errno::ENODATA)), size, reply);
+    }
+
+    fn listxattr(&self, _: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let node = self.numbers.node(inode);
+        let list = self.reports.run("listxattr", node, || xattrs::list(&*self.fs, node, self.owner));
+        Self::reply_xattr(list, size, reply);
+    }
+
+    /// Asked only where the kernel does not check permissions itself: then the user owns the image and may read all
+    /// of it. Only a file without any execute bit cannot be executed, as for root.
+    fn access(&self, _: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        if mask.contains(AccessFlags::W_OK) {
+            return reply.error(Errno::EROFS);
+        }
+        if !mask.contains(AccessFlags::X_OK) {
+            return reply.ok();
+        }
+        let node = self.numbers.node(inode);
+        match self.reports.run("access", node, || self.fs.stat(node)) {
+            Ok(stat) if stat.kind == Kind::File && stat.permissions & !self.owner.umask & 0o111 == 0 => {
+                reply.error(Errno::EACCES);
+            }
+            Ok(_) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    // The kernel takes this for "no need to ask": it then answers these by itself.
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    read_only! {
+        fn setattr(
+            inode: INodeNo, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>, size: Option<u64>,
+            accessed: Option<TimeOrNow>, modified: Option<TimeOrNow>, changed: Option<SystemTime>,
+            handle: Option<FileHandle>, created: Option<SystemTime>, flags_changed: Option<SystemTime>,
+            saved: Option<SystemTime>, flags: Option<BsdFileFlags>
+        ) -> ReplyAttr;
+        fn mknod(parent: INodeNo, name: &OsStr, mode: u32, umask: u32, device: u32) -> ReplyEntry;
+        fn mkdir(parent: INodeNo, name: &OsStr, mode: u32, umask: u32) -> ReplyEntry;
+        fn unlink(parent: INodeNo, name: &OsStr) -> ReplyEmpty;
+        fn rmdir(parent: INodeNo, name: &OsStr) -> ReplyEmpty;
+        fn symlink(parent: INodeNo, name: &OsStr, target: &Path) -> ReplyEntry;
+        fn rename(
+            parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr, flags: RenameFlags
+        ) -> ReplyEmpty;
+        fn link(inode: INodeNo, new_parent: INodeNo, new_name: &OsStr) -> ReplyEntry;
+        fn write(
+            inode: INodeNo, handle: FileHandle, offset: u64, data: &[u8], write_flags: WriteFlags, flags: OpenFlags,
+            lock_owner: Option<LockOwner>
+        ) -> ReplyWrite;
+        fn setxattr(inode: INodeNo, name: &OsStr, value: &[u8], flags: i32, position: u32) -> ReplyEmpty;
+        fn removexattr(inode: INodeNo, name: &OsStr) -> ReplyEmpty;
+        fn create(parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32) -> ReplyCreate;
+        fn fallocate(inode: INodeNo, handle: FileHandle, offset: u64, len: u64, mode: i32) -> ReplyEmpty;
+        fn copy_file_range(
+            inode: INodeNo, handle: FileHandle, offset: u64, to: INodeNo, to_handle: FileHandle, to_offset: u64,
+            len: u64, flags: CopyFileRangeFlags
+        ) -> ReplyWrite;
+    }
+}
+
+/// `whence` of `lseek(2)` on Linux.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;

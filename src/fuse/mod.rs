@@ -1,0 +1,247 @@
+//! The FUSE front: a [`FileSystem`] becomes a mount.
+
+mod attributes;
+mod errors;
+mod front;
+mod options;
+mod seek;
+mod xattrs;
+
+use std::fs::{self, File};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use filesystems::FileSystem;
+use fuser::{Config, MountOption, Session, SessionACL};
+use images::{Error, Result};
+use nix::errno::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::geteuid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::unmount::unmount;
+use front::Front;
+pub use options::Options;
+pub use xattrs::PID as PID_ATTRIBUTE;
+
+/// The part after `fuse.` of the type of our mounts.
+pub const SUBTYPE: &str = "imgmount";
+
+/// At least two threads, so that one slow request does not stop all others.
+const FEWEST_THREADS: usize = 2;
+
+/// More threads than this find no more work, and each keeps a buffer. Ours.
+const MOST_THREADS: usize = 16;
+
+/// What the thread that called [`serve`] waits for.
+enum Event {
+    /// No requests are read any more.
+    Ended,
+    Signal(i32),
+}
+
+/// Mounts `fs` on `mountpoint`, calls `ready` on the same thread when the mount can be used, and serves it until it
+/// is unmounted. SIGINT, SIGTERM and SIGHUP unmount it; if it is in use, it vanishes from the tree and is served until
+/// the last user is gone, or until a second signal.
+///
+/// Fails if it cannot be mounted, and with the error of `ready`, after unmounting.
+pub fn serve(
+    fs: Arc<dyn FileSystem>,
+    mountpoint: &Path,
+    options: &Options,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    errors::log_panics();
+    let mountpoint = check(mountpoint)?;
+    let (events, received) = channel();
+    // Before the mount exists, so that no signal can leave it behind.
+    let signals = watch_signals(events.clone())?;
+    let served = mount_and_serve(fs, &mountpoint, options, events, &received, ready);
+    signals.end();
+    served
+}
+
+fn mount_and_serve(
+    fs: Arc<dyn FileSystem>,
+    mountpoint: &Path,
+    options: &Options,
+    events: Sender<Event>,
+    received: &Receiver<Event>,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let serving = |error| Error::io(format!("cannot serve {}", mountpoint.display()), error);
+    let front = Front::new(fs, options, events);
+    let session = Session::new(front, mountpoint, &config(options)).map_err(|error| explain(mountpoint, error))?;
+    let mount = Mount { point: mountpoint, device: session.as_fd().try_clone_to_owned().map_err(serving)? };
+    // Not dropped: fuser 0.18 would unmount once more what is unmounted already, and hit what is mounted there by then.
+    let _session = ManuallyDrop::new(session.spawn().map_err(serving)?);
+    if let Err(error) = ready() {
+        mount.leave();
+        return Err(error);
+    }
+    let mut leaving = false;
+    loop {
+        match received.recv() {
+            Ok(Event::Signal(signal)) if leaving => {
+                let why = io::Error::other(format!("ended by a second signal ({signal})"));
+                return Err(Error::io(format!("{} is still in use", mountpoint.display()), why));
+            }
+            Ok(Event::Signal(_)) => {
+                leaving = true;
+                mount.leave();
+            }
+            Ok(Event::Ended) if mount.is_gone() => return Ok(()),
+            Ok(Event::Ended) | Err(_) => {
+                mount.leave();
+                return Err(serving(io::Error::other("the kernel's requests cannot be read")));
+            }
+        }
+    }
+}
+
+/// A mount that this process serves.
+struct Mount<'a> {
+    point: &'a Path,
+    /// The connection to the kernel.
+    device: OwnedFd,
+}
+
+impl Mount<'_> {
+    /// Whether the kernel has let go of it.
+    fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(&self.device, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Unmounts; if it is in use, it is taken out of the tree at once and ends with its last user.
+    fn leave(&self) {
+        if self.is_gone() {
+            return;
+        }
+        let Err(why) = unmount(self.point, false) else { return };
+        log::warn!("{why}; it is detached now and ends with its last user");
+        if let Err(why) = unmount(self.point, true) {
+            log::error!("cannot unmount {}: {why}", self.point.display());
+        }
+    }
+}
+
+/// The thread that waits for signals.
+struct SignalWatch {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl SignalWatch {
+    fn end(self) {
+        self.handle.close();
+        // It cannot panic, and if it did, the hook has said so.
+        let _ = self.thread.join();
+    }
+}
+
+fn watch_signals(events: Sender<Event>) -> Result<SignalWatch> {
+    let failed = |error| Error::io("cannot watch for signals", error);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let handle = signals.handle();
+    let thread = thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                // Nobody listens any more once the session has ended.
+                let _ = events.send(Event::Signal(signal));
+            }
+        })
+        .map_err(failed)?;
+    Ok(SignalWatch { handle, thread })
+}
+
+/// fuser's view of the options.
+fn config(options: &Options) -> Config {
+    let mut mount_options = vec![
+        MountOption::RO,
+        MountOption::NoSuid,
+        MountOption::NoDev,
+        // As text it reaches the kernel on both ways, directly and through fusermount3.
+        MountOption::CUSTOM(format!("subtype={}", options.subtype)),
+    ];
+    let source = options.fsname.as_deref().unwrap_or("imgmount");
+    mount_options.push(MountOption::FSName(if geteuid().is_root() {
+        source.into()
+    } else {
+        // fusermount3 takes the backslash off again.
+        source.replace('\\', "\\\\").replace(',', "\\,")
+    }));
+    if options.default_permissions || options.allow_other {
+        mount_options.push(MountOption::DefaultPermissions);
+    }
+    if let Some(bytes) = options.max_read {
+        mount_options.push(MountOption::CUSTOM(format!("max_read={bytes}")));
+    }
+    if options.noexec {
+        mount_options.push(MountOption::NoExec);
+    }
+    if options.noatime {
+        mount_options.push(MountOption::NoAtime);
+    }
+    let mut config = Config::default();
+    config.mount_options = mount_options;
+    config.acl = match (options.allow_other, options.allow_root) {
+        (true, _) => SessionACL::All,
+        (false, true) => SessionACL::RootAndOwner,
+        (false, false) => SessionACL::Owner,
+    };
+    let cores = thread::available_parallelism().map_or(FEWEST_THREADS, usize::from);
+    config.n_threads = Some(cores.clamp(FEWEST_THREADS, MOST_THREADS));
+    config.clone_fd = true;
+    config
+}
+
+/// Finds what would make the mount fail, where a plain reason can be given. Returns the absolute path.
+fn check(mountpoint: &Path) -> Result<PathBuf> {
+    let cannot = || format!("cannot mount on {}", mountpoint.display());
+    let unusable = |error: io::Error| match error.raw_os_error() {
+        Some(code) if code == Errno::ENOTCONN as i32 => Error::io(
+            cannot(),
+            io::Error::other("the program behind an earlier mount is gone; `fusermount3 -u` it first"),
+        ),
+        _ => Error::io(cannot(), error),
+    };
+    let absolute = mountpoint.canonicalize().map_err(unusable)?;
+    let kind = fs::metadata(&absolute).map_err(unusable)?;
+    if !kind.is_dir() {
+        return Err(Error::io(cannot(), io::Error::from(io::ErrorKind::NotADirectory)));
+    }
+    match File::options().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let why = "/dev/fuse is missing; load the module with `modprobe fuse`, in a container give it with \
+                       `--device /dev/fuse`";
+            return Err(Error::io(cannot(), io::Error::other(why)));
+        }
+        Err(error) => return Err(Error::io(format!("{}: cannot open /dev/fuse", cannot()), error)),
+    }
+    Ok(absolute)
+}
+
+/// Why a mount failed, in one line.
+fn explain(mountpoint: &Path, error: io::Error) -> Error {
+    let what = format!("cannot mount on {}", mountpoint.display());
+    // The mountpoint and the device exist: what was not found is the program that mounts for ordinary users.
+    if error.kind() == io::ErrorKind::NotFound {
+        let why = "an ordinary user needs the program fusermount3; `apt install fuse3`";
+        return Error::io(what, io::Error::other(why));
+    }
+    let text = error.to_string();
+    let line = text.lines().find(|line| !line.trim().is_empty()).map(str::trim);
+    match line {
+        Some(line) => Error::io(what, io::Error::other(line.to_owned())),
+        None => Error::io(what, io::Error::other("fusermount3 failed and gave no reason")),
+    }
+}

@@ -1,0 +1,164 @@
+//! A guest: a root file system, everything that belongs to it mounted where the guest mounts it, and what it is.
+
+use filesystems::view::Mounts;
+use images::{Error, Result};
+
+use super::architecture::architecture;
+use super::distribution::Distribution;
+use super::fstab;
+use super::role::{Role, System, role};
+use super::spec::{Meaning, Resolver};
+use super::tree::Tree;
+use crate::stack::{Contents, Stack};
+
+/// One operating system in the images.
+pub struct Guest {
+    /// The device of its root file system.
+    pub root: usize,
+    /// What kind of system it is.
+    pub system: System,
+    /// Where the guest mounts what: absolute paths and devices, in the order of mounting; the root is the first.
+    pub mounts: Vec<(String, usize)>,
+    /// What was passed over on the way, one line each.
+    pub warnings: Vec<String>,
+    /// The whole tree.
+    pub tree: Mounts,
+    /// What it says of itself.
+    pub distribution: Distribution,
+    /// The processor, as `uname -m` spells it.
+    pub architecture: Option<String>,
+    /// The name of the machine.
+    pub hostname: Option<String>,
+    /// `deb`, `rpm` …
+    pub package_format: Option<&'static str>,
+    /// `apt`, `dnf` …
+    pub package_management: Option<&'static str>,
+}
+
+/// Mount points that a guest fills itself when it runs; guestmount's list.
+const NOT_STORED: &[&str] = &["/dev", "/media", "/proc", "/selinux", "/sys"];
+
+/// The device and role of everything that belongs to some guest. File systems that cannot be opened are passed over
+/// with a line in the log.
+pub fn roles(stack: &Stack) -> Vec<(usize, Role)> {
+    let mut found = Vec::new();
+    for at in stack.file_systems() {
+        if !matches!(stack.devices[at].contents, Contents::Known(..)) {
+            continue;
+        }
+        match stack.open(at) {
+            Ok(fs) => found.extend(role(&Tree(&*fs)).map(|role| (at, role))),
+            Err(error) if matches!(error.root(), Error::Unsupported(_)) => {
+                log::debug!("inspection passes over {error}")
+            }
+            Err(error) => log::warn!("inspection passes over {error}"),
+        }
+    }
+    found
+}
+
+impl Guest {
+    /// Puts the guest with this root together. Fails only if the root itself cannot be opened: what else is missing
+    /// is a warning.
+    pub fn new(stack: &Stack, root: usize, system: System, roles: &[(usize, Role)]) -> Result<Self> {
+        let fs = stack.open(root)?;
+        let mut warnings = Vec::new();
+        let mut wanted = stored_mounts(stack, root, &Tree(&*fs), &mut warnings);
+        if system == System::CoreOs
+            && let Some(usr) = newest_usr(stack, roles)
+        {
+            wanted.retain(|(dir, _)| dir != "/usr");
+            wanted.push(("/usr".to_owned(), usr));
+        }
+        // Parents first. The sort is stable: of two entries for one directory the later one covers the earlier.
+        wanted.sort_by_key(|(dir, _)| dir.len());
+        let mut tree = Mounts::new(fs);
+        let mut mounts = vec![("/".to_owned(), root)];
+        for (dir, at) in wanted {
+            let mounted = stack.open(at).and_then(|fs| tree.mount(dir.as_bytes(), fs));
+            match mounted {
+                Ok(()) => mounts.push((dir, at)),
+                Err(error) => warnings.push(format!("{} is not mounted on {dir}: {error}", stack.devices[at].name)),
+            }
+        }
+        let asked = Tree(&tree);
+        let distribution = match system {
+            System::Linux | System::CoreOs => Distribution::of(&asked),
+            _ => Distribution::default(),
+        };
+        let architecture = architecture(&asked);
+        let hostname = hostname(&asked);
+        let package_management = distribution.package_management(&asked);
+        let package_format = distribution.package_format();
+        Ok(Self {
+            root,
+            system,
+            mounts,
+            warnings,
+            tree,
+            distribution,
+            architecture,
+            hostname,
+            package_format,
+            package_management,
+        })
+    }
+}
+
+/// What fstab mounts from the images, without the root.
+fn stored_mounts(stack: &Stack, root: usize, tree: &Tree<'_>, warnings: &mut Vec<String>) -> Vec<(String, usize)> {
+    let text = tree.text("/etc/fstab").unwrap_or_default();
+    let (entries, bad) = fstab::parse(&text);
+    warnings.extend(bad);
+    let resolver = Resolver::new(stack, root, &entries);
+    let mut wanted = Vec::new();
+    for entry in &entries {
+        let stored = |dir: &str| {
+            !NOT_STORED
+                .iter()
+                .any(|skip| dir.strip_prefix(skip).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        };
+        if !entry.dir.starts_with('/') || !stored(&entry.dir) || entry.kind == "swap" {
+            continue;
+        }
+        match resolver.meaning(entry) {
+            Meaning::Device(at) if entry.dir == "/" => {
+                if at != root {
+                    let (listed, found) = (&stack.devices[at].name, &stack.devices[root].name);
+                    warnings.push(format!("/etc/fstab line {}: / is {listed} there, {found} is mounted", entry.line));
+                }
+            }
+            Meaning::Device(at) => wanted.push((entry.dir.clone(), at)),
+            Meaning::Elsewhere => {}
+            // The root has been found, whatever its own list calls it.
+            Meaning::Missing(_) if entry.dir == "/" => {}
+            Meaning::Missing(why) => {
+                warnings.push(format!("/etc/fstab line {}: {} is not mounted: {why}", entry.line, entry.dir));
+            }
+        }
+    }
+    wanted
+}
+
+/// Container Linux keeps two `/usr` volumes and boots the newer one.
+fn newest_usr(stack: &Stack, roles: &[(usize, Role)]) -> Option<usize> {
+    let volumes = roles.iter().filter(|(_, role)| *role == Role::Usr(System::CoreOs)).map(|(at, _)| *at);
+    volumes.max_by_key(|&at| {
+        let text = stack.open(at).ok().and_then(|fs| Tree(&*fs).text("/lib/os-release")).unwrap_or_default();
+        let version = super::distribution::assignments(&text).remove("VERSION_ID").unwrap_or_default();
+        version.split('.').map(|part| part.parse::<u64>().unwrap_or(0)).collect::<Vec<_>>()
+    })
+}
+
+fn hostname(tree: &Tree<'_>) -> Option<String> {
+    let line = |path: &str| {
+        let text = tree.text(path)?;
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)
+    };
+    let assigned = |path: &str, name: &str| super::distribution::assignments(&tree.text(path)?).remove(name);
+    line("/etc/HOSTNAME")
+        .or_else(|| line("/etc/hostname"))
+        .or_else(|| assigned("/etc/sysconfig/network", "HOSTNAME"))
+        .or_else(|| assigned("/etc/rc.conf", "hostname"))
+        .filter(|name| !name.is_empty())
+}

@@ -1,0 +1,245 @@
+//! What an fstab entry means by its device: guestmount's mapping, and the names that it leaves out.
+//!
+//! The guest named its devices when it ran, on other hardware: `/dev/nvme0n1p2` there is the second partition of the
+//! first image here.
+
+use crate::stack::{Contents, Level, Stack, decimal, disk_and_partition};
+
+use super::fstab::Entry;
+
+/// Finds the devices that the entries of one guest's fstab mean.
+pub struct Resolver<'a> {
+    stack: &'a Stack,
+    root: usize,
+    /// Which disk a stable name without its `-partN` means: learned from the entry for `/`, whose device is known.
+    known: Vec<(String, usize)>,
+}
+
+/// What an entry's device is here.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// This device.
+    Device(usize),
+    /// Nothing that is stored in the images, as `tmpfs` or a network share.
+    Elsewhere,
+    /// A device that should be there and is not, with the reason.
+    Missing(String),
+}
+
+impl<'a> Resolver<'a> {
+    /// For the guest whose root file system is on this device, and these entries of its fstab.
+    pub fn new(stack: &'a Stack, root: usize, entries: &[Entry]) -> Self {
+        let of_root = entries.iter().filter(|entry| entry.dir == "/").filter_map(|entry| stem_and_number(&entry.spec));
+        let known = match (&stack.devices[root].level, stack.disk_of(root)) {
+            (Level::Partition(own), Some(disk)) => {
+                of_root.filter(|(_, number)| number == own).map(|(stem, _)| (stem.to_owned(), disk)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { stack, root, known }
+    }
+
+    /// What the first field of an entry means.
+    pub fn meaning(&self, entry: &Entry) -> Meaning {
+        let spec = entry.spec.as_str();
+        if spec == "/dev/root" {
+            return Meaning::Device(self.root);
+        }
+        if let Some((tag, value)) = spec.split_once('=')
+            && let Some(found) = self.tagged(tag, value)
+        {
+            return found;
+        }
+        let Some(name) = spec.strip_prefix("/dev/") else { return Meaning::Elsewhere };
+        if is_removable(name) {
+            return Meaning::Elsewhere;
+        }
+        self.device(name, entry).unwrap_or_else(|| Meaning::Missing(format!("no device {spec} in the images")))
+    }
+
+    /// `UUID=…` and its relatives, in any case of the tag as util-linux takes them.
+    fn tagged(&self, tag: &str, value: &str) -> Option<Meaning> {
+        let same = |text: Option<&str>| text.is_some_and(|text| text.eq_ignore_ascii_case(value));
+        let found: Vec<usize> = match tag {
+            "UUID" => self.all(|at| same(self.stack.devices[at].identity().and_then(|found| found.uuid.as_deref()))),
+            "LABEL" => self.all(|at| {
+                let label = self.stack.devices[at].identity().and_then(|found| found.label.as_deref());
+                label == Some(value.as_bytes())
+            }),
+            "PARTUUID" => self.all(|at| {
+                let device = &self.stack.devices[at];
+                matches!(device.level, Level::Partition(_)) && same(device.uuid.as_deref())
+            }),
+            "PARTLABEL" => self.all(|at| self.stack.devices[at].label.as_deref() == Some(value)),
+            "ID" => return self.stable(value),
+            _ => return None,
+        };
+        Some(match self.nearest(&found) {
+            Some(at) => Meaning::Device(at),
+            None => Meaning::Missing(format!("no device with {tag}={value} in the images")),
+        })
+    }
+
+    fn all(&self, holds: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..self.stack.devices.len()).filter(|&at| holds(at)).collect()
+    }
+
+    /// Of several devices with one name (clones on several disks), the one on the root's disk, otherwise the first.
+    fn nearest(&self, found: &[usize]) -> Option<usize> {
+        if let [first, .., _] = found {
+            log::warn!("{} devices have the same name; {} is taken", found.len(), self.stack.devices[*first].name);
+        }
+        let disk = self.stack.disk_of(self.root);
+        found.iter().find(|&&at| disk.is_some() && self.stack.disk_of(at) == disk).or(found.first()).copied()
+    }
+
+    fn device(&self, name: &str, entry: &Entry) -> Option<Meaning> {
+        if let Some((directory, value)) = name.strip_prefix("disk/").and_then(|name| name.split_once('/')) {
+            let value = unescaped(value);
+            return match directory {
+                "by-uuid" => self.tagged("UUID", &value),
+                "by-label" => self.tagged("LABEL", &value),
+                "by-partuuid" => self.tagged("PARTUUID", &value),
+                "by-partlabel" => self.tagged("PARTLABEL", &value),
+                "by-id" | "by-path" | "by-diskseq" => self.stable_for(&value, Some(entry)),
+                _ => None,
+            };
+        }
+        if let Some(mapped) = name.strip_prefix("mapper/") {
+            return self.stack.mapped(mapped).map(Meaning::Device);
+        }
+        let numbered = disk_and_partition(name).or_else(|| nvme(name)).or_else(|| mmc(name)).or_else(|| cciss(name));
+        if let Some((disk, partition)) = numbered {
+            // A guest with one disk may have called it anything: its only image is meant.
+            let disk = if self.stack.disks() == 1 { 0 } else { disk };
+            return self.stack.partition(disk, partition).map(Meaning::Device);
+        }
+        self.stack.find(&format!("/dev/{name}")).map(Meaning::Device)
+    }
+
+    fn stable(&self, value: &str) -> Option<Meaning> {
+        self.stable_for(value, None)
+    }
+
+    /// A name by serial number or bus address, which says nothing of the images: from what else is known of the disk.
+    fn stable_for(&self, value: &str, entry: Option<&Entry>) -> Option<Meaning> {
+        if let Some(mapped) = value.strip_prefix("dm-name-") {
+            return self.stack.mapped(mapped).map(Meaning::Device);
+        }
+        if let Some(uuids) = value.strip_prefix("dm-uuid-LVM-") {
+            let plain = |uuid: &Option<String>| uuid.as_deref().unwrap_or_default().replace('-', "");
+            let found = self.all(|at| {
+                let device = &self.stack.devices[at];
+                matches!(device.level, Level::Logical(..))
+                    && format!("{}{}", plain(&device.group_uuid), plain(&device.uuid)) == uuids
+            });
+            return found.first().map(|&at| Meaning::Device(at));
+        }
+        let (stem, number) = stem_and_number(value)?;
+        let learned = self.known.iter().find(|(known, _)| known == stem).map(|(_, disk)| *disk);
+        let only = (self.stack.disks() == 1).then_some(0);
+        if let Some(disk) = learned.or(only) {
+            return self.stack.partition(disk, Some(number)).map(Meaning::Device);
+        }
+        // Several disks: the name is taken for the only partition of this number that holds what the entry says.
+        let fits = |at: usize| match (&self.stack.devices[at].contents, entry) {
+            (Contents::Known(_, identity), Some(entry)) => entry.kind == "auto" || entry.kind == identity.kind,
+            (Contents::Known(..), None) => true,
+            _ => false,
+        };
+        let taken = |at: usize| self.known.iter().any(|(_, disk)| self.stack.disk_of(at) == Some(*disk));
+        let found = self.all(|at| self.stack.devices[at].level == Level::Partition(number) && fits(at) && !taken(at));
+        match found[..] {
+            [at] => Some(Meaning::Device(at)),
+            [] => None,
+            _ => Some(Meaning::Missing(format!("{value} could be partition {number} of {} disks", found.len()))),
+        }
+    }
+}
+
+/// The name of a disk, and the partition, in a name such as `/dev/disk/by-id/ata-QEMU_1234-part2`.
+fn stem_and_number(spec: &str) -> Option<(&str, u32)> {
+    let name = spec.rsplit('/').next()?;
+    let name = name.strip_prefix("ID=").unwrap_or(name);
+    let (stem, number) = name.rsplit_once("-part")?;
+    Some((stem, decimal(number)?))
+}
+
+/// `nvme1n1p2`: controllers count the disks, which have one name space each.
+fn nvme(name: &str) -> Option<(usize, Option<u32>)> {
+    let (controller, rest) = name.strip_prefix("nvme")?.split_once('n')?;
+    let (space, partition) = split_partition(rest)?;
+    (space == 1).then_some((decimal(controller)? as usize, partition))
+}
+
+/// `mmcblk0p1`, and network and loop devices, which are numbered alike.
+fn mmc(name: &str) -> Option<(usize, Option<u32>)> {
+    let rest = ["mmcblk", "nbd", "pmem", "loop"].iter().find_map(|start| name.strip_prefix(start))?;
+    let (disk, partition) = split_partition(rest)?;
+    Some((disk as usize, partition))
+}
+
+/// `cciss/c0d1p2`: controller, disk, partition.
+fn cciss(name: &str) -> Option<(usize, Option<u32>)> {
+    let (controller, rest) = name.strip_prefix("cciss/c")?.split_once('d')?;
+    let (disk, partition) = split_partition(rest)?;
+    (decimal(controller)? == 0).then_some((disk as usize, partition))
+}
+
+/// `1p2` or `1`.
+fn split_partition(text: &str) -> Option<(u32, Option<u32>)> {
+    match text.split_once('p') {
+        Some((disk, partition)) => Some((decimal(disk)?, Some(decimal(partition)?))),
+        None => Some((decimal(text)?, None)),
+    }
+}
+
+/// Devices whose medium is not part of a guest.
+fn is_removable(name: &str) -> bool {
+    let numbered = |start: &str| name.strip_prefix(start).is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()));
+    numbered("fd")
+        || numbered("cd")
+        || numbered("sr")
+        || name.starts_with("floppy")
+        || name == "cdrom"
+        || name.starts_with("iso9660/")
+}
+
+/// udev writes other bytes than letters as `\x20`.
+fn unescaped(name: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = rest.strip_prefix(b"\\x").and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(code) => {
+                out.push(code);
+                rest = &rest[4..];
+            }
+            None => {
+                out.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        assert_eq!(nvme("nvme1n1p2"), Some((1, Some(2))));
+        assert_eq!(nvme("nvme0n1"), Some((0, None)));
+        assert_eq!(nvme("nvme0n2p1"), None, "a second name space is another disk, which one nobody knows");
+        assert_eq!(nvme("nvme0p1"), None);
+        assert_eq!(mmc("mmcblk0p1"), Some((0, Some(1))));
+        assert_eq!(cciss("cciss/c0d1p2"), Some((1, Some(2))));
+        assert_eq!(stem_and_number("/dev/disk/by-id/ata-QEMU-part2"), Some(("ata-QEMU", 2)));
+        assert_eq!(stem_and_number("/dev/disk/by-id/ata-QEMU"), None);
+        assert_eq!(unescaped("my\\x20disk\\x2"), "my disk\\x2");
+        assert!(is_removable("sr0") && is_removable("fd0") && is_removable("cdrom") && !is_removable("sda"));
+    }
+}

@@ -1,0 +1,83 @@
+//! A guest's tree asked by path: the words in which the rules of inspection are written.
+
+use filesystems::path::{read_file, resolve};
+use filesystems::{FileSystem, Kind, NodeId};
+use images::{Error, Result};
+
+/// Text files of a guest that are larger than this, in bytes, are not configuration; ours.
+const TEXT_LIMIT: u64 = 1 << 20;
+
+/// A file system, asked by absolute paths. Symbolic links are followed inside the tree.
+///
+/// Something that cannot be read is not there, and said in the log: one damaged file must not end an inspection.
+pub struct Tree<'a>(pub &'a dyn FileSystem);
+
+impl Tree<'_> {
+    /// The node at `path`.
+    fn node(&self, path: &str, follow: bool) -> Option<NodeId> {
+        told(path, resolve(self.0, path.as_bytes(), follow))
+    }
+
+    /// What kind of node is at `path`.
+    pub fn kind(&self, path: &str) -> Option<Kind> {
+        let node = self.node(path, true)?;
+        told(path, self.0.stat(node)).map(|stat| stat.kind)
+    }
+
+    /// Whether `path` is a directory.
+    pub fn is_dir(&self, path: &str) -> bool {
+        self.kind(path) == Some(Kind::Directory)
+    }
+
+    /// Whether `path` is a regular file.
+    pub fn is_file(&self, path: &str) -> bool {
+        self.kind(path) == Some(Kind::File)
+    }
+
+    /// The target of the symbolic link at `path`, if it is one.
+    pub fn link(&self, path: &str) -> Option<Vec<u8>> {
+        let node = self.node(path, false)?;
+        match told(path, self.0.stat(node))?.kind {
+            Kind::Symlink => told(path, self.0.read_link(node)),
+            _ => None,
+        }
+    }
+
+    /// The content of a text file, with anything that is not UTF-8 replaced.
+    pub fn text(&self, path: &str) -> Option<String> {
+        let node = self.node(path, true)?;
+        if told(path, self.0.stat(node))?.kind != Kind::File {
+            return None;
+        }
+        let bytes = told(path, read_file(self.0, node, TEXT_LIMIT))?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The first line of a text file that holds more than white space, without white space around it.
+    pub fn first_line(&self, path: &str) -> Option<String> {
+        self.text(path)?.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+
+    /// The first `buf.len()` bytes of a file, fewer if it is shorter.
+    pub fn head<'b>(&self, path: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        let node = self.node(path, true)?;
+        if told(path, self.0.stat(node))?.kind != Kind::File {
+            return None;
+        }
+        let len = told(path, self.0.read_at(node, buf, 0))?;
+        buf.get(..len)
+    }
+}
+
+/// The value; an error that is more than an absence goes to the log.
+fn told<T>(path: &str, result: Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            if !matches!(error.root(), Error::NotFound | Error::NotDirectory) {
+                log::warn!("inspection passes over {path}: {error}");
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The program: from images on the command line to a tree under a directory, and the commands beside it.
+//!
+//! [`stack`] finds every device in the images, [`inspect`] finds the guest in them, [`fuse`] serves a tree. The rest is
+//! one file a command.
+
+pub mod background;
+pub mod cli;
+pub mod filesystems_command;
+pub mod fuse;
+pub mod inspect;
+pub mod inspect_command;
+pub mod mount_command;
+pub mod stack;
+pub mod terminal;
+pub mod unmount;

@@ -1,0 +1,201 @@
+//! `imgmount -a … -i DIR`: opens the images, puts the tree together and serves it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use filesystems::view::Mounts;
+use filesystems::{FileSystem, Options};
+use images::{Error, Result};
+
+use crate::cli::{Mount, Request};
+use crate::stack::{Contents, Stack};
+use crate::{background, fuse, inspect, terminal};
+
+/// Mounts and, in the serving process, returns after unmounting. The value is the exit status.
+pub fn run(request: &Request) -> Result<u8> {
+    let mount = &request.cli.mount;
+    if mount.fuse_help {
+        return terminal::print(&fuse::Options::help()).map(|()| 0);
+    }
+    let options = fuse_options(mount, request)?;
+    let plan = background::Plan {
+        foreground: mount.no_fork || mount.images.trace,
+        pid_file: mount.pid_file.clone(),
+        fd: mount.fd,
+    };
+    // Before anything is opened: the program starts itself again to serve.
+    let mut server = match background::begin(&plan)? {
+        background::Role::Command(code) => return Ok(code),
+        background::Role::Server(server) => server,
+    };
+    terminal::start_log(mount.images.verbose, mount.images.trace);
+    let stack = request.open()?;
+    let tree = tree(&stack, mount)?;
+    let directory = mount.directory.as_deref().expect("the command line was checked for it");
+    let served = fuse::serve(tree, directory, &options, || server.ready());
+    server.finish();
+    served.map(|()| 0)
+}
+
+fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
+    let mut options = fuse::Options::default();
+    let names: Vec<String> = request.images.iter().map(|image| image.path.display().to_string()).collect();
+    options.fsname = Some(names.join(","));
+    for option in &mount.option {
+        options.add(option).map_err(|why| Error::Usage(format!("-o {option}: {why}")))?;
+    }
+    // guestmount ignores values that are not positive.
+    if let Some(seconds) = mount.dir_cache_timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|&s| s > 0) {
+        options.set_timeout(Duration::from_secs(seconds));
+    }
+    Ok(options)
+}
+
+/// The tree that `-i` and `-m` ask for.
+fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
+    let mut mounted = Vec::new();
+    let mut tree: Option<Mounts> = None;
+    if mount.inspector {
+        let guest = inspect::guest(stack, mount.root.as_deref())?;
+        for warning in &guest.warnings {
+            log::warn!("{warning}");
+        }
+        for (_, at) in &guest.mounts {
+            mounted.push((*at, stack.open(*at)?));
+        }
+        tree = Some(guest.tree);
+    }
+    for wanted in &mount.mount {
+        let wanted = Wanted::parse(wanted)?;
+        let at = stack.find(wanted.device).ok_or_else(|| no_such_device(stack, wanted.device))?;
+        let fs = wanted.open(stack, at)?;
+        mounted.push((at, fs.clone()));
+        match &mut tree {
+            Some(tree) => tree.mount(wanted.directory.as_bytes(), fs).map_err(|error| {
+                Error::Usage(format!("cannot mount {} on {}: {error}", wanted.device, wanted.directory))
+            })?,
+            None if wanted.directory == "/" => tree = Some(Mounts::new(fs)),
+            None => {
+                let text =
+                    format!("-m {}:{}: nothing is mounted on / yet; name that first", wanted.device, wanted.directory);
+                return Err(Error::Usage(text));
+            }
+        }
+    }
+    let tree = tree.expect("the command line was checked for -i or -m");
+    for (at, fs) in mounted {
+        let info = fs.info(fs.root())?;
+        let name = &stack.devices[at].name;
+        for note in &info.notes {
+            log::info!("{name}: {note}");
+        }
+        if mount.wants_writing() {
+            return Err(Error::ReadOnly(format!(
+                "--rw: {name}: {}; leave out --rw to mount it for reading",
+                info.read_only
+            )));
+        }
+    }
+    Ok(Arc::new(tree))
+}
+
+/// The value of one `-m`: `DEVICE[:DIRECTORY[:OPTIONS[:TYPE]]]`.
+struct Wanted<'a> {
+    device: &'a str,
+    directory: &'a str,
+    options: Vec<&'a str>,
+    kind: Option<&'a str>,
+}
+
+/// Options of mount(8) that change nothing for a tree that is only read: fstab lines can be copied as they are.
+const HARMLESS: &[&str] = &[
+    "ro",
+    "defaults",
+    "noatime",
+    "relatime",
+    "nodiratime",
+    "strictatime",
+    "lazytime",
+    "nosuid",
+    "nodev",
+    "noexec",
+    "exec",
+    "sync",
+    "async",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "nofail",
+    "_netdev",
+    "acl",
+    "noacl",
+    "user_xattr",
+    "nouser_xattr",
+    "barrier",
+    "nobarrier",
+    "errors=remount-ro",
+    "errors=continue",
+    "errors=panic",
+    "discard",
+    "nodiscard",
+    "utf8",
+    "iocharset=utf8",
+    "shortname=mixed",
+    "x-systemd.automount",
+];
+
+impl<'a> Wanted<'a> {
+    fn parse(text: &'a str) -> Result<Self> {
+        let mut parts = text.split(':');
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let (device, directory, options, kind) = (next(), next(), next(), next());
+        let device = device.ok_or_else(|| Error::Usage(format!("-m {text}: no device is named")))?;
+        let directory = directory.unwrap_or("/");
+        if !directory.starts_with('/') {
+            return Err(Error::Usage(format!("-m {text}: the directory {directory} must begin with /")));
+        }
+        Ok(Self { device, directory, options: options.map(|list| list.split(',').collect()).unwrap_or_default(), kind })
+    }
+
+    fn open(&self, stack: &Stack, at: usize) -> Result<Arc<dyn FileSystem>> {
+        let refuse = |why: String| Err(Error::Usage(format!("-m {}: {why}", self.device)));
+        let mut replay = true;
+        for option in &self.options {
+            match *option {
+                "noload" | "norecovery" => replay = false,
+                "rw" => return refuse("option rw: imgmount reads only".to_owned()),
+                known if HARMLESS.contains(&known) => {}
+                other => return refuse(format!("option {other} is not known here")),
+            }
+        }
+        let found = stack.devices[at].contents_name();
+        if let Some(kind) = self.kind
+            && kind != found
+            && !(kind.starts_with("ext") && found.starts_with("ext"))
+        {
+            return refuse(format!("it holds {found}, not {kind}"));
+        }
+        if !matches!(stack.devices[at].contents, Contents::Known(..)) {
+            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", candidates(stack))));
+        }
+        if replay {
+            return stack.open(at);
+        }
+        let mut options = Options::default();
+        options.replay = false;
+        stack.open_with(at, &options)
+    }
+}
+
+fn no_such_device(stack: &Stack, device: &str) -> Error {
+    Error::Usage(format!("{device}: no such device in the images; {}", candidates(stack)))
+}
+
+/// guestmount's answer to a wrong `-m`: what could have been meant.
+fn candidates(stack: &Stack) -> String {
+    let line = |at: usize| format!("\n  {} ({})", stack.devices[at].name, stack.devices[at].contents_name());
+    let lines: String = stack.file_systems().map(line).collect();
+    if lines.is_empty() { "there is no file system".to_owned() } else { format!("did you mean one of these?{lines}") }
+}

@@ -1,0 +1,307 @@
+//! From the images on the command line to every device in them: disks, partitions, logical volumes and what they hold.
+
+use std::sync::{Arc, OnceLock};
+
+use filesystems::{Driver, FileSystem, Identity, Options};
+use images::{Disk, Error, Result, ResultExt};
+use partition::{Name, Volume};
+
+/// How deep volumes may lie in volumes: a partition table, then logical volumes in logical volumes; ours.
+const MAX_LEVELS: usize = 8;
+/// How many devices a set of images may hold; ours. A table of partitions has at most some hundreds.
+const MAX_DEVICES: usize = 65_536;
+
+/// All devices that a set of images holds. Devices come after those that they lie on.
+pub struct Stack {
+    /// The devices: first the disks in the order given, then their partitions, then logical volumes.
+    pub devices: Vec<Device>,
+    options: Options,
+}
+
+/// One device, under the name that guestmount gives it.
+pub struct Device {
+    /// `/dev/sda`, `/dev/sda1`, `/dev/group/volume`.
+    pub name: String,
+    /// What it is.
+    pub level: Level,
+    /// The devices that it lies on, as indices of [`Stack::devices`].
+    pub on: Vec<usize>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What the partition table or volume manager calls it: `Linux filesystem`, `linear`. Empty for disks.
+    pub kind: String,
+    /// The identifier behind `kind`: `0x83`, or a type GUID.
+    pub kind_id: Option<String>,
+    /// The label in the partition table.
+    pub label: Option<String>,
+    /// `PARTUUID` of a partition, the own UUID of a logical volume.
+    pub uuid: Option<String>,
+    /// The UUID of the volume group, for a logical volume.
+    pub group_uuid: Option<String>,
+    /// What it holds.
+    pub contents: Contents,
+    /// Its bytes, or why there are none.
+    pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
+    opened: OnceLock<std::result::Result<Arc<dyn FileSystem>, Arc<Error>>>,
+}
+
+/// What a device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// An image.
+    Disk,
+    /// A partition with its number.
+    Partition(u32),
+    /// A logical volume: the names of its group and its own.
+    Logical(String, String),
+}
+
+/// What a device holds.
+pub enum Contents {
+    /// A partition table of this scheme.
+    Table(&'static str),
+    /// It is one of the members of a volume manager of this scheme; the group is named where it is known.
+    Member(&'static str),
+    /// A file system, or other contents that a driver knows by name.
+    Known(&'static Driver, Identity),
+    /// Nothing that is known.
+    Unknown,
+    /// It could not be found out.
+    Unreadable(Arc<Error>),
+}
+
+impl Device {
+    fn new(name: String, level: Level, size: u64, disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>) -> Self {
+        let contents = match &disk {
+            Ok(_) => Contents::Unknown,
+            Err(error) => Contents::Unreadable(error.clone()),
+        };
+        let (on, kind, kind_id, label, uuid, group_uuid) = Default::default();
+        Self { name, level, on, size, kind, kind_id, label, uuid, group_uuid, contents, disk, opened: OnceLock::new() }
+    }
+
+    /// What the driver found, if the device holds something that one knows.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.contents {
+            Contents::Known(_, identity) => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// The type of the contents as blkid and guestmount call it: `ext4`, `LVM2_member`, `unknown`.
+    pub fn contents_name(&self) -> &str {
+        match &self.contents {
+            Contents::Table(scheme) => scheme,
+            Contents::Member("lvm") => "LVM2_member",
+            Contents::Member(scheme) => scheme,
+            Contents::Known(_, identity) => &identity.kind,
+            Contents::Unknown => "unknown",
+            Contents::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+impl Stack {
+    /// Finds everything in these disks. Fails only where no device could be listed at all; what is wrong with one
+    /// device is said in its own entry.
+    pub fn of(disks: Vec<Arc<dyn Disk>>, options: Options) -> Result<Self> {
+        let mut stack = Self { devices: Vec::new(), options };
+        for (index, disk) in disks.into_iter().enumerate() {
+            stack.devices.push(Device::new(disk_name(index), Level::Disk, disk.size(), Ok(disk)));
+        }
+        let disks: Vec<usize> = (0..stack.devices.len()).collect();
+        stack.divide(&disks, false)?;
+        let mut from = 0;
+        for _ in 0..MAX_LEVELS {
+            let leaves: Vec<usize> = (from..stack.devices.len()).collect();
+            from = stack.devices.len();
+            stack.divide(&leaves, true)?;
+            if from == stack.devices.len() {
+                break;
+            }
+        }
+        for device in &mut stack.devices {
+            if let (Contents::Unknown, Ok(disk)) = (&device.contents, &device.disk) {
+                device.contents = match filesystems::identify(disk) {
+                    Ok(Some((driver, identity))) => Contents::Known(driver, identity),
+                    Ok(None) => Contents::Unknown,
+                    Err(error) => Contents::Unreadable(Arc::new(error)),
+                };
+            }
+        }
+        Ok(stack)
+    }
+
+    /// Asks the schemes of these devices, and adds the volumes that they find: those of partition tables, or those
+    /// of volume managers, whose volumes may lie on several devices.
+    fn divide(&mut self, candidates: &[usize], shares: bool) -> Result<()> {
+        let candidates: Vec<usize> =
+            candidates.iter().copied().filter(|&at| matches!(self.devices[at].contents, Contents::Unknown)).collect();
+        let disks: Vec<_> = candidates.iter().filter_map(|&at| self.devices[at].disk.clone().ok()).collect();
+        let discovery = partition::discover(&disks, shares);
+        for (&at, scheme) in candidates.iter().zip(discovery.schemes) {
+            if let Err(error) = scheme {
+                self.devices[at].contents = Contents::Unreadable(Arc::new(error));
+            }
+        }
+        for found in discovery.found {
+            let volumes = found.volumes.map_err(Arc::new);
+            for &member in &found.members {
+                self.devices[candidates[member]].contents = match &volumes {
+                    Ok(_) if shares => Contents::Member(found.scheme.name),
+                    Ok(_) => Contents::Table(found.scheme.name),
+                    Err(error) => Contents::Unreadable(error.clone()),
+                };
+            }
+            for volume in volumes.unwrap_or_default() {
+                if self.devices.len() >= MAX_DEVICES {
+                    return Err(Error::Unsupported(format!("more than {MAX_DEVICES} devices in the images")));
+                }
+                let on: Vec<usize> = volume.members.iter().map(|&member| candidates[member]).collect();
+                let device = self.volume(volume, on);
+                self.devices.push(device);
+            }
+        }
+        Ok(())
+    }
+
+    fn volume(&self, volume: Volume, on: Vec<usize>) -> Device {
+        let (name, level) = match volume.name {
+            Name::Number(number) => {
+                let whole = on.first().map_or("", |&at| &self.devices[at].name);
+                (format!("{whole}{number}"), Level::Partition(number))
+            }
+            Name::InGroup(group, own) => (format!("/dev/{group}/{own}"), Level::Logical(group, own)),
+        };
+        Device {
+            on,
+            kind: volume.kind,
+            kind_id: volume.kind_id,
+            label: volume.label,
+            uuid: volume.uuid,
+            ..Device::new(name, level, volume.size, volume.disk)
+        }
+    }
+
+    /// The file system of a device, opened once and kept.
+    pub fn open(&self, at: usize) -> Result<Arc<dyn FileSystem>> {
+        let device = &self.devices[at];
+        let opened = device.opened.get_or_init(|| self.open_with(at, &self.options).map_err(Arc::new));
+        opened.clone().map_err(Error::Shared)
+    }
+
+    /// The file system of a device, opened anew with other options.
+    pub fn open_with(&self, at: usize, options: &Options) -> Result<Arc<dyn FileSystem>> {
+        let device = &self.devices[at];
+        let refuse = |why: String| Err(Error::Unknown(format!("{}: {why}", device.name)));
+        match (&device.contents, &device.disk) {
+            (_, Err(error)) | (Contents::Unreadable(error), _) => {
+                Err(Error::Shared(error.clone())).within(&device.name)
+            }
+            (Contents::Known(driver, _), Ok(disk)) => (driver.open)(disk.clone(), options).within(&device.name),
+            (Contents::Table(scheme), _) => refuse(format!("holds a {scheme} partition table, not a file system")),
+            (Contents::Member(_), _) => refuse(format!("is {}, not a file system", device.contents_name())),
+            (Contents::Unknown, _) => refuse("no file system that is known".to_owned()),
+        }
+    }
+
+    /// The device of this name, in any of the spellings that guestmount takes: `/dev/vda1`, `sda1`, `/dev/mapper/a-b`.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let bare = name.strip_prefix("/dev/").unwrap_or(name);
+        if let Some(at) = self.devices.iter().position(|device| device.name.strip_prefix("/dev/") == Some(bare)) {
+            return Some(at);
+        }
+        if let Some((disk, partition)) = disk_and_partition(bare) {
+            return self.partition(disk, partition);
+        }
+        self.mapped(bare.strip_prefix("mapper/")?)
+    }
+
+    /// The logical volume that the device mapper would call `name`: `group-volume`, with `-` doubled in both.
+    pub fn mapped(&self, name: &str) -> Option<usize> {
+        let doubled = |name: &str| name.replace('-', "--");
+        self.devices.iter().position(|device| match &device.level {
+            Level::Logical(group, own) => format!("{}-{}", doubled(group), doubled(own)) == name,
+            _ => false,
+        })
+    }
+
+    /// The Nth disk (from 0), or its partition with this number.
+    pub fn partition(&self, disk: usize, partition: Option<u32>) -> Option<usize> {
+        let whole = self.devices.get(disk).filter(|device| device.level == Level::Disk).map(|_| disk)?;
+        let Some(number) = partition else { return Some(whole) };
+        self.devices.iter().position(|device| device.on == [whole] && device.level == Level::Partition(number))
+    }
+
+    /// The disk that a device lies on, if it is one.
+    pub fn disk_of(&self, at: usize) -> Option<usize> {
+        match self.devices[at].on[..] {
+            [] => Some(at),
+            [below] => self.disk_of(below),
+            _ => None,
+        }
+    }
+
+    /// How many disks there are.
+    pub fn disks(&self) -> usize {
+        self.devices.iter().filter(|device| device.level == Level::Disk).count()
+    }
+
+    /// The devices that hold something a file system can be opened from or that is named, in guestmount's order.
+    pub fn file_systems(&self) -> impl Iterator<Item = usize> {
+        (0..self.devices.len()).filter(|&at| match self.devices[at].contents {
+            Contents::Known(..) | Contents::Unknown | Contents::Unreadable(_) => true,
+            Contents::Table(_) | Contents::Member(_) => false,
+        })
+    }
+}
+
+/// `/dev/sda`, .. `/dev/sdz`, `/dev/sdaa`: the name of the disk with this index.
+fn disk_name(mut index: usize) -> String {
+    let mut letters = Vec::new();
+    loop {
+        letters.push(char::from(b'a' + (index % 26) as u8));
+        if index < 26 {
+            break;
+        }
+        index = index / 26 - 1;
+    }
+    format!("/dev/sd{}", letters.iter().rev().collect::<String>())
+}
+
+/// Takes `sda`, `hdb2`, `vdaa`, `xvda1` apart: the disk's index and the partition's number.
+pub fn disk_and_partition(name: &str) -> Option<(usize, Option<u32>)> {
+    let rest = ["sd", "hd", "vd", "xvd", "ubd"].iter().find_map(|start| name.strip_prefix(start))?;
+    let letters = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
+    let (letters, number) = rest.split_at(letters);
+    if letters.is_empty() || letters.len() > 4 {
+        return None;
+    }
+    let index = letters.bytes().fold(0, |index, letter| index * 26 + usize::from(letter - b'a') + 1) - 1;
+    match number {
+        "" => Some((index, None)),
+        _ => Some((index, Some(decimal(number)?))),
+    }
+}
+
+/// A decimal number without sign.
+pub fn decimal(text: &str) -> Option<u32> {
+    if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_names_count_like_the_kernel() {
+        for (index, name) in [(0, "sda"), (25, "sdz"), (26, "sdaa"), (701, "sdzz"), (702, "sdaaa")] {
+            assert_eq!(disk_name(index), format!("/dev/{name}"));
+            assert_eq!(disk_and_partition(name), Some((index, None)));
+        }
+        assert_eq!(disk_and_partition("xvdb12"), Some((1, Some(12))));
+        for wrong in ["sd", "sda+1", "sd1", "mda1", "sdaaaaa", "sda1p2"] {
+            assert_eq!(disk_and_partition(wrong), None, "{wrong}");
+        }
+    }
+}

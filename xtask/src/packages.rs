@@ -1,0 +1,144 @@
+//! The packages that each purpose needs, and how they get onto the machine.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command::{command, pass_through, search_path};
+
+/// What is to be done with the packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Purpose {
+    /// `cargo xtask demo`.
+    Demo,
+    /// `cargo xtask test`.
+    Test,
+    /// `cargo xtask bench`.
+    Bench,
+}
+
+struct Package {
+    name: &'static str,
+    /// One program of the package: it is installed if the program is there.
+    program: &'static str,
+    reason: &'static str,
+    purposes: &'static [Purpose],
+}
+
+use Purpose::{Bench, Demo, Test};
+
+const PACKAGES: &[Package] = &[
+    Package { name: "fuse3", program: "fusermount3", reason: "mounts without root", purposes: &[Demo, Test, Bench] },
+    Package {
+        name: "e2fsprogs",
+        program: "mke2fs",
+        reason: "makes ext2, ext3 and ext4; debugfs reads them back",
+        purposes: &[Test, Bench],
+    },
+    Package {
+        name: "qemu-utils",
+        program: "qemu-img",
+        reason: "makes qcow2 images of every kind",
+        purposes: &[Test, Bench],
+    },
+    Package { name: "dosfstools", program: "mkfs.fat", reason: "makes FAT volumes", purposes: &[Test, Bench] },
+    Package {
+        name: "mtools",
+        program: "mcopy",
+        reason: "writes and reads FAT volumes without a mount",
+        purposes: &[Test, Bench],
+    },
+    Package { name: "lvm2", program: "lvm", reason: "makes physical and logical volumes", purposes: &[Test, Bench] },
+    Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench] },
+    Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test] },
+    Package {
+        name: "parted",
+        program: "parted",
+        reason: "writes partition tables, as a second opinion",
+        purposes: &[Test],
+    },
+    Package { name: "acl", program: "setfacl", reason: "puts ACLs on files of test guests", purposes: &[Test] },
+    Package {
+        name: "attr",
+        program: "setfattr",
+        reason: "puts extended attributes on files of test guests",
+        purposes: &[Test],
+    },
+    Package { name: "debootstrap", program: "debootstrap", reason: "makes the big guest", purposes: &[Test, Bench] },
+    Package {
+        name: "util-linux",
+        program: "setpriv",
+        reason: "runs as an ordinary user where tests run as root",
+        purposes: &[Test, Bench],
+    },
+    Package {
+        name: "mount",
+        program: "losetup",
+        reason: "mounts with the kernel, for comparison",
+        purposes: &[Test, Bench],
+    },
+    Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
+];
+
+/// Sees to it that everything for `purpose` is installed, or says in one line what does it.
+pub fn ensure(purpose: Purpose) -> Result<()> {
+    let missing = missing(purpose);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    println!("missing for {purpose:?}:");
+    for package in &missing {
+        println!("  {:12} {}", package.name, package.reason);
+    }
+    if !rustix::process::geteuid().is_root() || !installed("apt-get") {
+        bail!("install them with: sudo apt-get install --no-install-recommends -y {}", names.join(" "));
+    }
+    pass_through(&mut apt_get(&["-qq", "update"]))?;
+    pass_through(apt_get(&["-qq", "install", "-y", "--no-install-recommends"]).args(&names))?;
+    match self::missing(purpose).first() {
+        Some(package) => bail!("apt-get installed {}, yet {} is not there", package.name, package.program),
+        None => Ok(()),
+    }
+}
+
+/// Prints the whole table, with what is missing.
+pub fn list() {
+    println!("{:14} {:9} for", "package", "");
+    for package in PACKAGES {
+        let state = if installed(package.program) { "installed" } else { "missing" };
+        println!("{:14} {state:9} {:?}: {}", package.name, package.purposes, package.reason);
+    }
+}
+
+fn missing(purpose: Purpose) -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| package.purposes.contains(&purpose) && !installed(package.program)).collect()
+}
+
+fn installed(program: &str) -> bool {
+    search_path().split(':').any(|directory| Path::new(directory).join(program).is_file())
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = command("apt-get", arguments);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_where_users_have_no_path() {
+        assert!(installed("sh"));
+        assert!(!installed("no-such-program-anywhere"));
+    }
+
+    #[test]
+    fn the_demo_needs_nothing_but_fuse() {
+        let names: Vec<_> = PACKAGES.iter().filter(|p| p.purposes.contains(&Demo)).map(|p| p.name).collect();
+        assert_eq!(names, ["fuse3"]);
+    }
+}
