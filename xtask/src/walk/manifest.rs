@@ -166,6 +166,9 @@ fn content(path: &Path, size: u64, want_extents: bool) -> Result<Content> {
         if read == 0 {
             break;
         }
+        if let Some(runs) = &data {
+            extents::check_holes(runs, path, total, &buffer[..read])?;
+        }
         total += read as u64;
         hash.update(&buffer[..read]);
     }
