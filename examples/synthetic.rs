@@ -35,8 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Error>> {
-    let mut options = fuse::Options::default();
-    options.fsname = Some("a made-up, \\strange image".into());
+    let mut options = fuse::Options { fsname: Some("a made-up, \\strange image".into()), ..Default::default() };
     let mut plan = background::Plan::default();
     let mut directory = None;
     let (mut delay, mut fail) = (None, false);
@@ -138,7 +137,7 @@ fn stat(kind: Kind, size: u64) -> Stat {
 
 impl Synthetic {
     fn new() -> Self {
-        let pattern = (0..PATTERN).map(|n| (n * 31 >> 3) as u8 ^ n as u8).collect();
+        let pattern = (0..PATTERN).map(|n| ((n * 31) >> 3) as u8 ^ n as u8).collect();
         let mut tree = Self { nodes: HashMap::new(), pattern };
         let root = NodeId(ROOT);
         tree.put(root, stat(Kind::Directory, 4096), Odd::No);
@@ -191,7 +190,7 @@ impl Synthetic {
         ];
         let deep = self.add(root, "number one", stat(Kind::File, 1));
         // The number that the kernel wants for the root.
-        let node = self.nodes.remove(&deep).unwrap();
+        let node = self.nodes.remove(&deep).expect("it was just added");
         self.nodes.insert(NodeId(1), node);
         let dir = self.node(root);
         dir.names.insert(b"number one".to_vec(), NodeId(1));
@@ -199,7 +198,7 @@ impl Synthetic {
     }
 
     fn node(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.get_mut(&id).unwrap()
+        self.nodes.get_mut(&id).expect("only nodes that were added are asked for")
     }
 
     fn put(&mut self, id: NodeId, stat: Stat, odd: Odd) {

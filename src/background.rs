@@ -156,8 +156,10 @@ fn accept(number: &OsString) -> Result<File> {
 
 /// Opens what an inherited file descriptor refers to once more, for writing: a pipe, a terminal or a file.
 fn open(number: RawFd) -> Result<File> {
-    let failed = |error| Error::io(format!("cannot write to file descriptor {number}"), error);
-    File::options().append(true).open(format!("/proc/self/fd/{number}")).map_err(failed)
+    File::options().append(true).open(format!("/proc/self/fd/{number}")).map_err(|error| {
+        let error = if error.kind() == io::ErrorKind::NotFound { Errno::EBADF.into() } else { error };
+        Error::io(format!("cannot write to file descriptor {number}"), error)
+    })
 }
 
 /// The same, and closes the inherited one, so that its reader sees the end when ours is closed.

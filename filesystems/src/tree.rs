@@ -25,6 +25,7 @@ pub trait FileSystem: Send + Sync {
     /// Calls `each` for the entries of a directory, without `.` and `..`, until it returns false.
     ///
     /// `from` is 0 for the start, or the `next` of an entry to go on after it. Entries are in the order of the disk.
+    /// `each` may call back into the file system, `stat` of the entry above all: hold no lock while it runs.
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()>;
 
     /// Reads a file from `offset` (bytes) and returns how many bytes; fewer than asked for only at its end.

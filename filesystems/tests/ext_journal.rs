@@ -2,14 +2,14 @@
 //!
 //! These tests need root for loop mounts, and e2fsprogs.
 
-mod ext_journal_images;
+mod kernel;
 
 use std::sync::Arc;
 
-use ext_journal_images::*;
 use filesystems::ext::journal::{Log, recovery};
 use images::Disk;
 use images::disk::Overlay;
+use kernel::*;
 
 /// Replays `image` in memory and compares every block with a copy that debugfs replayed.
 fn compare_with_debugfs(image: &Image) -> (u32, usize) {
@@ -44,6 +44,7 @@ fn compare_with_debugfs(image: &Image) -> (u32, usize) {
         assert!(ours == theirs, "block {block} of {}", image.name);
     }
     assert_eq!(image.digest(), before, "the image was written");
+    tree::assert_equal(&image.name, &image.our_tree(), &image.kernel_tree());
     println!("{}: {transactions} transactions, {replaced} blocks replaced, {changed} differ", image.name);
     assert!(transactions > 0, "{}: the journal is empty", image.name);
     (transactions, changed)
@@ -51,7 +52,7 @@ fn compare_with_debugfs(image: &Image) -> (u32, usize) {
 
 #[test]
 fn ext3() {
-    compare_with_debugfs(&Image::dirty("ext3", 64, &["-t", "ext3", "-b", "4096"], "", many_files));
+    compare_with_debugfs(&Image::dirty("ext3", 32, &["-t", "ext3", "-b", "4096"], "", many_files));
 }
 
 #[test]
@@ -78,20 +79,20 @@ fn ext4_without_checksums() {
 
 #[test]
 fn small_blocks() {
-    compare_with_debugfs(&Image::dirty("1k", 64, &["-t", "ext4", "-b", "1024"], "", many_files));
+    compare_with_debugfs(&Image::dirty("1k", 32, &["-t", "ext4", "-b", "1024"], "", many_files));
 }
 
 #[test]
 fn checksum_v1() {
     let features = ["-t", "ext4", "-O", "^metadata_csum"];
-    compare_with_debugfs(&Image::dirty("v1", 64, &features, "journal_checksum", many_files));
-    compare_with_debugfs(&Image::dirty("async", 64, &features, "journal_async_commit,data=writeback", many_files));
+    compare_with_debugfs(&Image::dirty("v1", 32, &features, "journal_checksum", many_files));
+    compare_with_debugfs(&Image::dirty("async", 32, &features, "journal_async_commit,data=writeback", many_files));
 }
 
 #[test]
 fn escaped_blocks() {
     for features in [&["-t", "ext4", "-b", "4096"][..], &["-t", "ext3"]] {
-        let (_, changed) = compare_with_debugfs(&Image::dirty("escapes", 64, features, "data=journal", escapes));
+        let (_, changed) = compare_with_debugfs(&Image::dirty("escapes", 32, features, "data=journal", escapes));
         assert!(changed > 0);
     }
 }
@@ -99,14 +100,14 @@ fn escaped_blocks() {
 #[test]
 fn revoked_blocks() {
     for features in [&["-t", "ext4", "-b", "4096"][..], &["-t", "ext3", "-b", "4096"], &["-t", "ext3", "-b", "1024"]] {
-        compare_with_debugfs(&Image::dirty("revokes", 64, features, "", revokes));
+        compare_with_debugfs(&Image::dirty("revokes", 32, features, "", revokes));
     }
 }
 
 #[test]
 fn a_log_that_wraps() {
     for features in [&["-t", "ext4", "-b", "4096", "-J", "size=4"][..], &["-t", "ext3", "-b", "1024", "-J", "size=1"]] {
-        compare_with_debugfs(&Image::dirty("wraps", 64, features, "", wraps));
-        compare_with_debugfs(&Image::dirty("wraps", 64, features, "data=journal", wraps));
+        compare_with_debugfs(&Image::dirty("wraps", 32, features, "", wraps));
+        compare_with_debugfs(&Image::dirty("wraps", 32, features, "data=journal", wraps));
     }
 }

@@ -10,7 +10,7 @@ mod gate;
 mod image;
 mod lock;
 mod name;
-pub mod qcow2;
+mod qcow2;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

@@ -177,4 +177,17 @@ mod tests {
         let deep = format!("json:{}", r#"{"file":"#.repeat(10_000));
         assert!(parsed(&deep).is_err(), "no stack overflow");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn random_names_have_an_answer_in_one_line(
+            start in proptest::sample::select(vec!["", "file:", "json:", "json:{\"", "json:{\"file\":{\""]),
+            bytes: Vec<u8>,
+        ) {
+            let name = [start.as_bytes(), &bytes].concat();
+            if let Err(error) = Name::parse(Path::new(OsStr::from_bytes(&name))) {
+                assert!(!error.to_string().contains(char::is_control), "{error:?}");
+            }
+        }
+    }
 }

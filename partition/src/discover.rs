@@ -11,7 +11,7 @@ pub struct Discovery {
     /// For each disk that was given, in order: the scheme that it is a member of, `None` if it is of none, or why
     /// that cannot be told.
     pub schemes: Vec<Result<Option<&'static Scheme>>>,
-    /// The tables and volume groups: those of one disk in the order of the disks, then those that span disks.
+    /// The tables and volume groups: those of one disk in the order of the disks, or those that span disks.
     pub found: Vec<Found>,
 }
 
@@ -25,10 +25,14 @@ pub struct Found {
     pub volumes: Result<Vec<Volume>>,
 }
 
-/// Asks all schemes about all disks. An error on one disk does not reach the others.
+/// Asks all schemes about all disks, and cuts the members of those that share volumes between disks, or of those that
+/// do not. An error on one disk does not reach the others.
+///
+/// The two are apart because volume managers want all their members at once, also those on partitions: tables first.
 ///
 /// This is one level: volumes can be members too, as a logical volume's physical volume on a partition is, so the
-/// caller asks again with what is found, as deep as he sees fit.
+/// caller asks again with what is found, as deep as he sees fit. Partitions may overlap, so a small disk can be made to
+/// hold very many at few levels: the caller bounds their number too.
 pub fn discover(disks: &[Arc<dyn Disk>], shares: bool) -> Discovery {
     discover_with(disks, shares, SCHEMES)
 }
@@ -47,11 +51,8 @@ fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Schem
         let members: Vec<usize> = (0..disks.len()).filter(|index| index_is_of(index, scheme)).collect();
         (!members.is_empty()).then_some((scheme, members))
     });
-    let found = alone
-        .chain(together)
-        .filter(|(scheme, _)| scheme.shares == shares)
-        .map(|(scheme, members)| cut(disks, scheme, members))
-        .collect();
+    let chosen = alone.chain(together).filter(|(scheme, _)| scheme.shares == shares);
+    let found = chosen.map(|(scheme, members)| cut(disks, scheme, members)).collect();
     Discovery { schemes: asked, found }
 }
 
@@ -123,7 +124,8 @@ mod tests {
         let disk = |text: &str| -> Arc<dyn Disk> { Arc::new(Memory::new(text, text.as_bytes().to_vec())) };
         let bad: Arc<dyn Disk> = Arc::new(Faulty::new(disk("tx"), std::iter::once(0..1).collect()));
         let disks = [disk("gx"), disk("t1"), bad, disk("none"), disk("gy"), disk("t")];
-        let answer = discover_with(&disks, &FAKES[..2]);
+        let mut answer = discover_with(&disks, false, &FAKES[..2]);
+        answer.found.extend(discover_with(&disks, true, &FAKES[..2]).found);
         let names: Vec<_> = answer.schemes.iter().map(|s| s.as_ref().ok().map(|s| s.map(|s| s.name))).collect();
         let want =
             [Some(Some("group")), Some(Some("table")), None, Some(None), Some(Some("group")), Some(Some("table"))];
@@ -144,9 +146,9 @@ mod tests {
                 ("group", vec![0, 4], Ok(vec![4, 0])),
             ]
         );
-        let error = discover_with(&disks[..1], FAKES).schemes.remove(0).err().unwrap().to_string();
+        let error = discover_with(&disks[..1], false, FAKES).schemes.remove(0).err().unwrap().to_string();
         assert_eq!(error, "gx can be read as group and as other, and only one can be right");
-        assert!(discover(&[]).found.is_empty());
-        assert!(discover(&[disk("")]).schemes[0].as_ref().unwrap().is_none(), "an empty disk");
+        assert!(discover(&[], false).found.is_empty());
+        assert!(discover(&[disk("")], false).schemes[0].as_ref().unwrap().is_none(), "an empty disk");
     }
 }

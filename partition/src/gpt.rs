@@ -223,7 +223,7 @@ fn byte_range(header: &Header, number: u32, entry: &GptEntry) -> Result<(u64, u6
     let (first, last) = (entry.starting_lba.get(), entry.ending_lba.get());
     let sectors = last.checked_sub(first).and_then(|len| len.checked_add(1));
     match (first.checked_mul(header.sector_size), sectors.and_then(|len| len.checked_mul(header.sector_size))) {
-        (Some(start), Some(size)) => Ok((start, size)),
+        (Some(start), Some(size)) if first > PRIMARY_LBA => Ok((start, size)),
         _ => {
             let at = header.entry_lba.saturating_mul(header.sector_size);
             let at = at.saturating_add(u64::from(number - 1) * u64::from(header.entry_size));

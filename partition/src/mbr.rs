@@ -71,10 +71,12 @@ impl BootSector {
         let odd_flags = records.iter().filter(|record| !matches!(record.boot_indicator, 0 | 0x80)).count();
         let starts_inside = |record: &&PartitionRecord| {
             let start = u64::from(record.starting_lba.get());
-            (1..disk.size() / 512).contains(&start) && matches!(record.boot_indicator, 0 | 0x80)
+            (1..disk.size() / 512).contains(&start) && record.os_type != 0 && matches!(record.boot_indicator, 0 | 0x80)
         };
         match odd_flags {
-            0 if !self.is_file_system() => self.used().any(|record| record.starting_lba.get() > 0),
+            0 if !self.is_file_system() => {
+                self.used().any(|record| record.starting_lba.get() > 0 && record.os_type != 0)
+            }
             // The boot sector of a file system on a partitioned disk: then nothing may be odd.
             0 => self.used().next().is_some() && self.used().all(|record| starts_inside(&record)),
             // One damaged flag must not lose the whole table, where the rest makes sense.
@@ -84,8 +86,9 @@ impl BootSector {
     }
 }
 
+/// As in the kernel: a record of type 0, which ISO images for USB sticks have, is a partition if it has a size.
 fn is_used(record: &PartitionRecord) -> bool {
-    record.os_type != 0 && record.size_in_lba.get() != 0
+    record.size_in_lba.get() != 0
 }
 
 fn read_sector(disk: &dyn Disk, at: u64) -> Result<LegacyMbr> {
@@ -230,6 +233,9 @@ impl Table<'_> {
     }
 
     fn cut(&self, number: u32, start: u64, record: &PartitionRecord) -> Result<Arc<dyn Disk>> {
+        if record.starting_lba.get() == 0 {
+            return Err(corrupt!("MBR", start * self.sector_size, "partition {number} starts at its own table"));
+        }
         let (start, size) = (start * self.sector_size, u64::from(record.size_in_lba.get()) * self.sector_size);
         let view = View::new(format!("partition {number} of {}", self.disk), self.disk.clone(), start, size)?;
         Ok(Arc::new(view))

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
 
 use filesystems::{FileSystem, Kind, NodeId};
@@ -17,6 +18,7 @@ use fuser::{
 };
 use images::Error;
 
+use super::Event;
 use super::attributes::{Numbers, Owner, attributes, file_type, placeholder};
 use super::errors::Reports;
 use super::options::Options;
@@ -32,8 +34,10 @@ const MAX_REQUEST: u32 = 1 << 20;
 /// The number under which `..` is listed: nobody can know it here, and the kernel does not ask. As libfuse does.
 const PARENT: INodeNo = INodeNo(0xffff_ffff);
 
-/// What the kernel is to understand of `.` and `..`; the entries of the file system follow, moved up by two.
+/// The offset behind `.`; the entries of the file system follow those two, their cookies moved up by two.
 const SELF_COOKIE: u64 = 1;
+
+/// The offset behind `..`.
 const PARENT_COOKIE: u64 = 2;
 
 thread_local! {
@@ -50,16 +54,22 @@ pub struct Front {
     reports: Reports,
     /// The kernel understands that files need not be opened.
     no_open: bool,
+    /// The same for directories.
+    no_opendir: bool,
+    /// Told when no more requests come.
+    events: Sender<Event>,
 }
 
 impl Front {
-    pub fn new(fs: Arc<dyn FileSystem>, options: &Options) -> Self {
+    pub fn new(fs: Arc<dyn FileSystem>, options: &Options, events: Sender<Event>) -> Self {
         Self {
             numbers: Numbers::new(fs.root()),
             owner: Owner { uid: options.uid, gid: options.gid, umask: options.umask },
             options: options.clone(),
             reports: Reports::default(),
             no_open: false,
+            no_opendir: false,
+            events,
             fs,
         }
     }
@@ -105,25 +115,34 @@ macro_rules! read_only {
 impl Filesystem for Front {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let offered = config.capabilities();
+        // Always readdirplus, not the kernel's choice (READDIRPLUS_AUTO): find, tar, du and cp read a whole directory
+        // before they look at its files, and with AUTO get the attributes of the first 200 names only, then one LOOKUP
+        // for each file. Of 20,000 files in one directory: find 0.35 s against 2.0 s; ls -f 0.28 s against 0.14 s.
         let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO;
+            | InitFlags::FUSE_DO_READDIRPLUS;
         if self.options.default_permissions || self.options.allow_other {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
         if !self.options.direct_io {
             wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
         }
+        wanted |= InitFlags::FUSE_NO_OPENDIR_SUPPORT;
         let granted = wanted & offered;
         self.no_open = granted.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.no_opendir = granted.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         config.add_capabilities(granted).map_err(|_| io::Error::other("the kernel withdrew a capability"))?;
         // Both take any value that is not zero and not above the defaults.
         let _ = config.set_max_background(MAX_BACKGROUND);
         let _ = config.set_max_write(MAX_REQUEST);
         Ok(())
+    }
+
+    fn destroy(&mut self) {
+        // Nobody listens any more after a second signal.
+        let _ = self.events.send(Event::Ended);
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -219,6 +238,16 @@ impl Filesystem for Front {
                 None => reply.error(Errno::ENXIO),
             },
             Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// As for files; the kernel then also keeps the lists of names. (With READDIRPLUS_AUTO that would bring a LOOKUP
+    /// for every name; with readdirplus throughout, the attributes are there before the list is.)
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if self.no_opendir {
+            reply.error(Errno::ENOSYS);
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
         }
     }
 

@@ -9,20 +9,23 @@ mod xattrs;
 
 use std::fs::{self, File};
 use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use filesystems::FileSystem;
-use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
+use fuser::{Config, MountOption, Session, SessionACL};
 use images::{Error, Result};
 use nix::errno::Errno;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
+use crate::unmount::unmount;
 use front::Front;
 pub use options::Options;
 pub use xattrs::PID as PID_ATTRIBUTE;
@@ -38,7 +41,8 @@ const MOST_THREADS: usize = 16;
 
 /// What the thread that called [`serve`] waits for.
 enum Event {
-    Ended(io::Result<()>),
+    /// No requests are read any more.
+    Ended,
     Signal(i32),
 }
 
@@ -71,60 +75,61 @@ fn mount_and_serve(
     received: &Receiver<Event>,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let front = Front::new(fs, options);
-    let mut session = Session::new(front, mountpoint, &config(options)).map_err(|error| explain(mountpoint, error))?;
-    let mut unmounter = session.unmount_callable();
-    let server = thread::Builder::new()
-        .name("session".into())
-        .spawn(move || {
-            // Nobody listens any more after a second signal.
-            let _ = events.send(Event::Ended(session.run()));
-        })
-        .map_err(|error| Error::io("cannot start a thread", error))?;
-    let outcome = ready();
-    if outcome.is_err() {
-        leave(&mut unmounter, mountpoint);
-        join(server);
-        return outcome;
+    let serving = |error| Error::io(format!("cannot serve {}", mountpoint.display()), error);
+    let front = Front::new(fs, options, events);
+    let session = Session::new(front, mountpoint, &config(options)).map_err(|error| explain(mountpoint, error))?;
+    let mount = Mount { point: mountpoint, device: session.as_fd().try_clone_to_owned().map_err(serving)? };
+    // Not dropped: fuser 0.18 would unmount once more what is unmounted already, and hit what is mounted there by then.
+    let _session = ManuallyDrop::new(session.spawn().map_err(serving)?);
+    if let Err(error) = ready() {
+        mount.leave();
+        return Err(error);
     }
     let mut leaving = false;
     loop {
         match received.recv() {
             Ok(Event::Signal(signal)) if leaving => {
-                let what = format!("{} is still in use", mountpoint.display());
-                return Err(Error::io(what, io::Error::other(format!("ended by a second signal ({signal})"))));
+                let why = io::Error::other(format!("ended by a second signal ({signal})"));
+                return Err(Error::io(format!("{} is still in use", mountpoint.display()), why));
             }
             Ok(Event::Signal(_)) => {
                 leaving = true;
-                leave(&mut unmounter, mountpoint);
+                mount.leave();
             }
-            Ok(Event::Ended(result)) => {
-                join(server);
-                return result.map_err(|error| Error::io(format!("serving {}", mountpoint.display()), error));
-            }
-            Err(_) => {
-                let bug = io::Error::other("the session ended without a word");
-                return Err(Error::io(format!("serving {}", mountpoint.display()), bug));
+            Ok(Event::Ended) if mount.is_gone() => return Ok(()),
+            Ok(Event::Ended) | Err(_) => {
+                mount.leave();
+                return Err(serving(io::Error::other("the kernel's requests cannot be read")));
             }
         }
     }
 }
 
-/// Unmounts; a mount that is in use is taken out of the tree at once and ends with its last user.
-fn leave(unmounter: &mut SessionUnmounter, mountpoint: &Path) {
-    let Err(error) = unmounter.unmount() else { return };
-    if error.raw_os_error() == Some(Errno::EBUSY as i32) {
-        log::warn!("{} is in use; it is detached now and ends with its last user", mountpoint.display());
-        if unmount(mountpoint, UnmountFlags::DETACH).is_ok() {
+/// A mount that this process serves.
+struct Mount<'a> {
+    point: &'a Path,
+    /// The connection to the kernel.
+    device: OwnedFd,
+}
+
+impl Mount<'_> {
+    /// Whether the kernel has let go of it.
+    fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(&self.device, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Unmounts; if it is in use, it is taken out of the tree at once and ends with its last user.
+    fn leave(&self) {
+        if self.is_gone() {
             return;
         }
+        let Err(why) = unmount(self.point, false) else { return };
+        log::warn!("{why}; it is detached now and ends with its last user");
+        if let Err(why) = unmount(self.point, true) {
+            log::error!("cannot unmount {}: {why}", self.point.display());
+        }
     }
-    log::error!("cannot unmount {}: {error}", mountpoint.display());
-}
-
-fn join(server: JoinHandle<()>) {
-    // A panic was reported by the hook.
-    let _ = server.join();
 }
 
 /// The thread that waits for signals.
@@ -136,7 +141,8 @@ struct SignalWatch {
 impl SignalWatch {
     fn end(self) {
         self.handle.close();
-        join(self.thread);
+        // It cannot panic, and if it did, the hook has said so.
+        let _ = self.thread.join();
     }
 }
 
@@ -200,14 +206,15 @@ fn config(options: &Options) -> Config {
 /// Finds what would make the mount fail, where a plain reason can be given. Returns the absolute path.
 fn check(mountpoint: &Path) -> Result<PathBuf> {
     let cannot = || format!("cannot mount on {}", mountpoint.display());
-    let absolute = mountpoint.canonicalize().map_err(|error| match error.raw_os_error() {
+    let unusable = |error: io::Error| match error.raw_os_error() {
         Some(code) if code == Errno::ENOTCONN as i32 => Error::io(
             cannot(),
             io::Error::other("the program behind an earlier mount is gone; `fusermount3 -u` it first"),
         ),
         _ => Error::io(cannot(), error),
-    })?;
-    let kind = fs::metadata(&absolute).map_err(|error| Error::io(cannot(), error))?;
+    };
+    let absolute = mountpoint.canonicalize().map_err(unusable)?;
+    let kind = fs::metadata(&absolute).map_err(unusable)?;
     if !kind.is_dir() {
         return Err(Error::io(cannot(), io::Error::from(io::ErrorKind::NotADirectory)));
     }

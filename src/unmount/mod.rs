@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
@@ -35,8 +37,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long the process that served may take to end once the mount is gone. Ours.
 const LONGEST_END: Duration = Duration::from_secs(60);
 
+/// How long the mount may take to say who serves it. Ours.
+const LONGEST_ANSWER: Duration = Duration::from_secs(5);
+
 /// Makes a run of this program answer only with the number of the process behind a mount, see [`ask_as`].
 const ASK_VARIABLE: &str = "IMGMOUNT_ASK_PID";
+
+/// What unmounts for ordinary users, new and old, also where the search path does not name its folder.
+const PROGRAMS: [&str; 4] = ["fusermount3", "/bin/fusermount3", "fusermount", "/bin/fusermount"];
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -99,7 +107,7 @@ fn attempt(request: &Request) -> Result<(), Failure> {
     let ended = server.and_then(open_process);
     let mut pause = Duration::from_secs(1);
     let mut left = request.retries.min(MOST_RETRIES);
-    while let Err(why) = unmount(&point) {
+    while let Err(why) = unmount(&point, false) {
         if left == 0 {
             return Err(Failure::InUse(in_use(&point, &why)));
         }
@@ -139,17 +147,25 @@ fn resolve(directory: &Path) -> io::Result<PathBuf> {
     })
 }
 
-/// One attempt: as root with the system call, for others with fusermount3, which may.
-fn unmount(point: &Path) -> Result<(), String> {
+/// One attempt: as root with the system call, for others with fusermount3, which may. A mount that is in use fails,
+/// or, if `lazy`, is taken out of the tree and lives until its last user is gone. The error is one line.
+pub(crate) fn unmount(point: &Path, lazy: bool) -> Result<(), String> {
     if geteuid().is_root() {
-        match rustix::mount::unmount(point, rustix::mount::UnmountFlags::NOFOLLOW) {
+        let detach = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+        match rustix::mount::unmount(point, detach | UnmountFlags::NOFOLLOW) {
             Ok(()) => return Ok(()),
             Err(errno) if errno == rustix::io::Errno::PERM => {}
             Err(errno) => return Err(format!("{}: {}", point.display(), io::Error::from(errno))),
         }
     }
-    for program in ["fusermount3", "fusermount"] {
-        match Command::new(program).arg("-u").arg("--").arg(point).stdin(Stdio::null()).output() {
+    for program in PROGRAMS {
+        match Command::new(program)
+            .arg(if lazy { "-uz" } else { "-u" })
+            .arg("--")
+            .arg(point)
+            .stdin(Stdio::null())
+            .output()
+        {
             Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stderr);
@@ -183,7 +199,18 @@ fn server(mount: &Mount) -> Option<u32> {
     }
 }
 
+/// Asks the mount. One that hangs must not make us hang: then there is no answer.
 fn ask(point: &Path) -> Result<u32, Errno> {
+    let (answers, answer) = channel();
+    let point = point.to_owned();
+    thread::spawn(move || {
+        // Nobody listens to an answer that comes too late.
+        let _ = answers.send(ask_now(&point));
+    });
+    answer.recv_timeout(LONGEST_ANSWER).unwrap_or(Err(Errno::ETIMEDOUT))
+}
+
+fn ask_now(point: &Path) -> Result<u32, Errno> {
     let mut value = [0u8; 16];
     let len = rustix::fs::getxattr(point, PID_ATTRIBUTE, &mut value[..])
         .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;

@@ -104,7 +104,7 @@ impl<'a> Iterator for Dirents<'a> {
 }
 
 /// The length of an entry. Lengths are multiples of four, so in 64 KiB blocks the low two bits hold bits 16 and 17.
-pub(super) fn rec_len(raw: u16, block_size: u32) -> usize {
+pub(in crate::ext) fn rec_len(raw: u16, block_size: u32) -> usize {
     if block_size < 65536 {
         return raw.into();
     }

@@ -96,9 +96,7 @@ impl FileSystem for Ext {
                 true => u64::from(high) << 32 | u64::from(low),
                 false => low.into(),
             };
-        // With bigalloc the superblock counts free clusters.
-        let free = wide(raw.s_free_blocks_count_lo.get(), raw.s_free_blocks_count_hi.get())
-            .saturating_mul(superblock.cluster_blocks.into());
+        let free = wide(raw.s_free_blocks_count_lo.get(), raw.s_free_blocks_count_hi.get());
         let reserved = wide(raw.s_r_blocks_count_lo.get(), raw.s_r_blocks_count_hi.get());
         let kind = superblock.features.kind();
         let why = match superblock.features.unknown_ro_compat() {

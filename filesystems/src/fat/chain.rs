@@ -6,6 +6,12 @@ use images::{Disk, Error, Result, corrupt};
 use super::geometry::{Geometry, Width};
 use super::window::Window;
 
+/// What messages call an element of the FAT.
+const ENTRY: &str = "FAT entry";
+
+/// What one element of a cache takes besides its content, roughly, in bytes.
+pub const CACHE_OVERHEAD: usize = 128;
+
 /// The clusters of a file or directory in their order.
 ///
 /// A chain takes 8 bytes a run, so at most 64 MiB: for a file of 4 GiB in clusters of 512 bytes with no neighbours.
@@ -26,40 +32,49 @@ struct Run {
     cluster: u32,
 }
 
-/// The FAT entry that is wrong, and how.
+/// The structure that is wrong, where it lies, and how it is wrong.
 #[derive(Debug)]
 struct Broken {
+    what: &'static str,
     at: u64,
     why: String,
 }
 
 impl Chain {
-    /// Follows the chain that begins with the cluster `first`, for at most `wanted` clusters.
-    pub fn read(disk: &dyn Disk, geometry: &Geometry, first: u32, wanted: u32) -> Self {
+    /// Follows the chain that begins with the cluster `first`, for at most `wanted` clusters. The structure that names
+    /// `first` lies at byte `named_at`.
+    pub fn read(disk: &dyn Disk, geometry: &Geometry, named_at: u64, first: u32, wanted: u32) -> Self {
         let mut window = Window::new(disk);
         let mut runs: Vec<Run> = Vec::new();
         let mut broken = None;
         let (mut clusters, mut cluster) = (0, first);
-        if wanted > 0 && !geometry.has(first) {
+        if wanted == 0 {
+            return Self { runs: Box::default(), clusters, broken };
+        }
+        if !geometry.has(first) {
             let why = format!("the chain begins with cluster {first}, which does not exist");
-            return Self { runs: Box::default(), clusters, broken: Some(Broken { at: geometry.fat, why }) };
+            let broken = Some(Broken { what: "first cluster", at: named_at, why });
+            return Self { runs: Box::default(), clusters, broken };
         }
         // Brent's algorithm: a loop leads back to the marker, which moves on at every power of two.
         let (mut marker, mut lap, mut power) = (first, 0, 1);
-        while clusters < wanted {
-            match runs.last() {
-                Some(run) if run.cluster + (clusters - run.index) == cluster => {}
-                _ => runs.push(Run { index: clusters, cluster }),
-            }
-            clusters += 1;
-            if clusters == wanted {
-                break;
+        // A loop within what is wanted shows within three times as many steps. So what is longer is followed as far,
+        // and no further.
+        for _ in 0..wanted.saturating_mul(4) {
+            if clusters < wanted {
+                match runs.last() {
+                    Some(run) if run.cluster + (clusters - run.index) == cluster => {}
+                    _ => runs.push(Run { index: clusters, cluster }),
+                }
+                clusters += 1;
             }
             match next(&mut window, geometry, cluster) {
                 Ok(Some(next)) => cluster = next,
                 Ok(None) => break,
                 Err(error) => {
-                    broken = Some(Broken { at: entry_offset(geometry, cluster), why: why(error) });
+                    if clusters < wanted {
+                        broken = Some(Broken { what: ENTRY, at: entry_offset(geometry, cluster), why: why(error) });
+                    }
                     break;
                 }
             }
@@ -68,7 +83,7 @@ impl Chain {
                 clusters = clusters.min(first_repeat(disk, geometry, first, lap));
                 runs.truncate(runs.partition_point(|run| run.index < clusters));
                 let why = format!("the chain leads back to cluster {cluster}");
-                broken = Some(Broken { at: entry_offset(geometry, cluster), why });
+                broken = Some(Broken { what: ENTRY, at: entry_offset(geometry, cluster), why });
                 break;
             }
             if lap == power {
@@ -88,7 +103,7 @@ impl Chain {
     pub fn find(&self, index: u32) -> Result<Option<(u32, u32)>> {
         if index >= self.clusters {
             return match &self.broken {
-                Some(Broken { at, why }) => Err(corrupt!("FAT entry", *at, "{why}")),
+                Some(Broken { what, at, why }) => Err(corrupt!(*what, *at, "{why}")),
                 None => Ok(None),
             };
         }
@@ -98,9 +113,9 @@ impl Chain {
         Ok(Some((run.cluster + (index - run.index), end - index)))
     }
 
-    /// The memory that it takes, in bytes.
+    /// The memory that it takes, in bytes, with what a cache and the allocator add.
     pub fn weight(&self) -> u64 {
-        (size_of::<Self>() + size_of_val(&*self.runs)) as u64
+        (CACHE_OVERHEAD + size_of::<Self>() + size_of_val(&*self.runs)) as u64
     }
 }
 
@@ -118,9 +133,9 @@ fn next(window: &mut Window<'_>, geometry: &Geometry, cluster: u32) -> Result<Op
     match value {
         _ if geometry.has(value) => Ok(Some(value)),
         _ if value > bad => Ok(None),
-        0 => Err(corrupt!("FAT entry", at, "cluster {cluster} is in a chain, and free")),
-        _ if value == bad => Err(corrupt!("FAT entry", at, "cluster {cluster} is in a chain, and marked as bad")),
-        _ => Err(corrupt!("FAT entry", at, "cluster {cluster} leads to {value}, which does not exist")),
+        0 => Err(corrupt!(ENTRY, at, "cluster {cluster} is in a chain, and free")),
+        _ if value == bad => Err(corrupt!(ENTRY, at, "cluster {cluster} is in a chain, and marked as bad")),
+        _ => Err(corrupt!(ENTRY, at, "cluster {cluster} leads to {value}, which does not exist")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use images::{Disk, Result, corrupt};
 use zerocopy::FromBytes;
 
-use super::chain::Chain;
+use super::chain::{CACHE_OVERHEAD, Chain};
 use super::geometry::{Geometry, Root};
 use super::layout::*;
 use super::name::{self, LongName};
@@ -21,11 +21,11 @@ pub enum Place {
 }
 
 impl Place {
-    /// The root directory; its chain is read with `chain`.
-    pub fn of_root(geometry: &Geometry, chain: impl FnOnce(u32) -> Arc<Chain>) -> Self {
+    /// The root directory; its chain is read with `chain`, from where its first cluster is named.
+    pub fn of_root(geometry: &Geometry, chain: impl FnOnce(u64, u32) -> Arc<Chain>) -> Self {
         match geometry.root {
             Root::Fixed(at, slots) => Self::Fixed(at, slots),
-            Root::Chain(first) => Self::Clusters(chain(first)),
+            Root::Chain(first) => Self::Clusters(chain(ROOT_CLUS, first)),
         }
     }
 
@@ -185,8 +185,8 @@ impl Index {
         Ok(None)
     }
 
-    /// The memory that it takes, in bytes.
+    /// The memory that it takes, in bytes, with what a cache and the allocator add.
     pub fn weight(&self) -> u64 {
-        (size_of::<Self>() + size_of_val(&*self.names)) as u64
+        (CACHE_OVERHEAD + size_of::<Self>() + size_of_val(&*self.names)) as u64
     }
 }

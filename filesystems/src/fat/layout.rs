@@ -69,6 +69,10 @@ pub struct FsInfo {
 }
 const _: () = assert!(size_of::<FsInfo>() == 512);
 
+/// Where `root_clus` lies, and where `fst_clus_lo` lies in an entry, in bytes.
+pub const ROOT_CLUS: u64 = 44;
+pub const FST_CLUS_LO: u64 = 26;
+
 /// A directory entry: the short name and everything else about a file.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -29,6 +29,7 @@ pub const DRIVER: Driver = Driver { name: "fat", probe, open };
 
 /// What is kept of the FAT and of directories, in bytes.
 const METADATA_CACHE: u64 = 4 << 20;
+/// A bad sector takes the directory entries of its page along.
 const METADATA_PAGE: usize = 4096;
 /// What is kept of the chains of files and directories, and of the names of directories, in bytes.
 const CHAIN_CACHE: u64 = 8 << 20;
@@ -59,7 +60,7 @@ fn open(disk: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
 /// Label and serial number. The label in the root directory counts; that of the boot sector only if there is none.
 fn identity(disk: &dyn Disk, geometry: &Geometry) -> Result<Identity> {
     let max = Place::clusters_max(geometry);
-    let place = Place::of_root(geometry, |first| Arc::new(Chain::read(disk, geometry, first, max)));
+    let place = Place::of_root(geometry, |at, first| Arc::new(Chain::read(disk, geometry, at, first, max)));
     let mut entries = Entries::new(disk, geometry, &place, 0);
     let mut label = geometry.label;
     loop {
@@ -147,8 +148,8 @@ impl Fat {
         }
     }
 
-    fn chain(&self, first: u32, wanted: u32) -> Arc<Chain> {
-        let read = || Ok::<_, Error>(Arc::new(Chain::read(&self.metadata, &self.geometry, first, wanted)));
+    fn chain(&self, named_at: u64, first: u32, wanted: u32) -> Arc<Chain> {
+        let read = || Ok::<_, Error>(Arc::new(Chain::read(&self.metadata, &self.geometry, named_at, first, wanted)));
         self.chains.get_or_insert_with(&(first, wanted), read).expect("reading a chain keeps its errors")
     }
 
@@ -156,13 +157,13 @@ impl Fat {
     fn place(&self, dir: NodeId) -> Result<Place> {
         let max = Place::clusters_max(&self.geometry);
         if dir == ROOT {
-            return Ok(Place::of_root(&self.geometry, |first| self.chain(first, max)));
+            return Ok(Place::of_root(&self.geometry, |at, first| self.chain(at, first, max)));
         }
         let entry = self.entry(dir)?;
         if entry.attr & ATTR_DIRECTORY == 0 {
             return Err(Error::NotDirectory);
         }
-        Ok(Place::Clusters(self.chain(self.first_cluster(&entry), max)))
+        Ok(Place::Clusters(self.chain(dir.0 * SLOT + FST_CLUS_LO, self.first_cluster(&entry), max)))
     }
 
     fn index(&self, dir: NodeId, place: &Place) -> Arc<Index> {
@@ -180,7 +181,7 @@ impl Fat {
             return Err(Error::IsDirectory);
         }
         let wanted = self.geometry.clusters_for(entry.file_size.get().into());
-        let chain = self.chain(self.first_cluster(&entry), wanted);
+        let chain = self.chain(file.0 * SLOT + FST_CLUS_LO, self.first_cluster(&entry), wanted);
         Ok((entry, chain))
     }
 

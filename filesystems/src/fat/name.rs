@@ -9,10 +9,10 @@ const CP437: &str = "\
     └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀\
     αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
-/// How many names are as long as a long one can be: parts of 13 units for 255 units.
+/// The most parts of a long name.
 const PARTS_MAX: usize = LONG_NAME_MAX.div_ceil(LONG_PART);
 
-/// A name that no tree can hold because of a slash, a NUL, or because it means the directory itself.
+/// Whether a tree can hold a name: it has no slash and no NUL, and does not mean a directory itself.
 fn is_usable(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
 }

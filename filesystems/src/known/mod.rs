@@ -3,6 +3,7 @@
 mod optical;
 mod raid;
 mod signatures;
+mod windows;
 mod zfs;
 
 use std::fmt::Write;

@@ -2,7 +2,7 @@
 
 use images::{Disk, Result};
 
-use super::{bytes_at, label, label_utf16, uuid};
+use super::{bytes_at, label, label_utf16, uuid, windows};
 use crate::Identity;
 
 /// One signature. All offsets are in bytes from the start of the disk.
@@ -22,6 +22,8 @@ enum Label {
     Bytes(u64, usize),
     /// A field of so many bytes in UTF-16, little-endian.
     Utf16(u64, usize),
+    /// Somewhere in the tree.
+    Within(fn(&dyn Disk) -> Result<Option<Vec<u8>>>),
 }
 
 /// Where the UUID lies and how it is written.
@@ -58,7 +60,6 @@ const fn bytes(offset: u64, len: usize) -> Label {
 /// The GUID of a BitLocker To Go volume, 4967d63b-2e29-4ad8-8399-f6a339e3d001, as it lies on the disk.
 const BITLOCKER_TO_GO: &[u8] = b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
 const BCACHE: &[u8] = b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
-const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
 
 /// Parts of something larger.
 ///
@@ -118,8 +119,8 @@ pub(super) static CONTENTS: &[Signature] = &[
     row("swsuspend", &[(0xfff6, b"S1SUSPEND")], bytes(1052, 16), Uuid::Bytes(1036)),
     row("xfs", &[(0, b"XFSB")], bytes(108, 12), Uuid::Bytes(32)),
     row("btrfs", &[(0x10040, b"_BHRfS_M")], bytes(0x1012b, 256), Uuid::Bytes(0x10020)),
-    row("ntfs", &[(3, b"NTFS    ")], NoLabel, Uuid::Serial64(72)),
-    row("exfat", &[(3, b"EXFAT   ")], NoLabel, Uuid::Serial32(100)),
+    row("ntfs", &[(3, b"NTFS    ")], Label::Within(windows::ntfs), Uuid::Serial64(72)),
+    row("exfat", &[(3, b"EXFAT   ")], Label::Within(windows::exfat), Uuid::Serial32(100)),
     row("f2fs", &[(1024, b"\x10\x20\xf5\xf2")], Utf16(1148, 1024), Uuid::Bytes(1132)),
     row("squashfs", &[(0, b"hsqs")], NoLabel, NoUuid),
     row("squashfs3", &[(0, b"sqsh")], NoLabel, NoUuid),
@@ -135,7 +136,7 @@ pub(super) static CONTENTS: &[Signature] = &[
     row("ufs", &[(8192 + 1372, b"\x54\x19\x01\0")], NoLabel, Uuid::Words(8192 + 144)),
     row("ufs", &[(8192 + 1372, b"\x19\x01\x54\x19")], bytes(8192 + 680, 32), Uuid::Words(8192 + 144)),
     row("ufs", &[(65536 + 1372, b"\x19\x01\x54\x19")], bytes(65536 + 680, 32), Uuid::Words(65536 + 144)),
-    row("bcachefs", &[(4120, BCACHEFS)], bytes(4168, 32), Uuid::Bytes(4152)),
+    row("VMFS", &[(2 << 20, b"\x5e\xf1\xab\x2f")], bytes((2 << 20) + 29, 128), NoUuid),
 ];
 
 /// The contents of the table that match, in its order.
@@ -170,7 +171,11 @@ impl Signature {
 impl Label {
     fn read(&self, disk: &dyn Disk) -> Result<Option<Vec<u8>>> {
         let mut buf = [0; LABEL_MAX];
-        let (Self::Bytes(offset, len) | Self::Utf16(offset, len)) = *self else { return Ok(None) };
+        let (offset, len) = match *self {
+            Self::Nowhere => return Ok(None),
+            Self::Within(find) => return find(disk),
+            Self::Bytes(offset, len) | Self::Utf16(offset, len) => (offset, len),
+        };
         let field = &mut buf[..len];
         if offset + len as u64 > disk.size() {
             return Ok(None);

@@ -4,8 +4,12 @@
 
 use images::{Disk, Result};
 
+use super::bytes_at;
 use crate::Identity;
 
+/// Name-value pairs in XDR begin with its number, the byte order (1 is little) and two zeros.
+const PAIRS: u64 = 16 << 10;
+const XDR: [[u8; 4]; 2] = [[1, 0, 0, 0], [1, 1, 0, 0]];
 /// The uberblock array follows the name-value pairs in the label, 128 KiB long, one uberblock a slot.
 const UBERBLOCKS: u64 = 128 << 10;
 const SLOT: usize = 1 << 10;
@@ -15,7 +19,8 @@ const MAGIC: u64 = 0x00ba_b10c;
 const WANTED: usize = 4;
 
 pub(super) fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
-    if disk.size() < 2 * UBERBLOCKS {
+    // The cheap question first: the array is long.
+    if disk.size() < 2 * UBERBLOCKS || !bytes_at(disk, PAIRS)?.is_some_and(|start| XDR.contains(&start)) {
         return Ok(None);
     }
     let mut array = vec![0; UBERBLOCKS as usize];

@@ -116,3 +116,75 @@ fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Unpacked {
         Ok(done)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::disk::Memory;
+
+    const SIZE: usize = 4096;
+
+    fn content() -> Vec<u8> {
+        (0..SIZE).map(|i| (i / 7) as u8).collect()
+    }
+
+    fn unpack(compression: Compression, packed: &[u8]) -> Result<Cluster> {
+        let at = Descriptor { offset: 100, len: packed.len() as u64 };
+        let file = Memory::new("m", [&[0xff; 100], packed].concat());
+        Compressed::new(compression, SIZE).cluster(&file, at)
+    }
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(bytes, 3).unwrap()
+    }
+
+    #[test]
+    fn what_follows_the_cluster_in_its_last_sector_is_ignored() {
+        for (compression, mut packed) in
+            [(Compression::Deflate, deflated(&content())), (Compression::Zstd, zstd(&content()))]
+        {
+            packed.extend([0xa5; 300]);
+            assert_eq!(*unpack(compression, &packed).unwrap(), content());
+        }
+    }
+
+    #[test]
+    fn several_zstd_frames_make_a_cluster() {
+        let packed = [zstd(&content()[..1000]), zstd(&[]), zstd(&content()[1000..])].concat();
+        assert_eq!(*unpack(Compression::Zstd, &packed).unwrap(), content());
+    }
+
+    #[test]
+    fn too_little_and_too_much_are_errors() {
+        let less = &content()[1..];
+        let more = [content(), vec![1]].concat();
+        assert!(unpack(Compression::Deflate, &deflated(less)).is_err());
+        assert!(unpack(Compression::Zstd, &zstd(less)).is_err());
+        assert!(unpack(Compression::Zstd, &zstd(&more)).is_err());
+        assert!(unpack(Compression::Zstd, &deflated(&content())).is_err());
+        assert!(unpack(Compression::Deflate, &zstd(&content())).is_err());
+        assert!(unpack(Compression::Deflate, &[0; 512]).is_err());
+        assert!(unpack(Compression::Zstd, &[0; 512]).is_err());
+    }
+
+    #[test]
+    fn a_file_may_end_inside_the_last_sector_only() {
+        let packed = deflated(&content());
+        let end = packed.len() as u64;
+        let file = Memory::new("m", packed);
+        let unpack =
+            |offset, len| Compressed::new(Compression::Deflate, SIZE).cluster(&file, Descriptor { offset, len });
+        assert_eq!(*unpack(0, end + 511).unwrap(), content());
+        assert!(unpack(0, end + 512).is_err());
+        assert!(unpack(end, 512).is_err());
+        assert!(unpack(u64::MAX, 512).is_err());
+    }
+}

@@ -78,7 +78,7 @@ impl Header {
     /// Reads and checks the header at the start of `file`.
     pub fn read(file: &Cached) -> Result<Self> {
         let mut bytes = [0; size_of::<super::layout::Header>()];
-        read(file, "header", &mut bytes, 0)?;
+        read(file, "qcow2 header", &mut bytes, 0)?;
         let raw = super::layout::Header::read_from_bytes(&bytes).expect("the buffer has the structure's size");
         let version = raw.version.get();
         match raw.magic.get() {
@@ -212,7 +212,7 @@ impl Features {
             return Ok(features);
         }
         let mut bytes = [0; size_of::<HeaderVersion3>()];
-        read(file, "header", &mut bytes, after.into())?;
+        read(file, "qcow2 header", &mut bytes, after.into())?;
         let raw = HeaderVersion3::read_from_bytes(&bytes).expect("the buffer has the structure's size");
         let length = raw.header_length.get();
         if length < HEADER_LENGTH_VERSION_3 || u64::from(length) > cluster_size || length % 8 != 0 {
@@ -230,7 +230,7 @@ impl Features {
         features.header_length = length;
         if length > COMPRESSION_TYPE_OFFSET {
             let mut byte = [0];
-            read(file, "header", &mut byte, COMPRESSION_TYPE_OFFSET.into())?;
+            read(file, "qcow2 header", &mut byte, COMPRESSION_TYPE_OFFSET.into())?;
             features.compression_type = byte[0];
             features.compression = match byte[0] {
                 COMPRESSION_DEFLATE => Compression::Deflate,

@@ -263,7 +263,7 @@ impl Tables {
     /// The descriptor of a compressed cluster: `x = 62 - (cluster_bits - 8)` bits of offset, then the sectors.
     fn descriptor(&self, word: u64) -> Descriptor {
         let offset_bits = 62 - (self.cluster_bits - 8);
-        let offset = word & ((1 << offset_bits) - 1) & 0x00ff_ffff_ffff_ffff;
+        let offset = word & ((1 << offset_bits) - 1);
         let more_sectors = (word & (L2_COMPRESSED - 1)) >> offset_bits;
         Descriptor { offset, len: (more_sectors + 1) * COMPRESSED_SECTOR - offset % COMPRESSED_SECTOR }
     }
@@ -297,4 +297,34 @@ fn same_bits(bits: u32, first: u32) -> u32 {
 /// The first 8 bytes of an entry as a number.
 fn be64(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_subclusters_end_where_the_bits_change() {
+        assert_eq!(same_bits(0, 0), 32);
+        assert_eq!(same_bits(u32::MAX, 0), 32);
+        assert_eq!(same_bits(u32::MAX, 31), 1);
+        assert_eq!(same_bits(0, 31), 1);
+        assert_eq!(same_bits(0b0111_0000, 0), 4);
+        assert_eq!(same_bits(0b0111_0000, 5), 2);
+        assert_eq!(same_bits(0b0111_0000, 7), 25);
+    }
+
+    #[test]
+    fn only_what_continues_a_run_joins_it() {
+        let run = |mapping| Run { len: 512, mapping };
+        let mut data = run(Mapping::Data(1024));
+        assert!(!data.join(run(Mapping::Data(1024))));
+        assert!(!data.join(run(Mapping::Zero)));
+        assert!(data.join(run(Mapping::Data(1536))));
+        assert!(data.join(run(Mapping::Data(2048))));
+        assert_eq!(data.len, 1536);
+        assert!(!run(Mapping::Zero).join(run(Mapping::Unallocated)));
+        let packed = Mapping::Compressed(Descriptor { offset: 0, len: 512 }, 0);
+        assert!(!run(packed).join(run(packed)));
+    }
 }

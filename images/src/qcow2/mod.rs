@@ -18,7 +18,7 @@ use mapping::{Mapping, Run, Tables};
 
 use crate::disk::{Cached, check_range};
 use crate::format::Request;
-use crate::{Data, Disk, Extent, Format, Result, ResultExt, corrupt};
+use crate::{Data, Disk, Extent, Format, Result, ResultExt, corrupt, unsupported};
 
 /// Our bound of the L1 and L2 tables that an image keeps, in bytes; with 64 KiB clusters they map 32 GiB.
 const TABLE_CACHE_BYTES: u64 = 4 << 20;
@@ -46,6 +46,10 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     }
     let (name, l1, size) = match request.snapshot {
         None => (file.to_string(), header.l1, header.size),
+        // The specification's: a snapshot could not share the one place that each cluster has.
+        Some(_) if header.data_file.is_some() => {
+            return Err(unsupported!("an image with an external data file has no usable snapshots"));
+        }
         Some(wanted) => {
             let found = snapshot::find(&cached, &header, wanted)?;
             (format!("snapshot {wanted} of {file}"), found.l1, found.size)

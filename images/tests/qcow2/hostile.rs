@@ -31,10 +31,6 @@ fn images() -> Vec<(String, Vec<u8>)> {
     images
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
-}
-
 /// Opens and reads these bytes, some of them if there are many; fails only if that takes long.
 fn survive(bytes: Vec<u8>, snapshot: Option<&str>) -> Result<()> {
     let begin = Instant::now();
@@ -79,99 +75,29 @@ fn read_some(disk: &dyn Disk) -> Result<()> {
 #[test]
 fn header_fields_at_their_limits() {
     // Offset and width of every field of both headers, and of the first extension.
+    #[rustfmt::skip]
     let fields = [
-        (4, 4),
-        (8, 8),
-        (16, 4),
-        (20, 4),
-        (24, 8),
-        (32, 4),
-        (36, 4),
-        (40, 8),
-        (48, 8),
-        (56, 4),
-        (60, 4),
-        (64, 8),
-        (72, 8),
-        (80, 8),
-        (88, 8),
-        (96, 4),
-        (100, 4),
-        (104, 1),
-        (112, 4),
-        (116, 4),
-        (120, 8),
-        (128, 8),
+        (4, 4), (8, 8), (16, 4), (20, 4), (24, 8), (32, 4), (36, 4), (40, 8), (48, 8), (56, 4), (60, 4), (64, 8),
+        (72, 8), (80, 8), (88, 8), (96, 4), (100, 4), (104, 1), (112, 4), (116, 4), (120, 8), (128, 8),
     ];
     for (options, image) in images() {
         let len = image.len() as u64;
+        #[rustfmt::skip]
         let values = [
-            0,
-            1,
-            2,
-            3,
-            8,
-            9,
-            10,
-            13,
-            14,
-            15,
-            16,
-            20,
-            21,
-            22,
-            31,
-            32,
-            63,
-            64,
-            72,
-            103,
-            104,
-            105,
-            112,
-            511,
-            512,
-            513,
-            4095,
-            4096,
-            4097,
-            65535,
-            65536,
-            65537,
-            1 << 20,
-            (1 << 22) - 1,
-            1 << 22,
-            (1 << 22) + 1,
-            0x2379_2aca,
-            0xe279_2aca,
-            0x4441_5441,
-            i32::MAX as u64,
-            1 << 31,
-            u32::MAX.into(),
-            1 << 40,
-            1 << 55,
-            (1 << 56) - 512,
-            1 << 61,
-            1 << 62,
-            i64::MAX as u64 - 511,
-            i64::MAX as u64,
-            1 << 63,
-            u64::MAX - 4095,
-            u64::MAX - 511,
-            u64::MAX - 7,
-            u64::MAX,
-            len,
-            len - 8,
-            len - 512,
-            len / 512 * 512,
-            len / 4096 * 4096,
+            0, 1, 2, 3, 8, 9, 10, 13, 14, 15, 16, 20, 21, 22, 31, 32, 63, 64, 72, 103, 104, 105, 112, 511, 512,
+            513, 4095, 4096, 4097, 65535, 65536, 65537, 1 << 20, (1 << 22) - 1, 1 << 22, (1 << 22) + 1,
+            0x2379_2aca, 0xe279_2aca, 0x4441_5441, i32::MAX as u64, 1 << 31, u32::MAX.into(), 1 << 40, 1 << 55,
+            (1 << 56) - 512, 1 << 61, 1 << 62, i64::MAX as u64 - 511, i64::MAX as u64, 1 << 63, u64::MAX - 4095,
+            u64::MAX - 511, u64::MAX - 7, u64::MAX, len, len - 8, len - 512, len / 512 * 512, len / 4096 * 4096,
             len + 8,
         ];
         for (at, width) in fields {
             for value in values {
                 let mut bytes = image.clone();
                 bytes[at..at + width].copy_from_slice(&value.to_be_bytes()[8 - width..]);
-                for snapshot in [None, Some("two")] {
+                // What a snapshot's opening depends on: sizes, and the place of the snapshot table.
+                let by_snapshot: &[_] = if matches!(at, 20 | 24 | 60 | 64) { &[None, Some("two")] } else { &[None] };
+                for snapshot in by_snapshot.iter().copied() {
                     if let Err(error) = survive(bytes.clone(), snapshot) {
                         assert!(!error.to_string().contains('\n'), "{options}: {error}");
                     }
@@ -188,33 +114,11 @@ fn table_entries_at_their_limits() {
         let l2 = (u64_at(&image, l1) & 0x00ff_ffff_ffff_fe00) as usize;
         let snapshots = u64_at(&image, 64) as usize;
         let len = image.len() as u64;
+        #[rustfmt::skip]
         let values = [
-            0,
-            1,
-            3,
-            0x1ff,
-            512,
-            4096,
-            l1 as u64,
-            l2 as u64,
-            l2 as u64 | 1 << 63,
-            len,
-            len - 1,
-            len / 4096 * 4096,
-            1 << 55,
-            0x00ff_ffff_ffff_fe00,
-            1 << 61,
-            1 << 62,
-            1 << 62 | len,
-            3 << 62,
-            (1 << 62) - 1,
-            i64::MAX as u64,
-            1 << 63,
-            u64::MAX,
-            u64::MAX - 511,
-            0xffff_ffff,
-            0xffff_ffff << 32,
-            0x1_0000_0001,
+            0, 1, 3, 0x1ff, 512, 4096, l1 as u64, l2 as u64, l2 as u64 | 1 << 63, len, len - 1, len / 4096 * 4096,
+            1 << 55, 0x00ff_ffff_ffff_fe00, 1 << 61, 1 << 62, 1 << 62 | len, 3 << 62, (1 << 62) - 1,
+            i64::MAX as u64, 1 << 63, u64::MAX, u64::MAX - 511, 0xffff_ffff, 0xffff_ffff << 32, 0x1_0000_0001,
         ];
         for table in [l1, l2, snapshots] {
             for entry in [0, 8, 16, 24, 32, 40, 48, 56] {
@@ -266,7 +170,7 @@ fn truncation_is_an_error_and_not_zeros() {
         let whole = open(Arc::new(Memory::new("whole", image.clone())), &Request { opener: &NoFiles, snapshot: None });
         let want = read_all(&*whole.unwrap());
         let len = image.len();
-        let cuts = (0..200).chain((200..len).step_by(4096 + 517)).chain(len.saturating_sub(600)..len);
+        let cuts = (0..200).chain((200..len).step_by(4096 + 517)).chain((len - 600..len).step_by(7));
         for cut in cuts {
             let bytes = image[..cut].to_vec();
             let disk = match open(Arc::new(Memory::new("cut", bytes)), &Request { opener: &NoFiles, snapshot: None }) {

@@ -56,7 +56,15 @@ fn a_wrong_name_lists_what_there_is() {
     folder.run("qemu-img snapshot -c 2 image");
     let why = refused("x").to_string();
     assert!(why.contains("\"before\" (id \"1\")") && why.contains("\"2\" (id \"4\")"), "{why}");
-    assert!(matches!(refused("twice"), Error::Ambiguous(_)));
+    assert!(matches!(refused("twice").root(), Error::Ambiguous(_)));
     let disk = folder.try_open("image", Some("2")).unwrap();
     assert_eq!(disk.size(), 1 << 20, "an id goes before a name, as in qemu-img");
+}
+
+#[test]
+fn an_external_data_file_leaves_no_room_for_snapshots() {
+    let folder = Folder::new();
+    folder.run("qemu-img create -f qcow2 -o data_file=image.data image 1M");
+    let refused = folder.try_open("image", Some("x")).err().expect("no snapshots");
+    assert!(matches!(refused.root(), Error::Unsupported(_)), "{refused}");
 }

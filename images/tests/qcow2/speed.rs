@@ -12,7 +12,7 @@ fn counted(folder: &Folder, name: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
     let path = folder.path(name);
     let file = HostFile::new(&path, std::fs::File::open(&path).unwrap()).unwrap();
     let counting = Arc::new(Counting::new(Arc::new(file)));
-    let disk = open(counting.clone(), &images::Request { opener: folder, snapshot: None }).unwrap();
+    let disk = open(counting.clone(), &images::Request { opener: &NoFiles, snapshot: None }).unwrap();
     (counting, disk)
 }
 
@@ -65,4 +65,21 @@ fn a_compressed_cluster_is_unpacked_once_for_all_readers() {
     let (reads, _) = counting.take();
     // Two clusters, their L1 and L2 pages.
     assert!(reads <= 4, "{reads} reads");
+}
+
+#[test]
+fn small_reads_in_order_unpack_each_cluster_once() {
+    let folder = Folder::new();
+    let counted_up: Vec<u8> = (0..3u64 << 20).flat_map(|i| (i / 20).to_le_bytes()).collect();
+    folder.write("source", &counted_up);
+    for (size, clusters) in [("64k", 24 * 16), ("2M", 12)] {
+        folder.run(&format!("qemu-img convert -c -f raw -O qcow2 -o cluster_size={size} source image"));
+        let (counting, disk) = counted(&folder, "image");
+        counting.take();
+        for at in (0..24 << 20).step_by(16 << 10) {
+            read(&*disk, at, 16 << 10);
+        }
+        let (reads, _) = counting.take();
+        assert!(reads <= clusters + 4, "{size}: {reads} reads for {clusters} compressed clusters");
+    }
 }

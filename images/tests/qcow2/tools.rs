@@ -1,13 +1,11 @@
 //! What every test here needs: QEMU's tools, patterned bytes, and a way to open what was made.
 
-use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use images::disk::HostFile;
-use images::{Disk, Error, FORMATS, Format, Opener, Request, Result};
+use images::{Disk, Error, FORMATS, Format, Opener, Options, Request, Result};
 use tempfile::TempDir;
 
 /// A folder for one test's files, gone when the test is.
@@ -69,26 +67,8 @@ impl Folder {
     }
 
     pub fn try_open(&self, name: &str, snapshot: Option<&str>) -> Result<Arc<dyn Disk>> {
-        open(self.host_file(Path::new(name))?, &Request { opener: self, snapshot })
-    }
-
-    fn host_file(&self, name: &Path) -> Result<Arc<dyn Disk>> {
-        let path = self.0.path().join(name);
-        let file = File::open(&path).map_err(|error| Error::io(path.display().to_string(), error))?;
-        Ok(Arc::new(HostFile::new(&path, file)?))
-    }
-}
-
-/// Opens files next to the image, without any of the program's own rules.
-impl Opener for Folder {
-    fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>> {
-        assert!(!name.as_os_str().as_bytes().contains(&b':'), "these tests use plain names");
-        let file = self.host_file(name)?;
-        match format {
-            Some("raw") => Ok(file),
-            Some("qcow2") | None => open(file, &Request { opener: self, snapshot: None }),
-            Some(other) => panic!("backing format {other}"),
-        }
+        let snapshot = snapshot.map(str::to_owned);
+        images::open(&self.path(name), &Options { snapshot, ..Options::default() })
     }
 }
 
@@ -120,6 +100,11 @@ pub fn read(disk: &dyn Disk, offset: u64, len: usize) -> Vec<u8> {
 
 pub fn read_all(disk: &dyn Disk) -> Vec<u8> {
     read(disk, 0, disk.size() as usize)
+}
+
+/// The big-endian number at byte `at`.
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
 /// xorshift64*: the same numbers in every run.

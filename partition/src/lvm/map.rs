@@ -38,10 +38,12 @@ pub struct Mapper<'s> {
 /// A logical volume whose segments do not say what it reads as.
 #[derive(Clone, Copy)]
 enum Special {
-    /// It holds the changed blocks of a snapshot.
-    Snapshot,
+    /// It holds the changed blocks of a snapshot of this logical volume.
+    Snapshot { origin: usize },
+    /// It holds the changed blocks of a snapshot that is being merged into its origin.
+    MergingSnapshot,
     /// A snapshot is being merged into it.
-    Merging,
+    MergingOrigin,
 }
 
 impl<'s> Mapper<'s> {
@@ -60,8 +62,23 @@ impl<'s> Mapper<'s> {
     /// The visible volumes, in the order of the metadata.
     pub fn volumes(mut self) -> Vec<Volume> {
         let metadata = self.metadata;
-        let visible = metadata.logical_volumes.iter().enumerate().filter(|(_, volume)| volume.is_visible());
-        visible.map(|(index, volume)| self.volume(index, volume)).collect()
+        let mut volumes = Vec::new();
+        for (index, volume) in metadata.logical_volumes.iter().enumerate() {
+            // The volume that a snapshot's changes are on stands for the snapshot, and is shown if its origin is. A
+            // snapshot without an origin has a hidden one.
+            let shown = match self.special[index] {
+                Some(Special::Snapshot { origin }) => {
+                    let origin = &metadata.logical_volumes[origin];
+                    origin.is_visible() || origin.name.ends_with("_vorigin")
+                }
+                Some(Special::MergingSnapshot) => false,
+                Some(Special::MergingOrigin) | None => volume.is_visible(),
+            };
+            if shown {
+                volumes.push(self.volume(index, volume));
+            }
+        }
+        volumes
     }
 
     fn volume(&mut self, index: usize, volume: &LogicalVolume) -> Volume {
@@ -129,8 +146,10 @@ impl<'s> Mapper<'s> {
             return Err(corrupt!(name, 0u32, "more than {MAX_LAYERS} logical volumes lie on each other"));
         }
         match self.special[index] {
-            Some(Special::Snapshot) => return Err(unsupported!("{name}: LVM segment type snapshot is not supported")),
-            Some(Special::Merging) => {
+            Some(Special::Snapshot { .. } | Special::MergingSnapshot) => {
+                return Err(unsupported!("{name}: LVM segment type snapshot is not supported"));
+            }
+            Some(Special::MergingOrigin) => {
                 return Err(unsupported!("{name}: a snapshot is being merged into it, which is not supported"));
             }
             None => {}
@@ -164,6 +183,12 @@ impl<'s> Mapper<'s> {
                     return Err(unsupported!("{name}: LVM segment type {kind}{why} is not supported"));
                 }
             });
+        }
+        // Most volumes are one linear segment: no need to look for the piece at each read.
+        if matches!(pieces[..], [Piece::View(_)])
+            && let Some(Piece::View(view)) = pieces.pop()
+        {
+            return Ok(Arc::new(view));
         }
         Ok(Arc::new(Concat::new(name, pieces)?))
     }
@@ -248,11 +273,13 @@ fn specials(metadata: &VolumeGroup) -> Vec<Option<Special>> {
             continue;
         }
         let find = |key| section.string(key).ok().and_then(|name| index.get(name)).copied();
-        if let Some(store) = find("cow_store").or_else(|| find("merging_store")) {
-            specials[store] = Some(Special::Snapshot);
-        }
-        if let (Some(_), Some(origin)) = (find("merging_store"), find("origin")) {
-            specials[origin] = Some(Special::Merging);
+        match (find("origin"), find("cow_store"), find("merging_store")) {
+            (Some(origin), Some(store), _) => specials[store] = Some(Special::Snapshot { origin }),
+            (Some(origin), None, Some(store)) => {
+                specials[store] = Some(Special::MergingSnapshot);
+                specials[origin] = Some(Special::MergingOrigin);
+            }
+            _ => {}
         }
     }
     specials

@@ -4,9 +4,9 @@
 //! metadata are parsed by the crate `lvm2_parser`; here are the choice of the copy that holds and the mapping of bytes.
 //!
 //! Of the copies of a group's metadata the one with the highest `seqno` holds; damaged copies and areas that LVM was told
-//! to ignore are used only where nothing better is. Two groups of the same name are both there: the one whose first
-//! physical volume comes later is called `NAME@` and the first six characters of its UUID (all of it, if that is taken).
-//! No real group is called so, as `@` is not allowed in names.
+//! to ignore are used only where nothing better is. Two groups of the same name are both there: the one that a later
+//! member tells of is called `NAME@` and the first six characters of its UUID (all of it, if that is taken). No real
+//! group is called so, as `@` is not allowed in names.
 
 mod describe;
 mod foreign;
@@ -57,7 +57,7 @@ pub fn probe(disk: &dyn Disk) -> Result<bool> {
 
 /// The visible logical volumes of all groups that these physical volumes make.
 ///
-/// Groups come in the order of their first member, volumes in the order of the metadata. Fails only if none of the
+/// Groups come in the order of the first member that tells of them, volumes in the order of the metadata. Fails only if none of the
 /// members says anything: what is wrong with one of several is a warning.
 pub fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
     let scan = Scan::new(members);

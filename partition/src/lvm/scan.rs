@@ -18,7 +18,7 @@ const MAX_COMPARED_EXTENTS: usize = 1 << 16;
 pub struct Scan {
     /// The LVM2 physical volumes.
     pub physical: Vec<Found>,
-    /// The groups that they make, in the order of their first member.
+    /// The groups that they make, in the order of the first member that tells of them.
     pub groups: Vec<FoundGroup>,
     /// Members of other formats.
     pub foreign: Vec<(usize, Foreign)>,
@@ -239,7 +239,7 @@ fn read_area(
     let area = MetadataArea::parse(&header, location.offset).map_err(corrupted)?;
     let Some(text) = area.text else { return Ok(None) };
     let mut bytes = Vec::new();
-    for range in area.text_ranges() {
+    for range in area.text_ranges().into_iter().filter(|range| !range.is_empty()) {
         // The parser bounds a text, and so both parts of it.
         let len = (range.end - range.start) as usize;
         if range.end > disk.size() {

@@ -63,6 +63,10 @@ impl Disk for Striped {
         let (stripe, at, left) = self.turn_at(offset);
         Ok(stripe.extent_at(at)?.at_most(left))
     }
+
+    fn sector_size(&self) -> Option<u32> {
+        self.stripes.first()?.sector_size()
+    }
 }
 
 #[cfg(test)]

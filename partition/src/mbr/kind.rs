@@ -3,6 +3,7 @@
 /// The kind of an MBR partition in words.
 pub fn name(os_type: u8) -> &'static str {
     match os_type {
+        0x00 => "empty",
         0x01 => "FAT12",
         0x04 => "FAT16 below 32 MiB",
         0x05 => "extended",

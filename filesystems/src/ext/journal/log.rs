@@ -94,6 +94,11 @@ impl Log {
         Ok(Self { disk, superblock, runs })
     }
 
+    /// Where the journal's blocks lie.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
     /// Where a block of the journal lies, in bytes.
     pub fn offset(&self, block: u32) -> Result<u64> {
         let after = self.runs.partition_point(|run| run.logical <= block);

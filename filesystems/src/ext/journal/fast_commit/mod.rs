@@ -5,18 +5,21 @@
 //! As in the kernel, each fast commit counts up to its tail, whose CRC-32C covers it. Other than the kernel, which then
 //! refuses to mount, damage in the first one ends the replay as it does in later ones: it was never complete.
 
+mod directory;
+mod extent_map;
 mod layout;
+mod replay;
+mod store;
 
-use images::disk::Replacement;
 use images::{Result, unsupported};
-use std::collections::BTreeMap;
 use zerocopy::FromBytes;
 
 use self::layout::*;
 use super::log::Log;
 use crate::ext::checksum::crc32c;
 use crate::ext::layout::EXTENT_INIT_MAX_LEN;
-use crate::ext::volume::Volume;
+
+pub use replay::replay;
 
 /// The longest fast-commit area that is read, in bytes: ours. By default it has 256 blocks.
 const MAX_AREA: u64 = 64 << 20;
@@ -143,9 +146,4 @@ fn operation(tag: u16, value: &[u8]) -> Option<Operation> {
         }
         _ => return None,
     })
-}
-
-/// The blocks of `volume` that read differently after `operations`.
-pub fn replay(_volume: Volume, _log: &Log, operations: Vec<Operation>) -> Result<BTreeMap<u64, Replacement>> {
-    Err(unsupported!("{} operations of fast commits, which are not replayed yet", operations.len()))
 }

@@ -1,13 +1,20 @@
-//! Images with a dirty journal, made by the kernel on a loop mount that is copied while it is in use.
+//! Images that the kernel made on a loop mount; dirty ones are copied while they are in use.
+//!
+//! Loop mounts need root.
 #![allow(dead_code)]
+
+pub mod tree;
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use filesystems::Options;
 use filesystems::ext::journal::Run;
+use filesystems::ext::mount;
 use images::disk::HostFile;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -56,8 +63,14 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.0).status();
-        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking());
+        // Another test's child holds our open files until it executes its program.
+        for _ in 0..100 {
+            if Command::new("umount").arg("-q").arg(&self.0).status().is_ok_and(|status| status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(std::thread::panicking(), "cannot unmount {}", self.0.display());
     }
 }
 
@@ -79,6 +92,18 @@ impl Image {
         image
     }
 
+    /// The same, unmounted properly.
+    pub fn clean(name: &str, megabytes: u64, features: &[&str], options: &str, work: impl FnOnce(&Path)) -> Self {
+        let dir = TempDir::new().unwrap();
+        let image = Self { name: name.to_owned(), block_size: 0, dir };
+        File::create(image.path()).unwrap().set_len(megabytes << 20).unwrap();
+        run("e2fsprogs", Command::new("mke2fs").args(["-q", "-F"]).args(features).arg(image.path()));
+        let mount = Mount::new(&image.path(), &image.dir.path().join("mnt"), options);
+        work(mount.path());
+        drop(mount);
+        Self { block_size: block_size(&image.path()), ..image }
+    }
+
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("dirty.img")
     }
@@ -88,6 +113,19 @@ impl Image {
         let copy = Self { name: self.name.clone(), block_size: self.block_size, dir };
         run("coreutils", Command::new("cp").arg("--sparse=always").arg(self.path()).arg(copy.path()));
         copy
+    }
+
+    /// The tree that the kernel shows of a copy, after its own replay.
+    pub fn kernel_tree(&self) -> tree::Tree {
+        let copy = self.copy();
+        let mount = Mount::new(&copy.path(), &copy.dir.path().join("mnt"), "noatime");
+        tree::theirs(mount.path())
+    }
+
+    /// The tree that our driver shows.
+    pub fn our_tree(&self) -> tree::Tree {
+        let fs = mount(Arc::new(host_file(&self.path())), &Options::default());
+        tree::ours(&fs.unwrap_or_else(|error| panic!("{}: {error}", self.name)))
     }
 
     pub fn digest(&self) -> Vec<u8> {

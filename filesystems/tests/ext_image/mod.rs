@@ -1,0 +1,120 @@
+//! Makes ext images with the real tools, and loop mounts of them.
+
+#![allow(dead_code)] // Every test binary that has this module uses a part of it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use filesystems::{FileSystem, Options, ext};
+use images::Disk;
+use images::disk::Memory;
+
+/// An image file in a directory of its own, both removed in the end.
+pub struct Image {
+    pub directory: tempfile::TempDir,
+    pub path: PathBuf,
+}
+
+/// Runs a command of a Debian package; its standard output.
+pub fn run(package: &str, command: &str, arguments: &[&str]) -> String {
+    // mke2fs and debugfs are in /sbin, which is not in every user's PATH.
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(command)
+        .args(arguments)
+        .env("PATH", &path)
+        .env("LC_ALL", "C")
+        .env("MKE2FS_CONFIG", "/dev/null")
+        .output()
+        .unwrap_or_else(|error| panic!("{command}: {error} (apt install {package})"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command} {arguments:?}: {stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// A directory for scratch files: in memory where there is such a place, because the tests write a lot.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+impl Image {
+    /// A file system of `megabytes` MiB, made by mke2fs with these options (split at spaces), with the files of `tree`.
+    pub fn new(options: &str, megabytes: u64, tree: Option<&Path>) -> Self {
+        let directory = scratch();
+        let path = directory.path().join("image");
+        File::create(&path).unwrap().set_len(megabytes << 20).unwrap();
+        let mut arguments = vec!["-q", "-F"];
+        arguments.extend(options.split_whitespace());
+        let tree = tree.map(|tree| tree.to_str().unwrap());
+        if let Some(tree) = tree {
+            arguments.extend(["-d", tree]);
+        }
+        arguments.push(path.to_str().unwrap());
+        run("e2fsprogs", "mke2fs", &arguments);
+        Self { directory, path }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
+    pub fn memory(&self) -> Arc<dyn Disk> {
+        Arc::new(Memory::new("image", self.bytes()))
+    }
+
+    /// The file system, opened from memory, so that the image's own holes play no part.
+    pub fn open(&self) -> Arc<dyn FileSystem> {
+        open(self.memory()).unwrap()
+    }
+
+    /// What debugfs answers to a request.
+    pub fn debugfs(&self, request: &str) -> String {
+        run("e2fsprogs", "debugfs", &["-R", request, self.path.to_str().unwrap()])
+    }
+
+    /// Runs debugfs requests that write, one a line.
+    pub fn debugfs_write(&self, requests: &str) {
+        let script = self.directory.path().join("requests");
+        fs::write(&script, requests).unwrap();
+        run("e2fsprogs", "debugfs", &["-w", "-f", script.to_str().unwrap(), self.path.to_str().unwrap()]);
+    }
+}
+
+/// Opens a disk with the driver.
+pub fn open(disk: Arc<dyn Disk>) -> images::Result<Arc<dyn FileSystem>> {
+    (ext::DRIVER.open)(disk, &Options::default())
+}
+
+/// A loop mount of an image, unmounted in the end whatever happens.
+pub struct Mount {
+    pub path: PathBuf,
+}
+
+impl Mount {
+    pub fn new(image: &Image, options: &str) -> Self {
+        let path = image.directory.path().join("mount");
+        fs::create_dir_all(&path).unwrap();
+        let (from, to) = (image.path.to_str().unwrap(), path.to_str().unwrap());
+        run("mount", "mount", &["-t", "ext4", "-o", &format!("loop,{options}"), from, to]);
+        Self { path }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg(&self.path).status();
+        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking(), "umount failed");
+    }
+}
+
+/// Whether loop mounts are possible; says so where they are not.
+pub fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        // Written past the test harness, which would keep it to itself.
+        let _ = writeln!(std::io::stderr(), "{test}: not run: loop mounts need root");
+    }
+    root
+}

@@ -1,0 +1,172 @@
+//! Fast commits that the kernel made, replayed here and by the kernel: the trees must be the same. Needs root.
+
+#[allow(dead_code)]
+mod kernel;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use filesystems::ext::journal::{self, fast_commit, recovery};
+use filesystems::ext::superblock::Superblock;
+use filesystems::ext::volume::Volume;
+use images::Disk;
+use kernel::*;
+
+/// Without what no fast commit has: the times and link counts of directories, where the kernel puts its own.
+fn without_directories(mut tree: tree::Tree) -> tree::Tree {
+    for text in tree.values_mut().filter(|text| text.starts_with("Directory")) {
+        let (start, rest) = text.split_once(" links ").unwrap();
+        let (_, owner) = rest.split_once(' ').unwrap();
+        let (_, end) = text.split_once("(0, 0)").unwrap();
+        *text = format!("{start} {} {end}", owner.split(' ').next().unwrap());
+    }
+    tree
+}
+
+fn compare(name: &str, features: &[&str], work: impl FnOnce(&Path)) -> Image {
+    let image = Image::dirty(name, 48, features, "", work);
+    let digest = image.digest();
+    let commits = commits(&image);
+    println!("{name}: {} fast commits, {} operations", commits.count, commits.operations.len());
+    assert!(commits.count > 0, "{name}: no fast commits");
+    let (ours, theirs) = (image.our_tree(), image.kernel_tree());
+    tree::assert_equal(name, &without_directories(ours), &without_directories(theirs));
+    assert_eq!(image.digest(), digest, "the image was written");
+    image
+}
+
+fn commits(image: &Image) -> fast_commit::Commits {
+    let disk: Arc<dyn Disk> = Arc::new(host_file(&image.path()));
+    let superblock = Superblock::read(&*disk).unwrap();
+    let log = journal::open(&Volume::new(disk.clone(), superblock)).unwrap();
+    let recovered = recovery::recover(&log, disk.size() / u64::from(image.block_size)).unwrap();
+    fast_commit::read(&log, recovered.next).unwrap()
+}
+
+/// The first commit after a mount is a whole one.
+fn begin(root: &Path) {
+    fs::create_dir(root.join("dir")).unwrap();
+    for i in 0..20 {
+        fs::write(root.join(format!("old{i}")), format!("old {i}").repeat(1000)).unwrap();
+    }
+    write(&root.join("begin"), b"begin");
+    File::open(root).unwrap().sync_all().unwrap();
+    write(&root.join("begin"), b"began");
+}
+
+fn files(root: &Path) {
+    begin(root);
+    for i in 0..30 {
+        write(&root.join("dir").join(format!("new file {i}")), format!("{i}").repeat(2000 * i).as_bytes());
+    }
+}
+
+fn changes(root: &Path) {
+    begin(root);
+    let file = OpenOptions::new().read(true).write(true).open(root.join("old3")).unwrap();
+    for i in 0..40 {
+        // Every other block of a file, so that its extent tree grows.
+        file.write_all_at(&[i as u8; 4096], 40_960 + i * 8192).unwrap();
+        file.sync_all().unwrap();
+    }
+    let file = OpenOptions::new().write(true).open(root.join("old4")).unwrap();
+    file.set_len(1000).unwrap();
+    file.sync_all().unwrap();
+    file.set_len(100_000).unwrap();
+    file.sync_all().unwrap();
+    let file = OpenOptions::new().write(true).open(root.join("old5")).unwrap();
+    file.write_all_at(b"in place", 100).unwrap();
+    file.sync_all().unwrap();
+}
+
+fn names(root: &Path) {
+    begin(root);
+    for i in 0..5 {
+        fs::remove_file(root.join(format!("old{i}"))).unwrap();
+        fs::rename(root.join(format!("old{}", i + 5)), root.join("dir").join(format!("renamed{i}"))).unwrap();
+        fs::hard_link(root.join(format!("old{}", i + 10)), root.join("dir").join(format!("link{i}"))).unwrap();
+    }
+    // Over one that exists.
+    fs::rename(root.join("old15"), root.join("old16")).unwrap();
+    write(&root.join("old17"), b"commit");
+    // Removed and made again.
+    fs::remove_file(root.join("old17")).unwrap();
+    write(&root.join("old17"), b"again");
+    write(&root.join("old18"), b"commit");
+}
+
+fn directories(root: &Path) {
+    begin(root);
+    let dir = root.join("made");
+    fs::create_dir(&dir).unwrap();
+    fs::create_dir(dir.join("below")).unwrap();
+    for i in 0..60 {
+        write(&dir.join("below").join(format!("{i:0150}")), format!("{i}").as_bytes());
+    }
+    fs::create_dir(dir.join("empty")).unwrap();
+    fs::create_dir(dir.join("gone")).unwrap();
+    fs::remove_dir(dir.join("gone")).unwrap();
+    write(&dir.join("last"), b"commit");
+}
+
+fn large_directory(root: &Path) {
+    for i in 0..400 {
+        File::create(root.join(format!("{i:0100}"))).unwrap();
+    }
+    begin(root);
+    for i in 0..100 {
+        write(&root.join(format!("{i:0120}")), b"new");
+        fs::remove_file(root.join(format!("{i:0100}"))).unwrap();
+    }
+    write(&root.join("last"), b"commit");
+}
+
+const PLAIN: &[&str] = &["-t", "ext4", "-b", "4096", "-O", "fast_commit", "-J", "size=4,fast_commit_size=1024"];
+const SMALL: &[&str] =
+    &["-t", "ext4", "-b", "1024", "-O", "fast_commit,^metadata_csum", "-J", "size=4,fast_commit_size=512"];
+
+#[test]
+fn new_files() {
+    compare("files", PLAIN, files);
+    compare("files, 1k", SMALL, files);
+}
+
+#[test]
+fn changed_files() {
+    compare("changes", PLAIN, changes);
+    compare("changes, 1k", SMALL, changes);
+}
+
+#[test]
+fn changed_names() {
+    compare("names", PLAIN, names);
+    compare("names, 1k", SMALL, names);
+}
+
+#[test]
+fn new_directories() {
+    compare("directories", PLAIN, directories);
+    compare("directories, 1k", SMALL, directories);
+}
+
+#[test]
+fn indexed_directory() {
+    compare("large", PLAIN, large_directory);
+    compare("large, 1k", SMALL, large_directory);
+}
+
+/// The kernel reads one block too far after an area that is full, and refuses to mount; the names are there all the same.
+#[test]
+fn full_area() {
+    let features = ["-t", "ext4", "-b", "4096", "-O", "fast_commit", "-J", "size=4,fast_commit_size=64"];
+    let image = Image::dirty("full", 48, &features, "", files);
+    assert_eq!(commits(&image).count, 15, "as many as there are blocks");
+    let tree = image.our_tree();
+    for i in 0..30 {
+        let text = &tree[format!("/dir/new file {i}").as_bytes()];
+        let size = i.to_string().len() * 2000 * i;
+        assert!(text.contains(&format!(" size {size} ")), "{i}: {text}");
+    }
+}
