@@ -2,6 +2,7 @@
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
+mod deleted;
 pub mod ext;
 mod fat;
 mod known;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use images::disk::Cached;
 use images::{Disk, Error, Result};
 
+pub use deleted::{Deleted, Evidence, Parent, State};
 pub use path::{read_file, resolve};
 pub use tree::{Entry, FileSystem, Info, Kind, NodeId, Stat, Time};
 

@@ -1,6 +1,10 @@
 //! The second noun: a file system is a tree of nodes that any thread can read.
 
-use images::{Extent, Result};
+use std::sync::Arc;
+
+use images::{Disk, Extent, Result, unsupported};
+
+use crate::Deleted;
 
 /// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +45,21 @@ pub trait FileSystem: Send + Sync {
     /// The extended attributes with their full names (`user.x`, `security.selinux`), in the order of the disk.
     fn xattrs(&self, _node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(Vec::new())
+    }
+
+    /// Every deleted node that can be found, all versions of each. A driver that cannot look for them has none.
+    fn deleted(&self) -> Result<Vec<Deleted>> {
+        Ok(Vec::new())
+    }
+
+    /// The earlier versions of a node that is still there, as far as the disk remembers them, the newest first.
+    fn versions(&self, _node: NodeId) -> Result<Vec<Deleted>> {
+        Ok(Vec::new())
+    }
+
+    /// The space that no file uses, as a disk of the volume's size in which everything else is a hole.
+    fn unallocated(&self) -> Result<Arc<dyn Disk>> {
+        Err(unsupported!("free space cannot be shown for this file system"))
     }
 }
 

@@ -193,58 +193,55 @@ impl Tables {
             }
             return Ok(Run { len, mapping: Mapping::Compressed(self.descriptor(word), inside) });
         }
-        let host = word & ENTRY_OFFSET;
+        let host = self.host_at(word, at, offset)?;
         if self.extended {
-            return self.subcluster_run(word, be64(bitmap), at, offset);
+            return self.subcluster_run(host, be64(bitmap), at, offset);
         }
-        let mapping = if word & L2_ZERO != 0 {
-            if !self.zero_flag {
+        let mapping = match host {
+            _ if word & L2_ZERO != 0 && self.zero_flag => Mapping::Zero,
+            _ if word & L2_ZERO != 0 => {
                 return Err(corrupt!("L2 entry", at, "a zero cluster, which version 2 does not have"));
             }
-            Mapping::Zero
-        } else if self.allocated(word) {
-            Mapping::Data(self.data_at(host, at, offset)?)
-        } else {
-            Mapping::Unallocated
+            Some(host) => Mapping::Data(host),
+            None => Mapping::Unallocated,
         };
         Ok(Run { len, mapping })
     }
 
-    /// As [`Self::cluster_run`], for an extended entry of a standard cluster.
-    fn subcluster_run(&self, word: u64, bitmap: u64, at: u64, offset: u64) -> Result<Run> {
+    /// As [`Self::cluster_run`], for the bitmap of a standard cluster that has a place at `host`, or none.
+    fn subcluster_run(&self, host: Option<u64>, bitmap: u64, at: u64, offset: u64) -> Result<Run> {
         let (allocated, zero) = (bitmap as u32, (bitmap >> 32) as u32);
         if allocated & zero != 0 {
             return Err(corrupt!("L2 entry", at, "subclusters that are both allocated and zero: bitmap {bitmap:#x}"));
-        }
-        if allocated != 0 && !self.allocated(word) {
-            return Err(corrupt!(
-                "L2 entry",
-                at,
-                "allocated subclusters of an unallocated cluster: bitmap {bitmap:#x}"
-            ));
         }
         let shift = self.cluster_bits - SUBCLUSTERS.trailing_zeros();
         let inside = offset % self.cluster_size();
         let first = (inside >> shift) as u32;
         let count = same_bits(allocated, first).min(same_bits(zero, first));
         let end = u64::from(first + count) << shift;
-        let mapping = if zero >> first & 1 == 1 {
-            Mapping::Zero
-        } else if allocated >> first & 1 == 1 {
-            Mapping::Data(self.data_at(word & ENTRY_OFFSET, at, offset)?)
-        } else {
-            Mapping::Unallocated
+        let mapping = match host {
+            None if allocated != 0 => {
+                return Err(corrupt!(
+                    "L2 entry",
+                    at,
+                    "allocated subclusters of an unallocated cluster: bitmap {bitmap:#x}"
+                ));
+            }
+            _ if zero >> first & 1 == 1 => Mapping::Zero,
+            Some(host) if allocated >> first & 1 == 1 => Mapping::Data(host),
+            _ => Mapping::Unallocated,
         };
         Ok(Run { len: end - inside, mapping })
     }
 
-    /// Whether a standard cluster has a place in the data file: offset 0 is one only in an external data file.
-    fn allocated(&self, word: u64) -> bool {
-        word & ENTRY_OFFSET != 0 || (self.external && word & L2_COPIED != 0)
-    }
-
-    /// The byte of the data file for `offset`, given its cluster's place there.
-    fn data_at(&self, host: u64, at: u64, offset: u64) -> Result<u64> {
+    /// The byte of the data file for `offset` by a standard cluster's entry, if the cluster has a place there. The
+    /// place is checked even where zeros make it unimportant, as QEMU does.
+    fn host_at(&self, word: u64, at: u64, offset: u64) -> Result<Option<u64>> {
+        let host = word & ENTRY_OFFSET;
+        // Offset 0 is a place in an external data file only.
+        if host == 0 && !(self.external && word & L2_COPIED != 0) {
+            return Ok(None);
+        }
         let inside = offset % self.cluster_size();
         if !host.is_multiple_of(self.cluster_size()) {
             return Err(corrupt!("L2 entry", at, "cluster at byte {host:#x}, want a multiple of the cluster size"));
@@ -257,7 +254,7 @@ impl Tables {
                 "cluster at byte {host:#x} of the external data file, want {want:#x}"
             ));
         }
-        Ok(host + inside)
+        Ok(Some(host + inside))
     }
 
     /// The descriptor of a compressed cluster: `x = 62 - (cluster_bits - 8)` bits of offset, then the sectors.

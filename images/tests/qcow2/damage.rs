@@ -43,6 +43,8 @@ fn same(word: u64) -> u64 {
 fn a_cluster_that_is_not_aligned() {
     let why = damaged("compat=v3", |entry| entry | 512, same);
     assert!(why.contains("want a multiple of the cluster size"), "{why}");
+    let why = damaged("compat=v3", |entry| entry | 512 | 1, same);
+    assert!(why.contains("want a multiple of the cluster size"), "zeros or not: {why}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use images::{Data, Disk, Error, Result, ResultExt, corrupt};
+use images::{Data, Disk, Error, Result, ResultExt, corrupt, unsupported};
 use lvm2_parser::{Label, Location, MetadataArea, Uuid, VolumeGroup, checksum};
 
 use super::foreign::Foreign;
@@ -71,7 +71,13 @@ impl Scan {
         for (member, disk) in members.iter().enumerate() {
             match scan.read_label(member, disk.as_ref()) {
                 Ok(Some(label)) => {
-                    for area in &label.metadata_areas[..label.metadata_areas.len().min(MAX_AREAS)] {
+                    if label.metadata_areas.len() > MAX_AREAS {
+                        let count = label.metadata_areas.len();
+                        scan.problems.push(unsupported!(
+                            "{disk}: {count} LVM metadata areas, of which only the first {MAX_AREAS} are read"
+                        ));
+                    }
+                    for area in label.metadata_areas.iter().take(MAX_AREAS) {
                         match read_area(disk.as_ref(), &label, *area, &mut texts).within(disk) {
                             Ok(Some((ignored, metadata))) => {
                                 copies.push(Copy { member, physical: label.uuid, ignored, metadata });

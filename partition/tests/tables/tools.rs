@@ -113,6 +113,21 @@ impl Made {
 
     fn assert_like_sfdisk(&self, scheme: &str) {
         self.assert_like(scheme, &self.path(), 512);
+        // libblkid reads partition tables with code of its own; udev's names come from it.
+        let lines = run(&self.path(), "partx --raw --noheadings --output NR,START,SECTORS,TYPE,UUID DISK");
+        let theirs = lines.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter_map(|fields| {
+            let kind = if fields[3].len() == 3 { fields[3].replace("0x", "0x0") } else { fields[3].into() };
+            let bytes = |field: &str| field.parse::<u64>().unwrap() * 512;
+            let line = format!("{} {} {} {kind} {}", fields[0], bytes(fields[1]), bytes(fields[2]), fields[4]);
+            (!["0x05", "0x0f", "0x85"].contains(&kind.as_str())).then_some(line)
+        });
+        let mut theirs: Vec<_> = theirs.collect();
+        let ours = self.ours(scheme);
+        let mut ours: Vec<_> =
+            ours.iter().map(|line| line.splitn(6, ' ').take(5).collect::<Vec<_>>().join(" ")).collect();
+        theirs.sort();
+        ours.sort();
+        assert_eq!(ours, theirs);
     }
 
     fn assert_like(&self, scheme: &str, device: &Path, sector_size: u64) {

@@ -1,0 +1,100 @@
+//! What a driver says of a deleted node: where it was, how it was found, and how much of it is left.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::{NodeId, Time};
+
+/// One version of a node that no directory names any more.
+///
+/// Its `node` is a node like any other: `stat`, `read_at`, `read_link`, `extent_at` and `xattrs` answer for it, as of the
+/// moment before the delete. Bytes that are gone are an I/O error, never zeros.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The node, valid as long as the file system is open.
+    pub node: NodeId,
+    /// The directory in which it was.
+    pub parent: Parent,
+    /// Its name there, without `/` and NUL, if one was found.
+    pub name: Option<Vec<u8>>,
+    /// Its number, as the file system counts: the inode on ext, the first cluster on FAT.
+    pub number: u64,
+    /// The generation of the inode, where there is such a thing.
+    pub generation: Option<u32>,
+    /// 0 for the newest version before the delete, counting up to the oldest.
+    pub version: u32,
+    /// When it was deleted, if that is recorded.
+    pub deleted: Option<Time>,
+    /// How much of the content is left.
+    pub state: State,
+    /// The ranges of the content that are gone, in bytes, ascending and apart.
+    pub lost: Vec<Range<u64>>,
+    /// Why all this is believed, the most important first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// The directory in which a deleted node was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// A directory that is still there.
+    Live(NodeId),
+    /// One that is deleted too, and is in the same list.
+    Deleted(NodeId),
+    /// Nothing tells.
+    Unknown,
+}
+
+/// How much of a deleted node's content is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Every byte: its blocks are free and proved to be its own. A promise.
+    Intact,
+    /// Some ranges are gone or cannot be proved: [`Deleted::lost`].
+    Partial,
+    /// All of it was used again.
+    Overwritten,
+    /// Only that it existed, and its attributes.
+    MetadataOnly,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Intact => "intact",
+            Self::Partial => "partial",
+            Self::Overwritten => "overwritten",
+            Self::MetadataOnly => "metadata only",
+        })
+    }
+}
+
+/// One reason for what is said of a deleted node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What was found, in the specification's term: `inode`, `extent block`, `directory entry`.
+    pub what: &'static str,
+    /// Where it lies, in bytes from the start of the volume.
+    pub offset: u64,
+    /// The journal's transaction that it is a copy from, where it is one and its number is known.
+    pub transaction: Option<u32>,
+    /// Whether it lies in the journal.
+    pub in_journal: bool,
+    /// Whether a checksum proves whose it is; `None` where the format has none.
+    pub checksum: Option<bool>,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {:#x}", self.what, self.offset)?;
+        match self.transaction {
+            Some(transaction) => write!(f, " of the journal, transaction {transaction}")?,
+            None if self.in_journal => f.write_str(" of the journal")?,
+            None => {}
+        }
+        match self.checksum {
+            Some(true) => f.write_str(", checksum verified"),
+            Some(false) => f.write_str(", checksum wrong"),
+            None => Ok(()),
+        }
+    }
+}
