@@ -343,7 +343,9 @@ impl Images {
 
 /// A path, or a `file:` URI of one; guestmount's rule for what is a URI.
 fn local_path(path: &Path) -> Result<PathBuf> {
-    let Some((scheme, rest)) = path.to_str().and_then(|text| text.split_once("://")) else { return Ok(path.to_owned()) };
+    let Some((scheme, rest)) = path.to_str().and_then(|text| text.split_once("://")) else {
+        return Ok(path.to_owned());
+    };
     let is_scheme = (1..=8).contains(&scheme.len()) && scheme.bytes().all(|c| c.is_ascii_lowercase() || c == b'+');
     match scheme {
         _ if !is_scheme => Ok(path.to_owned()),
