@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
 use super::Report;
 use crate::command::{command, read, run as run_command};
@@ -38,6 +38,8 @@ fn fuzz(arguments: &[&str]) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Result;
+
     use super::*;
 
     #[test]
