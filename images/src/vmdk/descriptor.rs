@@ -101,8 +101,9 @@ struct Values {
 }
 
 impl Descriptor {
-    /// Reads the descriptor of at most `len` bytes at `at`. Bytes from the first zero byte on are padding.
-    pub fn read(file: &dyn Disk, at: u64, len: u64) -> Result<Self> {
+    /// Reads the descriptor of at most `len` bytes at `at`; `None` if that is blank, as it is in the extents of a split
+    /// disk. Bytes from the first zero byte on are padding.
+    pub fn read(file: &dyn Disk, at: u64, len: u64) -> Result<Option<Self>> {
         if len > MAX_DESCRIPTOR {
             return Err(corrupt!("descriptor", at, "{len} bytes long, {MAX_DESCRIPTOR} is the most"));
         }
@@ -112,7 +113,8 @@ impl Descriptor {
             _ => return Err(corrupt!("descriptor", at, "past the end of the file at byte {:#x}", file.size())),
         }
         let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        Self::parse(&text[..end], at)
+        let text = text[..end].trim_ascii_end();
+        if text.is_empty() { Ok(None) } else { Self::parse(text, at).map(Some) }
     }
 
     /// Parses the text of a descriptor that lies at byte `at` of its file.

@@ -71,10 +71,10 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 /// The descriptor in `file`, of its own or embedded, if it has one.
 fn descriptor_of(file: &dyn Disk) -> Result<Option<Descriptor>> {
     match start_of(file)? {
-        Some(Start::Text) => Descriptor::read(file, 0, file.size()).map(Some),
+        Some(Start::Text) => Descriptor::read(file, 0, file.size()),
         Some(Start::Hosted) => {
-            let embedded = header::embedded_descriptor(file)?;
-            embedded.map(|(at, len)| Descriptor::read(file, at, len)).transpose()
+            let Some((at, len)) = header::embedded_descriptor(file)? else { return Ok(None) };
+            Descriptor::read(file, at, len)
         }
         _ => Ok(None),
     }

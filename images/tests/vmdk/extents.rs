@@ -71,7 +71,7 @@ fn holes_zeros_and_data_are_told_apart() {
 #[test]
 fn a_huge_empty_image_is_one_hole_and_little_work() {
     let folder = Folder::new();
-    folder.run("qemu-img create -f vmdk image 2T");
+    folder.run("qemu-img create -f vmdk image 256G");
     let disk = folder.open("image");
     let (mut at, mut calls) = (0, 0);
     while at < disk.size() {
@@ -80,5 +80,5 @@ fn a_huge_empty_image_is_one_hole_and_little_work() {
         at += extent.len;
         calls += 1;
     }
-    assert!(calls < 2000, "{calls} calls for {at} bytes");
+    assert!(calls < 200, "{calls} calls for {at} bytes");
 }

@@ -101,3 +101,17 @@ fn what_is_no_descriptor_is_raw() {
         assert!(folder.refusal("file").contains("descriptor at byte 0x0: no "), "{text}");
     }
 }
+
+#[test]
+fn extents_and_parents_come_through_the_gate() {
+    let folder = Folder::new();
+    folder.write("flat", &[1; 512]);
+    folder.write("flat.vmdk", descriptor("vmfs", "RW 1 VMFS \"flat\"").as_bytes());
+    folder.run("qemu-img create -f vmdk -b flat.vmdk -F vmdk delta.vmdk");
+    let options = images::Options { backing: images::Backing::None, ..Default::default() };
+    for name in ["flat.vmdk", "delta.vmdk"] {
+        folder.open(name);
+        let error = images::open(&folder.path(name), &options).err().unwrap();
+        assert!(matches!(error.root(), images::Error::Denied(_)), "{error}");
+    }
+}
