@@ -44,7 +44,8 @@ pub struct Grains(Cache<Key, Grain, ByBytes>);
 impl Grains {
     /// An empty cache.
     pub fn new() -> Self {
-        Self(Cache::with_weighter(CACHE_BYTES as usize >> 16, CACHE_BYTES, ByBytes))
+        // Few items, so that the cache is not split into parts that are too small for a large grain.
+        Self(Cache::with_weighter(16, CACHE_BYTES, ByBytes))
     }
 
     /// The grain that `at` describes, in extent `extent`. Threads that want the same one unpack it once; no lock is

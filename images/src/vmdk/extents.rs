@@ -29,7 +29,7 @@ pub struct Extents<'a> {
     request: &'a Request<'a>,
     grains: Arc<Grains>,
     /// The files that are open: partitions of a device have a line each.
-    open: HashMap<PathBuf, Arc<dyn Disk>>,
+    files: HashMap<PathBuf, Arc<dyn Disk>>,
 }
 
 impl<'a> Extents<'a> {
@@ -40,7 +40,7 @@ impl<'a> Extents<'a> {
         parent: Option<Arc<dyn Disk>>,
         request: &'a Request<'a>,
     ) -> Self {
-        Self { file, descriptor, parent, request, grains: Arc::new(Grains::new()), open: HashMap::new() }
+        Self { file, descriptor, parent, request, grains: Arc::new(Grains::new()), files: HashMap::new() }
     }
 
     /// The disk of all extents; `embedding` is the header of the extent that the descriptor is embedded in.
@@ -137,11 +137,11 @@ impl<'a> Extents<'a> {
     /// The file that `line` names, through the gate.
     fn file_of(&mut self, line: &ExtentLine) -> Result<Arc<dyn Disk>> {
         let path = as_file(self.descriptor.path(&line.name)?);
-        if let Some(file) = self.open.get(&path) {
+        if let Some(file) = self.files.get(&path) {
             return Ok(file.clone());
         }
         let file = self.request.opener.open(&path, Some(RAW))?;
-        self.open.insert(path, file.clone());
+        self.files.insert(path, file.clone());
         Ok(file)
     }
 }

@@ -10,11 +10,13 @@ use crate::{Disk, Error, Result, ResultExt, corrupt};
 /// Opens the parent that `descriptor` names, if it names one, and checks that it was not changed since.
 pub fn open(descriptor: &Descriptor, request: &Request<'_>) -> Result<Option<Arc<dyn Disk>>> {
     let Some(hint) = &descriptor.parent else { return Ok(None) };
-    let first = open_as(descriptor, &hint.name, hint.cid, request);
-    let Err(error) = first else { return first.map(Some) };
+    let error = match open_as(descriptor, &hint.name, hint.cid, request) {
+        Err(error) => error,
+        opened => return opened.map(Some),
+    };
     // It is a hint: where the disk was moved with its parent, or comes from Windows, they lie side by side.
     let last = hint.name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next().unwrap_or_default();
-    if !is_elsewhere(&error) || last.is_empty() || last.len() == hint.name.len() {
+    if !is_elsewhere(&hint.name, &error) || last.is_empty() || last.len() == hint.name.len() {
         return Err(error);
     }
     match open_as(descriptor, last, hint.cid, request) {
@@ -23,9 +25,10 @@ pub fn open(descriptor: &Descriptor, request: &Request<'_>) -> Result<Option<Arc
     }
 }
 
-/// Whether the name leads nowhere on this host: to no file, or to the drive of another.
-fn is_elsewhere(error: &Error) -> bool {
-    is_missing(error) || matches!(error, Error::Unsupported(why) if why.contains("has the protocol"))
+/// Whether `name` leads nowhere on this host: to no file, or to the drive of another.
+fn is_elsewhere(name: &[u8], error: &Error) -> bool {
+    let of_windows = name.contains(&b'\\') || matches!(name, [drive, b':', ..] if drive.is_ascii_alphabetic());
+    is_missing(error) || of_windows && matches!(error, Error::Unsupported(_))
 }
 
 fn is_missing(error: &Error) -> bool {

@@ -104,7 +104,7 @@ fn se_sparse(grains: &[Grain], sectors: usize) -> Vec<u8> {
         0,
     ];
     for (index, value) in fields.into_iter().enumerate() {
-        put(&mut file, 8 * index, &(value as u64).to_le_bytes());
+        put(&mut file, 8 * index, &value.to_le_bytes());
     }
     put(&mut file, SECTOR, &0xcafe_cafeu64.to_le_bytes());
     for table in 0..tables {
@@ -237,7 +237,7 @@ fn se_sparse_that_is_not_understood_is_refused() {
         (128, 1 << 40, "past the end of the file"),
     ] {
         let mut bytes = image.clone();
-        put(&mut bytes, at, &(value as u64).to_le_bytes());
+        put(&mut bytes, at, &value.to_le_bytes());
         folder.write("extent", &bytes);
         let why = folder.refusal("disk.vmdk");
         assert!(why.contains(want), "{at}: {why}");
@@ -251,7 +251,7 @@ fn stream(grains: &[Grain], grain_sectors: usize, sectors: usize, flags: u32) ->
     put(&mut header, 4, &3u32.to_le_bytes());
     put(&mut header, 8, &flags.to_le_bytes());
     for (at, value) in [(12, sectors), (20, grain_sectors), (28, 1), (36, 20), (64, 21)] {
-        put(&mut header, at, &(value as u64).to_le_bytes());
+        put(&mut header, at, &value.to_le_bytes());
     }
     put(&mut header, 44, &512u32.to_le_bytes());
     put(&mut header, 56, &u64::MAX.to_le_bytes());
@@ -440,7 +440,7 @@ fn versions_grain_sizes_and_table_sizes() {
         let (directory, first_table) = (21, 22);
         let mut next = first_table + tables * table_sectors.max(1);
         for (at, value) in [(12, sectors), (20, grain_sectors), (28, 1), (36, 20), (56, directory), (64, next)] {
-            put(&mut file, at, &(value as u64).to_le_bytes());
+            put(&mut file, at, &value.to_le_bytes());
         }
         put(&mut file, 44, &entries.to_le_bytes());
         file[73..77].copy_from_slice(b"\n \r\n");
