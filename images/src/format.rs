@@ -35,16 +35,13 @@ pub trait Opener {
 }
 
 /// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT];
+pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT, crate::vmdk::FORMAT];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
 
 /// First bytes of image formats that are not read: without this table they would pass for raw disks of garbage.
 const FOREIGN: &[(&str, &[u8])] = &[
-    ("VMDK", b"KDMV"),
-    ("VMDK", b"COWD"),
-    ("VMDK", b"# Disk DescriptorFile"),
     ("VHDX", b"vhdxfile"),
     ("VHD", b"conectix"),
     ("QED", b"QED\0"),

@@ -11,6 +11,7 @@ mod image;
 mod lock;
 mod name;
 mod qcow2;
+mod vmdk;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};
