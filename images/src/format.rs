@@ -45,7 +45,7 @@ pub trait Opener {
 }
 
 /// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT, crate::vdi::FORMAT];
+pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT, crate::vdi::FORMAT, crate::vhd::FORMAT];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
@@ -56,7 +56,6 @@ const FOREIGN: &[(&str, &[u8])] = &[
     ("VMDK", b"COWD"),
     ("VMDK", b"# Disk DescriptorFile"),
     ("VHDX", b"vhdxfile"),
-    ("VHD", b"conectix"),
     ("QED", b"QED\0"),
     ("Parallels", b"WithoutFreeSpace"),
     ("Parallels", b"WithouFreSpacExt"),

@@ -14,6 +14,7 @@ mod name;
 mod parent;
 mod qcow2;
 mod vdi;
+mod vhd;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

@@ -8,3 +8,4 @@ mod hostile;
 #[path = "../qcow2/tools.rs"]
 mod tools;
 mod vdi;
+mod vhd;
