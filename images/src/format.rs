@@ -45,7 +45,7 @@ pub trait Opener {
 }
 
 /// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT, crate::vdi::FORMAT, crate::vhd::FORMAT];
+pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT, crate::vdi::FORMAT, crate::vhd::FORMAT, crate::vhdx::FORMAT];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
@@ -55,7 +55,6 @@ const FOREIGN: &[(&str, &[u8])] = &[
     ("VMDK", b"KDMV"),
     ("VMDK", b"COWD"),
     ("VMDK", b"# Disk DescriptorFile"),
-    ("VHDX", b"vhdxfile"),
     ("QED", b"QED\0"),
     ("Parallels", b"WithoutFreeSpace"),
     ("Parallels", b"WithouFreSpacExt"),

@@ -15,6 +15,7 @@ mod parent;
 mod qcow2;
 mod vdi;
 mod vhd;
+mod vhdx;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

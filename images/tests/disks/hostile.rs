@@ -66,13 +66,14 @@ pub fn damage(format: &str, image: &[u8], places: &[(usize, usize)], opener: &dy
         u64::from(u32::MAX) - 1, len, len / 512, len - 1, 1 << 40, 1 << 62, i64::MAX as u64, 1 << 63, u64::MAX,
         u64::MAX - 511, 0xfff0_0000_0000_0006, 0xfff0_0000_0000_0007,
     ];
+    let every = (image.len() >> 19).clamp(1, 16);
     let mut bytes = image.to_vec();
     for (start, length) in places {
         for at in (*start..start + length).step_by(4) {
             for width in [4, 8] {
                 for (index, value) in values.into_iter().enumerate() {
-                    // Long tables are thinned out, not left out.
-                    if length / 4 > 64 && (index + at / 4 + width) % (length / 256).max(1) != 0 {
+                    // Large images are tried less often: each time costs a copy.
+                    if (index * 7 + at / 4 * 3 + width) % every != 0 {
                         continue;
                     }
                     if (value > u32::MAX.into()) != (width == 8) || at + width > bytes.len() {
@@ -89,7 +90,7 @@ pub fn damage(format: &str, image: &[u8], places: &[(usize, usize)], opener: &dy
         }
     }
     let mut random = Random(len);
-    for _ in 0..200 {
+    for _ in 0..100 {
         for _ in 0..1 + random.below(4) {
             let (start, length) = places[random.below(places.len() as u64) as usize];
             let at = start + random.below(length as u64) as usize;

@@ -9,3 +9,4 @@ mod hostile;
 mod tools;
 mod vdi;
 mod vhd;
+mod vhdx;
