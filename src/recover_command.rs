@@ -281,3 +281,6 @@ fn check_state(wanted: &Wanted<'_>, partial: bool) -> std::result::Result<(), Re
         State::MetadataOnly => Err(Refusal::Skip("only its attributes are known".into())),
     }
 }
+
+#[cfg(test)]
+mod tests;
