@@ -73,7 +73,7 @@ fn live_rows_are_those_of_fls() {
         &["-t", "ext4", "-b", "1024", "-O", "inline_data"],
         &["-t", "ext4", "-O", "^filetype,^metadata_csum"],
         &["-t", "ext4", "-I", "128"],
-        &["-t", "ext4", "-b", "4096", "-O", "bigalloc"],
+        &["-t", "ext4", "-b", "2048", "-O", "^64bit,^has_journal"],
         &["-t", "ext3"],
         &["-t", "ext2"],
     ] {

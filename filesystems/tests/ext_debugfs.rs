@@ -302,3 +302,27 @@ fn an_external_journal_is_known_and_refused_by_name() {
     let error = open(image.memory()).err().expect("refused");
     assert!(matches!(&error, images::Error::Unsupported(why) if why.contains("external journal")), "{error}");
 }
+
+#[test]
+fn names_are_found_in_another_case_by_the_hash_tree() {
+    let source = scratch();
+    fs::create_dir(source.path().join("folded")).unwrap();
+    for index in 0..400 {
+        fs::write(source.path().join(format!("folded/Größe-{index:04}-Name")), "").unwrap();
+    }
+    let image =
+        Image::new("-t ext4 -b 1024 -O extent,casefold,dir_index,metadata_csum -I 256", 16, Some(source.path()));
+    // EXT4_CASEFOLD_FL and EXT4_EXTENTS_FL.
+    image.debugfs_write("set_inode_field folded flags 0x40080000\n");
+    index_directories(&image);
+    assert!(image.debugfs("stat folded").contains("Flags: 0x40081000"), "indexed");
+    let fs = image.open();
+    let folded = fs.lookup(fs.root(), b"folded").unwrap();
+    for index in 0..400 {
+        let own = fs.lookup(folded, format!("Größe-{index:04}-Name").as_bytes()).unwrap();
+        assert_eq!(fs.lookup(folded, format!("GRÖSSE-{index:04}-nAME").as_bytes()).unwrap(), own);
+    }
+    assert!(fs.lookup(folded, "größe-0400-name".as_bytes()).is_err());
+    assert!(fs.lookup(fs.root(), b"FOLDED").is_err(), "the root is not folded");
+    assert!(fs.info(fs.root()).unwrap().case_insensitive);
+}

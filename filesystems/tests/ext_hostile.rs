@@ -298,7 +298,8 @@ fn features_that_are_not_read_are_refused_by_name() {
 fn an_unreadable_place_is_an_error_for_what_lies_there_only() {
     let image = image("-t ext4 -b 1024 -O extent,dir_index,metadata_csum -I 256");
     let block: u64 = image.debugfs("bmap large 5").trim().parse().unwrap();
-    let fs = open(Arc::new(Faulty::new(image.memory(), Vec::from([block * 1024..block * 1024 + 512])))).unwrap();
+    let fs = open(Arc::new(Faulty::new(image.memory(), std::iter::once(block * 1024..block * 1024 + 512).collect())))
+        .unwrap();
     let large = find(&*fs, "large");
     let mut buf = [0; 1024];
     assert!(matches!(fs.read_at(large, &mut buf, 5 * 1024 + 100).unwrap_err().root(), images::Error::Io { .. }));

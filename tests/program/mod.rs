@@ -1,4 +1,6 @@
 //! The program under test: run, and what it mounted is unmounted again.
+// The functions that the tests share are tests too, which clippy cannot see.
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use std::path::{Path, PathBuf};

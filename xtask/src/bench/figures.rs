@@ -85,7 +85,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 
 pub fn table(figures: &[Figure]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header(["", "goal", "imgmount", "other side", "ratio", ""]);
     for figure in figures {
         table.add_row([

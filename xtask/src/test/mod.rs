@@ -80,6 +80,9 @@ pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result
     for name in &report.failed {
         println!("failed: {name}");
     }
+    if report.passed == 0 && report.failed.is_empty() {
+        bail!("nothing ran: `cargo xtask test` prints the names of its steps");
+    }
     println!("{} passed, {} failed", report.passed, report.failed.len());
     if !report.failed.is_empty() {
         bail!("tests failed");
