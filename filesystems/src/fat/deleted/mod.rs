@@ -2,6 +2,7 @@
 //!
 //! Nothing on the disk says whose a cluster was, so no content is [`State::Intact`] but that of empty files.
 
+mod clusters;
 mod content;
 mod name;
 mod scan;

@@ -9,6 +9,7 @@ use super::super::geometry::{Geometry, Root, Width};
 use super::super::layout::*;
 use super::super::map::{Map, Use};
 use super::super::name::is_dot;
+use super::clusters::{Cluster, join};
 use super::name::{Named, Slot, each_slot, is_directory_cluster, is_plausible};
 use super::{Owner, node_at, seconds};
 use crate::{Evidence, NodeId, Parent};
@@ -69,6 +70,9 @@ pub struct Scan<'a> {
     deleted: HashMap<u32, NodeId>,
     /// Whether the high half of the number of the first cluster is erased by whoever deleted: what Windows does.
     is_high_erased: bool,
+    /// The directories in free space by their first cluster, and all clusters of those that have more than one.
+    heads: BTreeMap<u32, Head>,
+    chains: HashMap<u32, Vec<u32>>,
     /// If it is: where the entries that are in use lie, in order, and their first clusters.
     firsts: Vec<(u64, u32)>,
 }
@@ -88,6 +92,8 @@ impl<'a> Scan<'a> {
             deleted: HashMap::new(),
             is_high_erased: false,
             firsts: Vec::new(),
+            heads: BTreeMap::new(),
+            chains: HashMap::new(),
         };
         scan.walk_live();
         scan.lost_chains = scan.map.lost_chains().into_iter().collect();
@@ -98,9 +104,10 @@ impl<'a> Scan<'a> {
             scan.firsts = scan.owners.iter().map(|owner| (owner.at, owner.first)).collect();
             scan.firsts.sort_unstable();
         }
+        let fragments = scan.search_free_space();
         let mut next = 0;
         scan.walk_deleted(&mut next);
-        scan.walk_orphans(&mut next);
+        scan.walk_orphans(fragments, &mut next);
         Ok(scan)
     }
 
@@ -285,7 +292,8 @@ impl<'a> Scan<'a> {
     /// What the first two entries of a cluster say, if it is the first of a directory that no live entry names.
     fn head(&self, first: u32) -> Option<Head> {
         match self.map.at(first)?.0 {
-            Use::Free | Use::Chain(0) => {}
+            Use::Free => return self.heads.get(&first).copied(),
+            Use::Chain(0) => {}
             _ => return None,
         }
         let mut bytes = [0; HEAD];
@@ -309,36 +317,15 @@ impl<'a> Scan<'a> {
         Some(Head { entry: dot, own: self.first_cluster(&dot), parent: self.first_cluster(&dot_dot), created })
     }
 
-    /// The clusters of a directory that is not live: its chain if the FAT still has it, or as many of the next free
-    /// ones as go on being a directory.
+    /// The clusters of a directory that is not live: its chain if the FAT still has it, or the clusters in
+    /// free space that go on with it.
     fn directory_clusters_from(&self, first: u32) -> Vec<(u32, u32)> {
         if let Some((Use::Chain(_), _)) = self.map.at(first) {
             return self.map.chain(first, self.clusters_max());
         }
-        let mut clusters = vec![(first, 1)];
-        let mut last = first;
-        for _ in 1..self.clusters_max() {
-            let ends = each_slot(self.disk, &self.pieces(&[(last, 1)]), &mut |slot| !matches!(slot, Slot::End));
-            if ends {
-                break;
-            }
-            let Some(next) = self.next_free(last + 1) else { break };
-            let is_taken = self.directory_clusters.contains_key(&next);
-            if is_taken || !self.cluster(next).is_some_and(|bytes| is_directory_cluster(self.geometry, &bytes)) {
-                break;
-            }
-            clusters.push((next, 1));
-            last = next;
-        }
-        clusters
-    }
-
-    /// The free cluster at `from`, or the first after what is in use there.
-    fn next_free(&self, from: u32) -> Option<u32> {
-        match self.map.at(from)? {
-            (Use::Free, _) => Some(from),
-            // Runs that are not free may follow each other; a directory that jumps over more than one is not followed.
-            (_, end) => matches!(self.map.at(end)?.0, Use::Free).then_some(end),
+        match self.chains.get(&first) {
+            Some(chain) => chain.iter().map(|cluster| (*cluster, 1)).collect(),
+            None => vec![(first, 1)],
         }
     }
 
@@ -381,8 +368,9 @@ impl<'a> Scan<'a> {
     }
 
     /// Finds directories in free space and in lost chains, that no entry leads to, and reads them.
-    fn walk_orphans(&mut self, next: &mut usize) {
-        let (mut heads, fragments) = self.search_free_space();
+    fn walk_orphans(&mut self, fragments: Vec<u32>, next: &mut usize) {
+        let mut heads = self.heads.clone();
+        heads.retain(|first, _| !self.directory_clusters.contains_key(first));
         let lost: Vec<u32> = self.lost_chains.keys().copied().collect();
         for first in lost {
             if let Some(head) = self.head(first).filter(|_| !self.deleted.contains_key(&first)) {
@@ -454,9 +442,10 @@ impl<'a> Scan<'a> {
         self.found.push(Found { at, entry, name: None, parent, parent_first, first, clusters, evidence });
     }
 
-    /// The free clusters that begin directories, and those that look as if they went on with one.
-    fn search_free_space(&self) -> (BTreeMap<u32, Head>, Vec<u32>) {
-        let (mut heads, mut fragments) = (BTreeMap::new(), Vec::new());
+    /// Finds the free clusters that begin directories, and those that go on with them. What goes on with none that is
+    /// known is returned.
+    fn search_free_space(&mut self) -> Vec<u32> {
+        let (mut heads, mut firsts, mut others) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let cluster_size = self.geometry.cluster_size;
         let per_read = if cluster_size >= HEADS_ONLY { 1 } else { CHUNK as u32 / cluster_size };
         let mut buf = Vec::new();
@@ -480,30 +469,31 @@ impl<'a> Scan<'a> {
                     buf.fill(0);
                 }
                 for (bytes, cluster) in buf.chunks((cluster_size as usize).min(buf.len())).zip(cluster..) {
-                    if self.directory_clusters.contains_key(&cluster) {
+                    let head = self.parse_head(bytes).filter(|head| head.own == cluster);
+                    if head.is_none() && !is_directory_cluster(self.geometry, bytes) {
                         continue;
                     }
-                    match self.parse_head(bytes) {
-                        Some(head) if head.own == cluster => {
-                            heads.insert(cluster, head);
-                        }
-                        Some(_) => {}
-                        None if is_directory_cluster(self.geometry, bytes) => {
-                            let is_whole = per_read > 1
-                                || self.cluster(cluster).is_some_and(|all| is_directory_cluster(self.geometry, &all));
-                            fragments.extend(is_whole.then_some(cluster));
-                        }
-                        None => {}
+                    let whole = if per_read > 1 { Some(bytes.to_vec()) } else { self.cluster(cluster) };
+                    let Some(whole) = whole else { continue };
+                    let summary = Cluster::read(self.geometry, &whole);
+                    if let Some(head) = head {
+                        heads.insert(cluster, head);
+                        firsts.insert(cluster, (head.parent, summary));
+                    } else if is_directory_cluster(self.geometry, &whole) {
+                        others.insert(cluster, summary);
                     }
                 }
                 cluster += now;
             }
         }
-        (heads, fragments)
+        let (chains, fragments) = join(&firsts, &others);
+        (self.heads, self.chains) = (heads, chains);
+        fragments
     }
 }
 
 /// What `.` and `..` say of a directory.
+#[derive(Clone, Copy)]
 struct Head {
     entry: DirEntry,
     own: u32,
