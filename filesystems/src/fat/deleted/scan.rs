@@ -10,7 +10,7 @@ use super::super::layout::*;
 use super::super::map::{Map, Use};
 use super::super::name::is_dot;
 use super::clusters::{Cluster, join};
-use super::name::{Named, Slot, each_slot, is_directory_cluster, is_plausible};
+use super::name::{Named, Slot, each_slot, is_directory_cluster, is_plausible, read_what_is_readable};
 use super::{Owner, node_at, seconds};
 use crate::{Evidence, NodeId, Parent};
 
@@ -453,7 +453,8 @@ impl<'a> Scan<'a> {
             let (mut cluster, end) = (start, start + count);
             while cluster < end {
                 let at = self.geometry.offset_of(cluster);
-                if at >= self.disk.size() {
+                let on_disk = self.disk.size().saturating_sub(at) / u64::from(cluster_size);
+                if on_disk == 0 {
                     break;
                 }
                 if let Ok(extent) = self.disk.extent_at(at) {
@@ -463,11 +464,10 @@ impl<'a> Scan<'a> {
                         continue;
                     }
                 }
-                let now = per_read.min(end - cluster);
+                let now = per_read.min(end - cluster).min(u32::try_from(on_disk).unwrap_or(u32::MAX));
                 buf.resize(if per_read == 1 { HEAD } else { (now * cluster_size) as usize }, 0);
-                if self.disk.read_at(&mut buf, at).is_err() {
-                    buf.fill(0);
-                }
+                // What cannot be read is like no directory.
+                let _ = read_what_is_readable(self.disk, &mut buf, at);
                 for (bytes, cluster) in buf.chunks((cluster_size as usize).min(buf.len())).zip(cluster..) {
                     let head = self.parse_head(bytes).filter(|head| head.own == cluster);
                     if head.is_none() && !is_directory_cluster(self.geometry, bytes) {
