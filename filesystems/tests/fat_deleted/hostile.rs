@@ -182,6 +182,7 @@ fn exercise(disk: Arc<dyn Disk>) {
     let Ok(fs) = filesystems::open(disk, &Options::default()) else { return };
     let Ok(all) = fs.deleted() else { return };
     let by_node: HashMap<NodeId, &Deleted> = all.iter().map(|deleted| (deleted.node, deleted)).collect();
+    assert_eq!(by_node.len(), all.len(), "every node is another");
     for deleted in &all {
         let stat = fs.stat(deleted.node).unwrap();
         if deleted.state == State::Intact {

@@ -105,3 +105,45 @@ pub fn join(
     }
     (chains, left_over)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Cluster {
+        Cluster::default()
+    }
+
+    fn last() -> Cluster {
+        Cluster { is_last: true, ..Cluster::default() }
+    }
+
+    #[test]
+    fn nested_directories_are_joined_as_they_grew() {
+        // 2 holds 5; 5 goes on in 9 and 12 and ends, and then 2 goes on.
+        let firsts = BTreeMap::from([(2, (0, open())), (5, (2, open())), (20, (2, last()))]);
+        let others = BTreeMap::from([(9, open()), (12, last()), (30, last()), (40, last())]);
+        let (chains, left_over) = join(&firsts, &others);
+        assert_eq!(chains, HashMap::from([(5, vec![5, 9, 12]), (2, vec![2, 30])]));
+        assert_eq!(left_over, [40]);
+    }
+
+    #[test]
+    fn proof_comes_before_order() {
+        let firsts = BTreeMap::from([(2, (0, open())), (5, (2, open())), (8, (2, last()))]);
+        let others = BTreeMap::from([(9, Cluster { child: Some(8), ..last() })]);
+        assert_eq!(join(&firsts, &others).0, HashMap::from([(2, vec![2, 9])]), "8 says that its parent is 2");
+
+        let ends = |sum| Cluster { ends: Some(sum), ..open() };
+        let firsts = BTreeMap::from([(2, (0, ends(7))), (5, (2, ends(8)))]);
+        let begins = |sum| Cluster { begins: Some(sum), ..last() };
+        let others = BTreeMap::from([(9, begins(7)), (10, begins(9))]);
+        let (chains, left_over) = join(&firsts, &others);
+        assert_eq!(chains, HashMap::from([(2, vec![2, 9])]), "the same long name");
+        assert_eq!(left_over, [10]);
+
+        let firsts = BTreeMap::from([(2, (0, Cluster { follows: Some(9), ..open() })), (5, (2, open()))]);
+        let others = BTreeMap::from([(9, last())]);
+        assert_eq!(join(&firsts, &others).0, HashMap::from([(2, vec![2, 9])]), "right after its last file");
+    }
+}

@@ -112,6 +112,10 @@ pub fn search(disk: &dyn Disk, geometry: &Geometry) -> Result<(Vec<Deleted>, Has
     let (mut all, mut nodes) = (Vec::new(), HashMap::new());
     for found in found {
         let id = found.node();
+        // Damaged chains may lead through one directory twice.
+        if nodes.contains_key(&id) {
+            continue;
+        }
         let (deleted, node) = if found.is_directory() {
             directory(geometry, &scan, found)
         } else {

@@ -18,6 +18,8 @@ use crate::{Evidence, NodeId, Parent};
 const FOUND_MAX: usize = 1 << 19;
 /// How many high halves of a cluster's number are tried, ours: 512 GiB in clusters of 32 KiB.
 const HIGH_HALVES_MAX: usize = 256;
+/// How rare a chance must be to count as none.
+const RARE: f64 = 0.05;
 /// How deep directories without a name may lie in each other, ours.
 const ORPHAN_DEPTH: u32 = 64;
 /// How much free space is read at once to look for directories, in bytes, and the size from which on only the head of
@@ -68,7 +70,9 @@ pub struct Scan<'a> {
     /// The directories by their first cluster.
     live: HashMap<u32, NodeId>,
     deleted: HashMap<u32, NodeId>,
-    /// Whether the high half of the number of the first cluster is erased by whoever deleted: what Windows does.
+    /// Whether the high half of the number of the first cluster may be erased, which is what Windows does and Linux and
+    /// mtools do not; and whether it seems to be.
+    is_high_unknown: bool,
     is_high_erased: bool,
     /// The directories in free space by their first cluster, and all clusters of those that have more than one.
     heads: BTreeMap<u32, Head>,
@@ -90,6 +94,7 @@ impl<'a> Scan<'a> {
             lost_chains: BTreeMap::new(),
             live: HashMap::new(),
             deleted: HashMap::new(),
+            is_high_unknown: false,
             is_high_erased: false,
             firsts: Vec::new(),
             heads: BTreeMap::new(),
@@ -97,17 +102,20 @@ impl<'a> Scan<'a> {
         };
         scan.walk_live();
         scan.lost_chains = scan.map.lost_chains().into_iter().collect();
-        scan.is_high_erased = scan.geometry.width == Width::Fat32
-            && scan.owners.iter().any(|owner| owner.first > u32::from(u16::MAX))
-            && scan.found.iter().all(|found| found.entry.fst_clus_hi.get() == 0);
+        let fragments = scan.search_free_space();
+        scan.is_high_unknown =
+            scan.geometry.width == Width::Fat32 && scan.found.iter().all(|found| found.entry.fst_clus_hi.get() == 0);
+        scan.is_high_erased = scan.is_high_unknown && scan.seems_high_erased();
         if scan.is_high_erased {
             scan.firsts = scan.owners.iter().map(|owner| (owner.at, owner.first)).collect();
             scan.firsts.sort_unstable();
         }
-        let fragments = scan.search_free_space();
         let mut next = 0;
         scan.walk_deleted(&mut next);
         scan.walk_orphans(fragments, &mut next);
+        if scan.found.len() == FOUND_MAX {
+            log::warn!("{disk}: only the first {FOUND_MAX} deleted entries are listed");
+        }
         Ok(scan)
     }
 
@@ -195,9 +203,6 @@ impl<'a> Scan<'a> {
         if !is_plausible(self.geometry, &entry) {
             return;
         }
-        if self.found.len() == FOUND_MAX {
-            log::warn!("{}: only the first {FOUND_MAX} deleted entries are listed", self.disk);
-        }
         if self.found.len() >= FOUND_MAX {
             return;
         }
@@ -223,15 +228,33 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Whether a deleted directory is found only with another high half; or else, whether so many deleted entries
+    /// without one would be a rare chance, going by the entries in use.
+    fn seems_high_erased(&self) -> bool {
+        let mut directories = self.found.iter().filter(|found| found.is_directory());
+        if directories.any(|found| self.directory_at(found).is_some_and(|first| first != found.first)) {
+            return true;
+        }
+        let low = self.owners.iter().filter(|owner| owner.first <= u32::from(u16::MAX)).count();
+        let share = (low + 1) as f64 / (self.owners.len() + 2) as f64;
+        let deleted = self.found.iter().filter(|found| found.first != 0).count();
+        self.owners.len() > low && share.powi(i32::try_from(deleted).unwrap_or(i32::MAX)) < RARE
+    }
+
     /// The numbers that the first cluster can have, the likeliest first.
     fn candidates(&self, found: &Found) -> Vec<u32> {
-        if !self.is_high_erased || found.first == 0 {
+        let is_unknown = if found.is_directory() { self.is_high_unknown } else { self.is_high_erased };
+        if !is_unknown || found.first == 0 || found.first > u32::from(u16::MAX) {
             return vec![found.first];
         }
         // Likely near the file before it, or near its directory.
         let before = self.firsts.partition_point(|(at, _)| *at < found.at).checked_sub(1);
         let parent = found.parent_first >> 16;
-        let mut high = vec![before.map_or(parent, |before| self.firsts[before].1 >> 16), parent];
+        let mut high = match found.is_directory() {
+            // It is proved where it is.
+            true => vec![0, parent],
+            false => vec![before.map_or(parent, |before| self.firsts[before].1 >> 16), parent],
+        };
         high.extend((0..=self.geometry.clusters >> 16).take(HIGH_HALVES_MAX));
         let mut seen = HashSet::new();
         high.retain(|high| seen.insert(*high));
@@ -260,26 +283,29 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The clusters of a deleted directory, if the first still says that it is: `.` leads to itself and `..` to the
+    /// The first cluster of a deleted directory, if it still says that it is: `.` leads to itself and `..` to the
     /// parent, and it was created when the entry was.
-    fn find_directory(&mut self, index: usize) {
-        let found = &self.found[index];
-        if !found.clusters.is_empty() {
-            return;
-        }
+    fn directory_at(&self, found: &Found) -> Option<u32> {
         let created = seconds(found.entry.crt_date, found.entry.crt_time);
-        let candidates = self.candidates(found);
-        let is_it = |first: &u32| {
+        self.candidates(found).into_iter().find(|first| {
             let Some(head) = self.head(*first) else { return false };
             let is_parent =
                 head.parent == found.parent_first || self.is_root(head.parent) && self.is_root(found.parent_first);
             let is_created = created == 0 || head.created == 0 || head.created == created;
             is_parent && is_created && !self.deleted.contains_key(first)
-        };
-        let Some(first) = candidates.iter().copied().find(is_it) else { return };
+        })
+    }
+
+    /// Finds the clusters of a deleted directory.
+    fn find_directory(&mut self, index: usize) {
+        let found = &self.found[index];
+        if !found.clusters.is_empty() {
+            return;
+        }
+        let Some(first) = self.directory_at(found) else { return };
+        let node = found.node();
         let clusters = self.directory_clusters_from(first);
         let at = self.geometry.offset_of(first);
-        let node = node_at(found.at);
         let found = &mut self.found[index];
         if found.first != first {
             found.evidence.push(super::evidence("first cluster with its high half found", at));
