@@ -248,7 +248,8 @@ fn directories_in_loops() {
             .as_chunks::<32>()
             .0
             .iter()
-            .filter_map(|slot| (slot[11] == 0x10 && slot[0] != 0).then(|| [slot[26], slot[27]]))
+            .filter(|slot| slot[11] == 0x10 && slot[0] != 0)
+            .map(|slot| [slot[26], slot[27]])
             .collect();
         let slots = bytes[volume.root..].as_chunks_mut::<32>().0;
         for slot in slots.iter_mut().filter(|slot| slot[11] == 0x10 && slot[0] != 0 && slot[1] != b' ') {

@@ -79,7 +79,7 @@ impl Node {
 /// The error of reading bytes that are gone.
 pub fn lost(offset: u64) -> Error {
     let what = format!("cannot read the deleted file at byte {offset:#x}");
-    Error::io(what, io::Error::other("its clusters are used again"))
+    Error::io(what, io::Error::other("its clusters are used again, or not known"))
 }
 
 /// A date and time as one number, 0 if there is none; in units of 2 s within a day.
