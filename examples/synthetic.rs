@@ -1,6 +1,7 @@
 //! Mounts a tree that is made up in memory: what the tests of the FUSE front look at, and what measures it alone.
 //!
-//! `synthetic [-o OPTIONS]... [--no-fork] [--pid-file FILE] [--fd N] [--slow-start MILLISECONDS] [--fail] DIR`, and
+//! `synthetic [-o OPTIONS]... [--no-fork] [--pid-file FILE] [--fd N] [--slow-start MILLISECONDS] [--fail]
+//! [--any-case] DIR`, and
 //! `synthetic unmount [-v] [-q] [--no-retry] [--retry=N] [--fd=N] DIR`.
 
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
     let mut options = fuse::Options { fsname: Some("a made-up, \\strange image".into()), ..Default::default() };
     let mut plan = background::Plan::default();
     let mut directory = None;
-    let (mut delay, mut fail) = (None, false);
+    let (mut delay, mut fail, mut any_case) = (None, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or(format!("{argument} needs a value"));
@@ -49,6 +50,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
             "--fd" => plan.fd = Some(value()?.parse()?),
             "--slow-start" => delay = Some(Duration::from_millis(value()?.parse()?)),
             "--fail" => fail = true,
+            "--any-case" => any_case = true,
             other => directory = Some(PathBuf::from(other)),
         }
     }
@@ -62,7 +64,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
         let _ = writeln!(std::io::stderr(), "synthetic: told to fail");
         return Ok(7);
     }
-    let served = fuse::serve(Arc::new(Synthetic::new()), &directory, &options, || server.ready());
+    let served = fuse::serve(Arc::new(Synthetic::new(any_case)), &directory, &options, || server.ready());
     server.finish();
     served?;
     Ok(0)
@@ -114,6 +116,8 @@ struct Node {
 struct Synthetic {
     nodes: HashMap<NodeId, Node>,
     pattern: Vec<u8>,
+    /// Names are found in any case, it says.
+    any_case: bool,
 }
 
 const DAY: Time = Time { seconds: 86_400, nanoseconds: 123_456_789 };
@@ -136,9 +140,9 @@ fn stat(kind: Kind, size: u64) -> Stat {
 }
 
 impl Synthetic {
-    fn new() -> Self {
+    fn new(any_case: bool) -> Self {
         let pattern = (0..PATTERN).map(|n| ((n * 31) >> 3) as u8 ^ n as u8).collect();
-        let mut tree = Self { nodes: HashMap::new(), pattern };
+        let mut tree = Self { nodes: HashMap::new(), pattern, any_case };
         let root = NodeId(ROOT);
         tree.put(root, stat(Kind::Directory, 4096), Odd::No);
         tree.fill(root);
@@ -255,6 +259,7 @@ impl FileSystem for Synthetic {
             files: 60_000,
             files_free: 5000,
             name_max: 255,
+            case_insensitive: self.any_case,
             ..Info::default()
         })
     }

@@ -1,6 +1,6 @@
 //! The command line: guestmount's options, and the commands that it does not have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use images::{Backing, Error, Result};
@@ -342,11 +342,13 @@ impl Images {
 }
 
 /// A path, or a `file:` URI of one; guestmount's rule for what is a URI.
-fn local_path(path: &PathBuf) -> Result<PathBuf> {
-    let Some((scheme, rest)) = path.to_str().and_then(|text| text.split_once("://")) else { return Ok(path.clone()) };
+fn local_path(path: &Path) -> Result<PathBuf> {
+    let Some((scheme, rest)) = path.to_str().and_then(|text| text.split_once("://")) else {
+        return Ok(path.to_owned());
+    };
     let is_scheme = (1..=8).contains(&scheme.len()) && scheme.bytes().all(|c| c.is_ascii_lowercase() || c == b'+');
     match scheme {
-        _ if !is_scheme => Ok(path.clone()),
+        _ if !is_scheme => Ok(path.to_owned()),
         "file" if rest.starts_with('/') => percent_decoded(rest),
         "file" => wrong(format!("{}: a file on another host", path.display())),
         _ => wrong(format!("{}: images over {scheme} are not supported yet; copy it here or mount it", path.display())),

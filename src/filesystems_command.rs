@@ -1,6 +1,7 @@
 //! `imgmount filesystems`: every disk, partition and logical volume in the images, and what each holds.
 
 use images::Result;
+use partition::Group;
 use serde::Serialize;
 
 use crate::cli::{List, Request};
@@ -17,31 +18,47 @@ pub fn run(request: &Request, list: &List) -> Result<()> {
     terminal::print(&terminal::table(rows(&stack)))
 }
 
-/// The table: the volumes stand indented below what they lie on.
+/// The table: what lies on something stands below it, indented.
 fn rows(stack: &Stack) -> Vec<Vec<String>> {
     let head = ["DEVICE", "SIZE", "CONTENTS", "LABEL", "UUID", "KIND"].map(str::to_owned).to_vec();
     let mut rows = vec![head];
-    let groups = groups(stack);
     for (at, device) in stack.devices.iter().enumerate() {
-        if matches!(device.level, Level::Logical(..)) {
-            continue;
+        if device.level == Level::Disk {
+            rows.push(row(stack, at));
+            let on = |&(_, other): &(usize, &Device)| matches!(other.level, Level::Partition(_)) && other.on == [at];
+            rows.extend(stack.devices.iter().enumerate().filter(on).map(|(at, _)| row(stack, at)));
         }
-        rows.push(row(device, kind(device, group_of(&groups, at))));
     }
-    for group in &groups {
-        let physical: Vec<_> = group.physical_volumes.iter().map(String::as_str).collect();
-        let on = format!("volume group on {}", physical.join(", "));
-        let uuid = group.uuid.clone().unwrap_or_default();
-        rows.push(vec![format!("/dev/{}", group.name), String::new(), String::new(), String::new(), uuid, on]);
-        for at in &group.volumes {
-            let device = &stack.devices[*at];
-            rows.push(row(device, kind(device, None)));
-        }
+    for group in &stack.groups {
+        let members: Vec<&str> = members(stack, group).collect();
+        let free = format!("volume group on {}, {} free", members.join(", "), terminal::size(group.free));
+        let name = format!("/dev/{}", group.name);
+        rows.push(vec![
+            clean(&name),
+            terminal::size(group.size),
+            String::new(),
+            String::new(),
+            group.uuid.clone(),
+            clean(&free),
+        ]);
+        let own =
+            |&(_, other): &(usize, &Device)| matches!(&other.level, Level::Logical(name, _) if *name == group.name);
+        rows.extend(stack.devices.iter().enumerate().filter(own).map(|(at, _)| row(stack, at)));
     }
     rows
 }
 
-fn row(device: &Device, kind: String) -> Vec<String> {
+/// The devices of a group's members; a missing one by what is known of it.
+fn members<'a>(stack: &'a Stack, group: &'a Group) -> impl Iterator<Item = &'a str> {
+    group.members.iter().map(|member| member.index.map_or("a missing device", |at| &stack.devices[at].name))
+}
+
+fn clean(text: &str) -> String {
+    terminal::clean(text.as_bytes())
+}
+
+fn row(stack: &Stack, at: usize) -> Vec<String> {
+    let device = &stack.devices[at];
     let identity = device.identity();
     let indent = if device.level == Level::Disk { "" } else { "  " };
     let label = identity.and_then(|found| found.label.as_deref()).map(terminal::clean).unwrap_or_default();
@@ -50,69 +67,22 @@ fn row(device: &Device, kind: String) -> Vec<String> {
         Contents::Table(scheme) => format!("{scheme} partition table"),
         _ => device.contents_name().to_owned(),
     };
-    vec![
-        format!("{indent}{}", terminal::clean(device.name.as_bytes())),
-        terminal::size(device.size),
-        contents,
-        label,
-        uuid,
-        kind,
-    ]
+    let size = terminal::size(device.size);
+    vec![format!("{indent}{}", clean(&device.name)), size, contents, label, uuid, clean(&kind(stack, at))]
 }
 
 /// The last column: what the table says of the device, or why it cannot be read.
-fn kind(device: &Device, group: Option<&Group>) -> String {
-    if let Contents::Unreadable(error) = &device.contents {
-        return terminal::clean(error.to_string().as_bytes());
+fn kind(stack: &Stack, at: usize) -> String {
+    let device = &stack.devices[at];
+    let mut said = match (&device.contents, &device.level, &device.disk) {
+        (Contents::Unreadable(error), ..) => error.to_string(),
+        (_, Level::Disk, Ok(disk)) => disk.to_string(),
+        _ => device.kind.clone(),
+    };
+    if let Some(group) = stack.group_of(at) {
+        said += &format!(", physical volume of {}", group.name);
     }
-    match (&device.level, group) {
-        (Level::Disk, Some(group)) => format!("physical volume of {}", group.name),
-        (Level::Disk, None) => {
-            device.disk.as_ref().map_or_else(|_| String::new(), |disk| terminal::clean(disk.to_string().as_bytes()))
-        }
-        (_, Some(group)) => format!("{}, physical volume of {}", device.kind, group.name),
-        (_, None) => terminal::clean(device.kind.as_bytes()),
-    }
-}
-
-/// A volume group, put together from its logical volumes.
-struct Group {
-    name: String,
-    uuid: Option<String>,
-    physical_volumes: Vec<String>,
-    members: Vec<usize>,
-    volumes: Vec<usize>,
-}
-
-fn group_of(groups: &[Group], at: usize) -> Option<&Group> {
-    groups.iter().find(|group| group.members.contains(&at))
-}
-
-fn groups(stack: &Stack) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for (at, device) in stack.devices.iter().enumerate() {
-        let Level::Logical(name, _) = &device.level else { continue };
-        let index = groups.iter().position(|group| group.name == *name).unwrap_or_else(|| {
-            let (physical_volumes, members, volumes) = Default::default();
-            groups.push(Group {
-                name: name.clone(),
-                uuid: device.group_uuid.clone(),
-                physical_volumes,
-                members,
-                volumes,
-            });
-            groups.len() - 1
-        });
-        let group = &mut groups[index];
-        group.volumes.push(at);
-        for &member in &device.on {
-            if !group.members.contains(&member) {
-                group.members.push(member);
-                group.physical_volumes.push(stack.devices[member].name.clone());
-            }
-        }
-    }
-    groups
+    said
 }
 
 /// The listing as JSON.
@@ -155,24 +125,44 @@ struct PartitionJson<'a> {
 
 #[derive(Serialize)]
 struct GroupJson<'a> {
-    name: String,
-    uuid: Option<String>,
-    physical_volumes: Vec<String>,
+    name: &'a str,
+    uuid: &'a str,
+    size: u64,
+    free: u64,
+    physical_volumes: Vec<MemberJson<'a>>,
     logical_volumes: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct MemberJson<'a> {
+    /// Absent where the physical volume is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a str>,
+    uuid: Option<&'a str>,
+    size: u64,
 }
 
 impl<'a> Listing<'a> {
     fn of(stack: &'a Stack) -> Self {
-        let name = |at: &usize| stack.devices[*at].name.as_str();
-        let group = |group: Group| GroupJson {
-            logical_volumes: group.volumes.iter().map(name).collect(),
-            name: group.name,
-            uuid: group.uuid,
-            physical_volumes: group.physical_volumes,
+        let group = |group: &'a Group| GroupJson {
+            name: &group.name,
+            uuid: &group.uuid,
+            size: group.size,
+            free: group.free,
+            physical_volumes: group
+                .members
+                .iter()
+                .map(|member| MemberJson {
+                    device: member.index.map(|at| stack.devices[at].name.as_str()),
+                    uuid: member.uuid.as_deref(),
+                    size: member.size,
+                })
+                .collect(),
+            logical_volumes: stack.volumes_of(group).map(|device| device.name.as_str()).collect(),
         };
         Self {
             devices: stack.devices.iter().map(|device| DeviceJson::of(stack, device)).collect(),
-            volume_groups: groups(stack).into_iter().map(group).collect(),
+            volume_groups: stack.groups.iter().map(group).collect(),
         }
     }
 }

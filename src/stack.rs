@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use filesystems::{Driver, FileSystem, Identity, Options};
 use images::{Disk, Error, Result, ResultExt};
-use partition::{Name, Volume};
+use partition::{Group, Name, Volume};
 
 /// How deep volumes may lie in volumes: a partition table, then logical volumes in logical volumes; ours.
 const MAX_LEVELS: usize = 8;
@@ -15,6 +15,8 @@ const MAX_DEVICES: usize = 65_536;
 pub struct Stack {
     /// The devices: first the disks in the order given, then their partitions, then logical volumes.
     pub devices: Vec<Device>,
+    /// The volume groups, whose members are indices of `devices`.
+    pub groups: Vec<Group>,
     options: Options,
 }
 
@@ -60,7 +62,9 @@ pub enum Level {
 pub enum Contents {
     /// A partition table of this scheme.
     Table(&'static str),
-    /// It is one of the members of a volume manager of this scheme; the group is named where it is known.
+    /// Other partitions: an extended partition.
+    Frame,
+    /// It is one of the members of a volume manager of this scheme.
     Member(&'static str),
     /// A file system, or other contents that a driver knows by name.
     Known(&'static Driver, Identity),
@@ -92,6 +96,7 @@ impl Device {
     pub fn contents_name(&self) -> &str {
         match &self.contents {
             Contents::Table(scheme) => scheme,
+            Contents::Frame => "partitions",
             Contents::Member("lvm") => "LVM2_member",
             Contents::Member(scheme) => scheme,
             Contents::Known(_, identity) => &identity.kind,
@@ -105,7 +110,7 @@ impl Stack {
     /// Finds everything in these disks. Fails only where no device could be listed at all; what is wrong with one
     /// device is said in its own entry.
     pub fn of(disks: Vec<Arc<dyn Disk>>, options: Options) -> Result<Self> {
-        let mut stack = Self { devices: Vec::new(), options };
+        let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options };
         for (index, disk) in disks.into_iter().enumerate() {
             stack.devices.push(Device::new(disk_name(index), Level::Disk, disk.size(), Ok(disk)));
         }
@@ -158,14 +163,20 @@ impl Stack {
                     return Err(Error::Unsupported(format!("more than {MAX_DEVICES} devices in the images")));
                 }
                 let on: Vec<usize> = volume.members.iter().map(|&member| candidates[member]).collect();
-                let device = self.volume(volume, on);
+                let device = self.volume(volume, on, &found.groups);
                 self.devices.push(device);
+            }
+            for mut group in found.groups {
+                for index in group.members.iter_mut().filter_map(|member| member.index.as_mut()) {
+                    *index = candidates[*index];
+                }
+                self.groups.push(group);
             }
         }
         Ok(())
     }
 
-    fn volume(&self, volume: Volume, on: Vec<usize>) -> Device {
+    fn volume(&self, volume: Volume, on: Vec<usize>, groups: &[Group]) -> Device {
         let (name, level) = match volume.name {
             Name::Number(number) => {
                 let whole = on.first().map_or("", |&at| &self.devices[at].name);
@@ -173,13 +184,21 @@ impl Stack {
             }
             Name::InGroup(group, own) => (format!("/dev/{group}/{own}"), Level::Logical(group, own)),
         };
+        let group_uuid = match &level {
+            Level::Logical(name, _) => groups.iter().find(|group| group.name == *name).map(|group| group.uuid.clone()),
+            _ => None,
+        };
+        let whole = Device::new(name, level, volume.size, volume.disk);
+        let contents = if volume.frame { Contents::Frame } else { whole.contents };
         Device {
             on,
+            contents,
+            group_uuid,
             kind: volume.kind,
             kind_id: volume.kind_id,
             label: volume.label,
             uuid: volume.uuid,
-            ..Device::new(name, level, volume.size, volume.disk)
+            ..whole
         }
     }
 
@@ -195,6 +214,7 @@ impl Stack {
         let device = &self.devices[at];
         let refuse = |why: String| Err(Error::Unknown(format!("{}: {why}", device.name)));
         match (&device.contents, &device.disk) {
+            (Contents::Frame, _) => refuse("holds other partitions, not a file system".to_owned()),
             (_, Err(error)) | (Contents::Unreadable(error), _) => {
                 Err(Error::Shared(error.clone())).within(&device.name)
             }
@@ -233,6 +253,17 @@ impl Stack {
         self.devices.iter().position(|device| device.on == [whole] && device.level == Level::Partition(number))
     }
 
+    /// The logical volumes of a group.
+    pub fn volumes_of(&self, group: &Group) -> impl Iterator<Item = &Device> {
+        let own = |device: &&Device| matches!(&device.level, Level::Logical(name, _) if *name == group.name);
+        self.devices.iter().filter(own)
+    }
+
+    /// The group that a device is a member of.
+    pub fn group_of(&self, at: usize) -> Option<&Group> {
+        self.groups.iter().find(|group| group.members.iter().any(|member| member.index == Some(at)))
+    }
+
     /// The disk that a device lies on, if it is one.
     pub fn disk_of(&self, at: usize) -> Option<usize> {
         match self.devices[at].on[..] {
@@ -251,7 +282,7 @@ impl Stack {
     pub fn file_systems(&self) -> impl Iterator<Item = usize> {
         (0..self.devices.len()).filter(|&at| match self.devices[at].contents {
             Contents::Known(..) | Contents::Unknown | Contents::Unreadable(_) => true,
-            Contents::Table(_) | Contents::Member(_) => false,
+            Contents::Table(_) | Contents::Frame | Contents::Member(_) => false,
         })
     }
 }

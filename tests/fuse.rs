@@ -28,8 +28,7 @@ const ERANGE: i32 = 34;
 const ENODATA: i32 = 61;
 const ENXIO: i32 = 6;
 
-/// The program `synthetic`, at a place where every user may run it. Cargo builds examples only together with all
-/// tests, so it is asked to.
+/// The program `synthetic`. Cargo builds examples only together with all tests, so it is asked to.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -40,10 +39,7 @@ fn program() -> &'static Path {
             cargo.arg("--release");
         }
         assert!(cargo.status().unwrap().success(), "cargo build --example synthetic");
-        let copy = std::env::temp_dir().join(format!("imgmount-synthetic-{}", std::process::id()));
-        fs::copy(profile.join("examples/synthetic"), &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-        copy
+        profile.join("examples/synthetic")
     })
 }
 
@@ -63,6 +59,8 @@ fn users() -> Vec<User> {
 struct Place {
     user: User,
     dir: TempDir,
+    /// Where this user finds the program.
+    program: PathBuf,
 }
 
 impl Place {
@@ -71,12 +69,17 @@ impl Place {
         let dir = tempfile::Builder::new().prefix("imgmount test").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(dir.path().join("m")).unwrap();
+        let mut program = program().to_owned();
         if user == User::Other {
             for path in [dir.path(), &dir.path().join("m")] {
                 chown(path, Some(1000), Some(1000)).unwrap();
             }
+            // The source tree may lie where only root can look.
+            let copy = dir.path().join("synthetic");
+            fs::copy(program, &copy).unwrap();
+            program = copy;
         }
-        Self { user, dir }
+        Self { user, dir, program }
     }
 
     /// Mounts in the background.
@@ -106,7 +109,7 @@ impl Place {
     }
 
     fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(program());
+        let mut command = self.command(&self.program);
         command.args(arguments).stdin(Stdio::null());
         command
     }
@@ -392,7 +395,7 @@ fn permissions_are_checked_for_others_only_with_allow_other() {
         return permissions_without_root();
     }
     let place = Place::mounted(User::Me, &["-o", "allow_other"]);
-    let ordinary = Place { user: User::Other, dir: TempDir::new().unwrap() };
+    let ordinary = Place::new(User::Other);
     let see = |script: &str| {
         let output = ordinary.command("sh").current_dir(place.dir.path()).args(["-c", script]).output().unwrap();
         (output.status.success(), text(&output.stdout))
@@ -418,8 +421,10 @@ fn the_command_returns_when_the_mount_can_be_used() {
     for user in users() {
         let place = Place::new(user);
         let start = Instant::now();
-        let script =
-            format!("{} --slow-start 300 --pid-file pid --fd 5 m 5>byte; echo $?; ls m | wc -l", program().display());
+        let script = format!(
+            "'{}' --slow-start 300 --pid-file pid --fd 5 m 5>byte; echo $?; ls m | wc -l",
+            place.program.display()
+        );
         let output = place.shell(&script);
         assert!(start.elapsed() >= Duration::from_millis(300));
         assert_eq!(text(&output.stdout), "0\n22\n", "{user:?}: {output:?}");
@@ -471,7 +476,7 @@ fn errors_come_out_before_the_command_returns() {
         let place = Place::new(User::Other);
         let refused = |environment: &str, arguments: &[&str]| {
             let mut command = place.command("env");
-            let output = command.arg(environment).arg(program()).args(arguments).output().unwrap();
+            let output = command.arg(environment).arg(&place.program).args(arguments).output().unwrap();
             assert_eq!(output.status.code(), Some(1));
             text(&output.stderr)
         };
@@ -514,7 +519,7 @@ fn signals_unmount() {
     for user in users() {
         for signal in ["TERM", "INT", "HUP"] {
             let place = Place::new(user);
-            let script = format!("{} --no-fork --pid-file pid m & wait", program().display());
+            let script = format!("'{}' --no-fork --pid-file pid m & wait", place.program.display());
             let mut shell = place.command("sh").args(["-c", &script]).spawn().unwrap();
             let pid_file = place.dir.path().join("pid");
             until("the pid file is written", || fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n')));
@@ -585,7 +590,7 @@ fn unmount_tries_again_and_knows_what_is_not_its_own() {
 #[test]
 fn unmount_waits_for_the_end_of_a_pipe() {
     let place = Place::mounted(User::Me, &[]);
-    let script = format!("(sleep 0.5; echo end >&2) | {} unmount --fd=0 m; echo gone >&2", program().display());
+    let script = format!("(sleep 0.5; echo end >&2) | '{}' unmount --fd=0 m; echo gone >&2", place.program.display());
     let output = place.shell(&script);
     assert_eq!(text(&output.stderr), "end\ngone\n", "{output:?}");
     assert!(!place.is_mounted());
@@ -620,7 +625,7 @@ fn the_end_of_one_mount_leaves_the_next_alone() {
     for user in users() {
         let place = Place::mounted(user, &[]);
         for _ in 0..5 {
-            let script = format!("fusermount3 -u m && {} m", program().display());
+            let script = format!("fusermount3 -u m && '{}' m", place.program.display());
             assert!(place.shell(&script).status.success());
         }
         sleep(Duration::from_millis(200));
@@ -656,6 +661,22 @@ fn the_kernel_keeps_what_it_has_seen() {
     assert!(server.wait().unwrap().success());
     let log = fs::read_to_string(place.dir.path().join("log")).unwrap();
     assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "the server complained");
+}
+
+#[test]
+fn absent_names_are_not_kept_where_case_does_not_matter() {
+    let place = Place::new(User::Me);
+    let log = File::create(place.dir.path().join("log")).unwrap();
+    let arguments = ["--any-case", "--no-fork", "m"];
+    let mut server = place.program(&arguments).env("RUST_LOG", "fuser=debug").stderr(log).spawn().unwrap();
+    until("it is mounted", || place.is_mounted());
+    for _ in 0..3 {
+        assert_eq!(fs::metadata(place.point().join("absent")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    assert_eq!(place.unmount(&[]).status.code(), Some(0));
+    server.wait().unwrap();
+    let log = fs::read_to_string(place.dir.path().join("log")).unwrap();
+    assert_eq!(log.matches("LOOKUP name \"absent\"").count(), 3);
 }
 
 #[test]

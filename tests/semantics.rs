@@ -1,5 +1,7 @@
 //! The examples of docs/SEMANTICS.md, run as they stand there: as root, and as an ordinary user.
 
+#![allow(clippy::unwrap_used)] // An unwrap that fails fails the test.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};

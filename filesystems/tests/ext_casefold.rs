@@ -1,7 +1,9 @@
 //! Folded names against e2fsprogs: `dx_hash -c` of debugfs hashes the name as it folds it.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::process::Command;
 
+use filesystems::FileSystem;
 use filesystems::ext::casefold::fold;
 
 /// The hashes that debugfs computes, of each name in order.
@@ -58,4 +60,45 @@ fn whole_names_fold_as_in_e2fsprogs() {
         assert_eq!(hashes(&folded, &format!("-h {hash}")), theirs);
         assert_ne!(hashes(&names, &format!("-h {hash}")), theirs, "the option has an effect");
     }
+}
+
+/// A directory with the flag: equal folds are the same name, other names are not, and the directory keeps its spelling.
+#[test]
+fn lookup_in_a_directory() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let image = dir.path().join("casefold.img");
+    std::fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    let mke2fs = Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-O", "casefold"]).arg(&image).status();
+    assert!(mke2fs.expect("apt-get install e2fsprogs").success());
+    // Set while the directory is empty, as chattr +F demands; debugfs writes linear directories.
+    let script = dir.path().join("script");
+    let names = ["ReadMe.TXT", "Stra\u{df}e", "\u{c9}te\u{301}", "invalid \u{fffd}"];
+    let mut requests = "mkdir plain\nmkdir fold\nsif fold flags 0x40080000\n".to_owned();
+    for name in names {
+        requests += &format!("write /dev/null \"/fold/{name}\"\nwrite /dev/null \"/plain/{name}\"\n");
+    }
+    std::fs::write(&script, requests).unwrap();
+    assert!(Command::new("debugfs").args(["-w", "-f"]).args([&script, &image]).output().unwrap().status.success());
+
+    let disk = images::disk::HostFile::new(&image, std::fs::File::open(&image).unwrap()).unwrap();
+    let fs = filesystems::ext::mount(std::sync::Arc::new(disk), &Default::default()).unwrap();
+    let fold = fs.lookup(fs.root(), b"fold").unwrap();
+    let plain = fs.lookup(fs.root(), b"plain").unwrap();
+    let others = ["README.txt", "STRASSE", "e\u{301}T\u{c9}", "INVALID \u{fffd}"];
+    for (name, other) in names.iter().zip(others) {
+        let node = fs.lookup(fold, name.as_bytes()).unwrap();
+        assert_eq!(fs.lookup(fold, other.as_bytes()).unwrap(), node, "{name} is {other}");
+        assert!(fs.lookup(plain, name.as_bytes()).is_ok() && fs.lookup(plain, other.as_bytes()).is_err(), "{name}");
+    }
+    for other in ["readme", "Strase", "ete", "FOLD", "\u{fffd}"] {
+        assert!(fs.lookup(fold, other.as_bytes()).is_err(), "{other}");
+    }
+    assert!(fs.lookup(fs.root(), b"FOLD").is_err());
+    let mut listed = Vec::new();
+    fs.read_dir(fold, 0, &mut |entry| {
+        listed.push(String::from_utf8(entry.name.to_vec()).unwrap());
+        true
+    })
+    .unwrap();
+    assert_eq!(listed, names);
 }

@@ -1,6 +1,6 @@
 //! Fast commits that the kernel made, replayed here and by the kernel: the trees must be the same. Needs root.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[allow(dead_code)]
 mod kernel;
 
 use std::fs::{self, File, OpenOptions};
@@ -8,10 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use filesystems::Options;
 use filesystems::ext::journal::{self, fast_commit, recovery};
 use filesystems::ext::superblock::Superblock;
 use filesystems::ext::volume::Volume;
 use images::Disk;
+use images::disk::{Memory, Overlay};
 use kernel::*;
 
 /// Without what no fast commit has: the times and link counts of directories, where the kernel puts its own.
@@ -169,4 +171,73 @@ fn full_area() {
         let size = i.to_string().len() * 2000 * i;
         assert!(text.contains(&format!(" size {size} ")), "{i}: {text}");
     }
+}
+
+/// Operations that were changed at random: replayed or refused, never a panic, and what comes out can be walked.
+#[test]
+fn random_operations_are_survived() {
+    use fast_commit::Operation::*;
+    let mut random = Random(11);
+    let (mut replayed, mut refused) = (0, 0);
+    for work in [directories as fn(&Path), large_directory, changes] {
+        let image = Image::dirty("fuzz", 24, SMALL, "", work);
+        let disk: Arc<dyn Disk> = Arc::new(Memory::new("fuzz", fs::read(image.path()).unwrap()));
+        let superblock = Superblock::read(&*disk).unwrap();
+        let log = journal::open(&Volume::new(disk.clone(), superblock.clone())).unwrap();
+        let recovered = recovery::recover(&log, disk.size() / 1024).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(Overlay::new(disk, 1024, recovered.blocks));
+        let operations = commits(&image).operations;
+        for _ in 0..60 {
+            let mut operations = operations.clone();
+            for _ in 0..1 + random.below(5) {
+                let (at, other) = (random.below(operations.len()), random.below(operations.len()));
+                let odd =
+                    [0, 1, 2, 8, 11, 12, u32::MAX, u32::MAX - 1, 1 << 31, random.below(200) as u32][random.below(10)];
+                let first = random.below(2) == 0;
+                match &mut operations[at] {
+                    AddRange { inode, logical, len, physical, unwritten } => match random.below(5) {
+                        0 => *inode = odd,
+                        1 => *logical = odd,
+                        2 => *len = odd & 0x7fff,
+                        3 => *physical = odd.into(),
+                        _ => *unwritten = !*unwritten,
+                    },
+                    DelRange { inode, logical, len } => *[inode, logical, len][random.below(3)] = odd,
+                    Create { parent, inode, name } | Link { parent, inode, name } | Unlink { parent, inode, name } => {
+                        match random.below(3) {
+                            0 => *parent = odd,
+                            1 => *inode = odd,
+                            _ => name.resize(random.below(400), if first { b'x' } else { 0 }),
+                        }
+                    }
+                    Inode { inode, record } => match random.below(3) {
+                        0 => *inode = odd,
+                        1 => record.truncate(random.below(record.len() + 1)),
+                        _ => {
+                            let byte = random.below(record.len());
+                            record[byte] = odd as u8;
+                        }
+                    },
+                }
+                if random.below(3) == 0 {
+                    operations.swap(at, other);
+                }
+            }
+            match fast_commit::replay(Volume::new(disk.clone(), superblock.clone()), &log, operations) {
+                Ok(blocks) => {
+                    replayed += 1;
+                    let disk = Arc::new(Overlay::new(disk.clone(), 1024, blocks));
+                    let mut options = Options::default();
+                    options.replay = false;
+                    // The root may be damaged.
+                    if let Ok(fs) = filesystems::ext::mount(disk, &options) {
+                        tree::walk_damaged(&fs);
+                    }
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    println!("{replayed} replayed, {refused} refused");
+    assert!(replayed > 50 && refused > 10);
 }

@@ -1,6 +1,6 @@
 //! Extended attributes against the kernel's: getfattr on a loop mount of the same image. Needs root.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[allow(dead_code)]
 mod kernel;
 
 use std::fs;
@@ -137,11 +137,8 @@ fn random_damage_is_survived() {
     let areas: Vec<usize> =
         (0..bytes.len() - 4).step_by(4).filter(|at| bytes[*at..].starts_with(&0xea02_0000u32.to_le_bytes())).collect();
     assert!(areas.len() > 10);
-    let mut seed = 1u64;
-    let mut random = |below: usize| {
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (seed >> 33) as usize % below
-    };
+    let mut random = Random(1);
+    let mut random = |below: usize| random.below(below);
     let (mut errors, mut lists) = (0, 0);
     for _ in 0..300 {
         let mut bytes = bytes.clone();

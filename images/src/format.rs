@@ -93,7 +93,7 @@ pub(crate) fn named<'a>(name: &str, formats: &'a [Format]) -> Result<Option<&'a 
     }
     formats.iter().find(|format| format.name == name).map(Some).ok_or_else(|| {
         let known: Vec<_> = [RAW].into_iter().chain(formats.iter().map(|format| format.name)).collect();
-        Error::Unknown(format!("unknown image format {}, known are {}", name.escape_debug(), known.join(" and ")))
+        Error::Usage(format!("unknown image format {}, known are {}", name.escape_debug(), known.join(" and ")))
     })
 }
 

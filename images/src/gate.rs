@@ -108,7 +108,11 @@ impl Opener for Gate<'_> {
         }
         let name = Name::parse(name)?;
         let format = name.format.as_deref().or(format);
-        let format = format.map(|format| format::named(format, self.rules.formats)).transpose()?;
+        let format = match format.map(|format| format::named(format, self.rules.formats)) {
+            Some(Ok(format)) => Some(format),
+            Some(Err(error)) => return Err(Error::Unsupported(error.to_string())),
+            None => None,
+        };
         let path = self.path.parent().unwrap_or(Path::new("")).join(&name.path);
         let file = HostFile::open(&path)?;
         let metadata = file.metadata()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::disk::{HostFile, View};
 use crate::format::{self, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
-use crate::{Disk, Error, Result, ResultExt, lock, unsupported};
+use crate::{Disk, Error, Result, ResultExt, lock};
 
 /// How an image is opened.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
 /// [`open`] with a table of formats of its own.
 pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
     if let Some(size) = options.sector_size.filter(|size| !matches!(size, 512 | 4096)) {
-        return Err(unsupported!("a sector size of {size} bytes: 512 and 4096 are possible"));
+        return Err(Error::Usage(format!("a sector size of {size} bytes: 512 and 4096 are possible")));
     }
     let forced = options.format.as_deref().map(|name| format::named(name, formats)).transpose()?;
     let file = HostFile::open(path)?;

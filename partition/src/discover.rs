@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use images::{Disk, Error, Result};
 
-use crate::{SCHEMES, Scheme, Volume};
+use crate::{Group, SCHEMES, Scheme, Volume};
 
 /// The answer of [`discover`].
 pub struct Discovery {
     /// For each disk that was given, in order: the scheme that it is a member of, `None` if it is of none, or why
     /// that cannot be told.
     pub schemes: Vec<Result<Option<&'static Scheme>>>,
-    /// The tables and volume groups: those of one disk in the order of the disks, or those that span disks.
+    /// The tables, or the schemes whose volumes span disks, in the order of their first disks.
     pub found: Vec<Found>,
 }
 
@@ -23,6 +23,8 @@ pub struct Found {
     pub members: Vec<usize>,
     /// The volumes, or why the table cannot be read. Their members are indices of that same slice.
     pub volumes: Result<Vec<Volume>>,
+    /// How the disks belong together. Their members are indices of that slice too.
+    pub groups: Vec<Group>,
 }
 
 /// Asks all schemes about all disks, and cuts the members of those that share volumes between disks, or of those that
@@ -39,38 +41,48 @@ pub fn discover(disks: &[Arc<dyn Disk>], shares: bool) -> Discovery {
 
 fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Scheme]) -> Discovery {
     let asked: Vec<_> = disks.iter().map(|disk| scheme_of(&**disk, schemes)).collect();
-    let index_is_of = |index: &usize, scheme: &Scheme| match asked.get(*index) {
-        Some(Ok(Some(found))) => std::ptr::eq(*found, scheme),
-        _ => false,
-    };
-    let alone = asked.iter().enumerate().filter_map(|(index, scheme)| match scheme {
-        Ok(Some(scheme)) if !scheme.shares => Some((*scheme, vec![index])),
-        _ => None,
-    });
-    let together = schemes.iter().filter(|scheme| scheme.shares).filter_map(|scheme| {
-        let members: Vec<usize> = (0..disks.len()).filter(|index| index_is_of(index, scheme)).collect();
-        (!members.is_empty()).then_some((scheme, members))
-    });
-    let chosen = alone.chain(together).filter(|(scheme, _)| scheme.shares == shares);
-    let found = chosen.map(|(scheme, members)| cut(disks, scheme, members)).collect();
+    let mut found: Vec<(&'static Scheme, Vec<usize>)> = Vec::new();
+    for (index, scheme) in asked.iter().enumerate() {
+        let Ok(Some(scheme)) = scheme else { continue };
+        match found.iter_mut().find(|(other, _)| shares && std::ptr::eq(*other, *scheme)) {
+            Some((_, members)) => members.push(index),
+            None if scheme.shares == shares => found.push((scheme, vec![index])),
+            None => (),
+        }
+    }
+    let found = found.into_iter().map(|(scheme, members)| cut(disks, scheme, members)).collect();
     Discovery { schemes: asked, found }
 }
 
 /// The one scheme that this disk is a member of.
+///
+/// A label of a volume manager on a disk that has a partition table is what an earlier use left there: LVM takes no
+/// partitioned disk for a physical volume either. A probe that cannot read, where another one can, decides nothing.
 fn scheme_of(disk: &dyn Disk, schemes: &'static [Scheme]) -> Result<Option<&'static Scheme>> {
     let mut found: Option<&Scheme> = None;
+    let mut unread = None;
     for scheme in schemes {
-        if (scheme.probe)(disk)? {
-            if let Some(first) = found {
+        match ((scheme.probe)(disk), found) {
+            (Err(error), _) => unread = unread.or(Some(error)),
+            (Ok(false), _) => {}
+            (Ok(true), None) => found = Some(scheme),
+            (Ok(true), Some(first)) if first.shares == scheme.shares => {
                 return Err(Error::Ambiguous(format!(
                     "{disk} can be read as {} and as {}, and only one can be right",
                     first.name, scheme.name
                 )));
             }
-            found = Some(scheme);
+            (Ok(true), Some(first)) => {
+                let (table, label) = if first.shares { (scheme, first) } else { (first, scheme) };
+                log::warn!("{disk}: a label of {} is passed over, for there is a {} table", label.name, table.name);
+                found = Some(table);
+            }
         }
     }
-    Ok(found)
+    match (found, unread) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
 }
 
 fn cut(disks: &[Arc<dyn Disk>], scheme: &'static Scheme, members: Vec<usize>) -> Found {
@@ -81,7 +93,11 @@ fn cut(disks: &[Arc<dyn Disk>], scheme: &'static Scheme, members: Vec<usize>) ->
         }
         volumes
     });
-    Found { scheme, members, volumes }
+    let mut groups = (scheme.groups)(&given);
+    for index in groups.iter_mut().flat_map(|group| &mut group.members).filter_map(|member| member.index.as_mut()) {
+        *index = members[*index];
+    }
+    Found { scheme, members, volumes, groups }
 }
 
 #[cfg(test)]
@@ -109,46 +125,89 @@ mod tests {
             kind_id: None,
             label: None,
             uuid: None,
+            frame: false,
             disk: Ok(members[0].clone()),
         }])
     }
 
     static FAKES: &[Scheme] = &[
-        Scheme { name: "table", shares: false, probe: |disk| starts_with(disk, b't'), volumes: one_volume },
-        Scheme { name: "group", shares: true, probe: |disk| starts_with(disk, b'g'), volumes: one_volume },
-        Scheme { name: "other", shares: false, probe: |disk| starts_with(disk, b'g'), volumes: one_volume },
+        Scheme {
+            name: "table",
+            shares: false,
+            probe: |disk| starts_with(disk, b't'),
+            volumes: one_volume,
+            groups: |_| Vec::new(),
+        },
+        Scheme {
+            name: "group",
+            shares: true,
+            probe: |disk| starts_with(disk, b'g'),
+            volumes: one_volume,
+            groups: |_| Vec::new(),
+        },
+        Scheme {
+            name: "other",
+            shares: false,
+            probe: |disk| starts_with(disk, b't'),
+            volumes: one_volume,
+            groups: |_| Vec::new(),
+        },
     ];
+
+    #[test]
+    fn a_table_beats_the_label_below_it() {
+        static BOTH: &[Scheme] = &[
+            Scheme {
+                name: "group",
+                shares: true,
+                probe: |disk| starts_with(disk, b'b'),
+                volumes: one_volume,
+                groups: |_| Vec::new(),
+            },
+            Scheme {
+                name: "table",
+                shares: false,
+                probe: |disk| starts_with(disk, b'b'),
+                volumes: one_volume,
+                groups: |_| Vec::new(),
+            },
+            Scheme {
+                name: "unread",
+                shares: false,
+                probe: |_| Err(Error::NotFound),
+                volumes: one_volume,
+                groups: |_| Vec::new(),
+            },
+        ];
+        let both = Memory::new("both", b"b".to_vec());
+        assert_eq!(scheme_of(&both, BOTH).unwrap().unwrap().name, "table");
+        let neither = Memory::new("neither", b"n".to_vec());
+        assert!(scheme_of(&neither, BOTH).is_err(), "what could not be read may be the one");
+        assert!(scheme_of(&neither, &BOTH[..2]).unwrap().is_none());
+    }
 
     #[test]
     fn a_bad_disk_harms_no_other() {
         let disk = |text: &str| -> Arc<dyn Disk> { Arc::new(Memory::new(text, text.as_bytes().to_vec())) };
         let bad: Arc<dyn Disk> = Arc::new(Faulty::new(disk("tx"), std::iter::once(0..1).collect()));
         let disks = [disk("gx"), disk("t1"), bad, disk("none"), disk("gy"), disk("t")];
-        let mut answer = discover_with(&disks, false, &FAKES[..2]);
-        answer.found.extend(discover_with(&disks, true, &FAKES[..2]).found);
+        let answer = discover_with(&disks, false, &FAKES[..2]);
         let names: Vec<_> = answer.schemes.iter().map(|s| s.as_ref().ok().map(|s| s.map(|s| s.name))).collect();
         let want =
             [Some(Some("group")), Some(Some("table")), None, Some(None), Some(Some("group")), Some(Some("table"))];
         assert_eq!(names, want);
-        let found: Vec<_> = answer
-            .found
-            .iter()
-            .map(|found| {
-                let members = found.volumes.as_ref().map(|volumes| volumes[0].members.clone());
-                (found.scheme.name, found.members.clone(), members.map_err(ToString::to_string))
-            })
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("table", vec![1], Ok(vec![1])),
-                ("table", vec![5], Err("too small".into())),
-                ("group", vec![0, 4], Ok(vec![4, 0])),
-            ]
-        );
-        let error = discover_with(&disks[..1], false, FAKES).schemes.remove(0).err().unwrap().to_string();
-        assert_eq!(error, "gx can be read as group and as other, and only one can be right");
-        assert!(discover(&[], false).found.is_empty());
+        let members = |found: &Found| {
+            let members = found.volumes.as_ref().map(|volumes| volumes[0].members.clone());
+            (found.scheme.name, found.members.clone(), members.map_err(ToString::to_string))
+        };
+        let tables: Vec<_> = answer.found.iter().map(members).collect();
+        assert_eq!(tables, [("table", vec![1], Ok(vec![1])), ("table", vec![5], Err("too small".into()))]);
+        let answer = discover_with(&disks, true, &FAKES[..2]);
+        let groups: Vec<_> = answer.found.iter().map(members).collect();
+        assert_eq!(groups, [("group", vec![0, 4], Ok(vec![4, 0]))]);
+        let error = discover_with(&disks[1..2], true, FAKES).schemes.remove(0).err().unwrap().to_string();
+        assert_eq!(error, "t1 can be read as table and as other, and only one can be right");
+        assert!(discover(&[], true).found.is_empty());
         assert!(discover(&[disk("")], false).schemes[0].as_ref().unwrap().is_none(), "an empty disk");
     }
 }

@@ -14,7 +14,7 @@ use self::layout::{GptEntry, GptHeader, MIN_ENTRY_SIZE, PRIMARY_LBA, SIGNATURE};
 use crate::mbr::BootSector;
 use crate::{Name, Scheme, Volume};
 
-pub const SCHEME: Scheme = Scheme { name: "gpt", shares: false, probe: is_member, volumes };
+pub const SCHEME: Scheme = Scheme { name: "gpt", shares: false, probe: is_member, volumes, groups: |_| Vec::new() };
 
 /// How large the array of entries may be in bytes; the kernel's (`KMALLOC_MAX_SIZE`). The usual size is 16 KiB.
 const MAX_ARRAY_SIZE: u64 = 4 << 20;
@@ -214,6 +214,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, header: &Header, ent
         kind_id: Some(kind.to_string()),
         label: (!name.is_empty()).then(|| String::from_utf16_lossy(&name)),
         uuid: Some(Uuid::from_bytes_le(entry.unique_partition_guid).to_string()),
+        frame: false,
         disk: cut.map_err(Arc::new),
     }
 }

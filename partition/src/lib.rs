@@ -24,11 +24,16 @@ pub struct Scheme {
     pub probe: fn(&dyn Disk) -> Result<bool>,
     /// The volumes of these members, in the scheme's order. A volume that cannot be used is an entry with its reason.
     pub volumes: fn(&[Arc<dyn Disk>]) -> Result<Vec<Volume>>,
+    /// The members that belong together, for listings. A scheme whose volumes lie on one disk has no groups.
+    pub groups: fn(&[Arc<dyn Disk>]) -> Vec<Group>,
 }
 
 /// Every scheme. All are asked; two that match are an error.
-pub static SCHEMES: &[Scheme] =
-    &[mbr::SCHEME, gpt::SCHEME, Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes }];
+pub static SCHEMES: &[Scheme] = &[
+    mbr::SCHEME,
+    gpt::SCHEME,
+    Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups },
+];
 
 /// A part of one disk or of several: a partition or a logical volume.
 pub struct Volume {
@@ -46,8 +51,34 @@ pub struct Volume {
     pub label: Option<String>,
     /// The identifier that fstab's `PARTUUID=` means for a partition; a logical volume's own UUID.
     pub uuid: Option<String>,
+    /// Whether it holds nothing but other volumes of the same table: an extended partition. It has no `disk` then.
+    pub frame: bool,
     /// The bytes, or why there are none: a missing physical volume, an unsupported segment type.
     pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
+}
+
+/// Members that belong together: a volume group.
+pub struct Group {
+    /// Its name, which is the first one in [`Name::InGroup`] too.
+    pub name: String,
+    /// Its identifier.
+    pub uuid: String,
+    /// The space that can be given to volumes, in bytes.
+    pub size: u64,
+    /// How much of that is not given to any, in bytes.
+    pub free: u64,
+    /// The members, also those that are missing.
+    pub members: Vec<Member>,
+}
+
+/// One member of a [`Group`]: a physical volume.
+pub struct Member {
+    /// Which of the members that were given it is, as an index; `None` if it is missing.
+    pub index: Option<usize>,
+    /// Its identifier, if it has one.
+    pub uuid: Option<String>,
+    /// Its size in bytes; what the group says where it is missing.
+    pub size: u64,
 }
 
 /// How a scheme names a volume.

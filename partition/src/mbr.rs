@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use self::layout::{EXTENDED, GPT_PROTECTIVE, LegacyMbr, PartitionRecord, SIGNATURE};
 use crate::{Name, Scheme, Volume, gpt};
 
-pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, probe, volumes };
+pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, probe, volumes, groups: |_| Vec::new() };
 
 /// Where the numbers of logical partitions start.
 const FIRST_LOGICAL: u32 = 5;
@@ -252,6 +252,7 @@ impl Table<'_> {
             label: None,
             // As the kernel names it; without a signature it would be the same for every such disk.
             uuid: (self.signature != 0).then(|| format!("{:08x}-{number:02x}", self.signature)),
+            frame: record.is_some_and(|record| EXTENDED.contains(&record.os_type)),
             disk: disk.map_err(Arc::new),
         }
     }

@@ -340,9 +340,10 @@ impl Filesystem for Front {
         Self::reply_xattr(value.and_then(|value| value.ok_or(Errno::ENODATA)), size, reply);
     }
 
-    fn listxattr(&self, _: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
         let node = self.numbers.node(inode);
-        let list = self.reports.run("listxattr", node, || xattrs::list(&*self.fs, node, self.owner));
+        let root = request.uid() == 0;
+        let list = self.reports.run("listxattr", node, || xattrs::list(&*self.fs, node, self.owner, root));
         Self::reply_xattr(list, size, reply);
     }
 

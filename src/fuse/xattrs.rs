@@ -30,7 +30,9 @@ pub fn get(fs: &dyn FileSystem, node: NodeId, owner: Owner, name: &[u8]) -> Resu
 }
 
 /// The names of a node's attributes, each with a NUL behind it, as `listxattr` gives them.
-pub fn list(fs: &dyn FileSystem, node: NodeId, owner: Owner) -> Result<Vec<u8>> {
+///
+/// `trusted.*` only for root, as every file system of the kernel has it: the kernel lets nobody else read their values.
+pub fn list(fs: &dyn FileSystem, node: NodeId, owner: Owner, root: bool) -> Result<Vec<u8>> {
     let mut list = Vec::new();
     let mut add = |name: &[u8]| {
         // A name that is empty or has a NUL inside would spoil the whole list.
@@ -39,7 +41,8 @@ pub fn list(fs: &dyn FileSystem, node: NodeId, owner: Owner) -> Result<Vec<u8>> 
             list.push(0);
         }
     };
-    fs.xattrs(node)?.iter().for_each(|(name, _)| add(name));
+    let hidden = |name: &[u8]| !root && name.starts_with(b"trusted.");
+    fs.xattrs(node)?.iter().filter(|(name, _)| !hidden(name)).for_each(|(name, _)| add(name));
     if owner.uid.is_some() {
         add(UID);
     }

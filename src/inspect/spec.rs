@@ -3,7 +3,7 @@
 //! The guest named its devices when it ran, on other hardware: `/dev/nvme0n1p2` there is the second partition of the
 //! first image here.
 
-use crate::stack::{Contents, Level, Stack, decimal, disk_and_partition};
+use crate::stack::{Contents, Device, Level, Stack, decimal, disk_and_partition};
 
 use super::fstab::Entry;
 
@@ -126,12 +126,10 @@ impl<'a> Resolver<'a> {
         if let Some(mapped) = value.strip_prefix("dm-name-") {
             return self.stack.mapped(mapped).map(Meaning::Device);
         }
-        if let Some(uuids) = value.strip_prefix("dm-uuid-LVM-") {
-            let plain = |uuid: &Option<String>| uuid.as_deref().unwrap_or_default().replace('-', "");
-            let found = self.all(|at| {
-                let device = &self.stack.devices[at];
-                matches!(device.level, Level::Logical(..))
-                    && format!("{}{}", plain(&device.group_uuid), plain(&device.uuid)) == uuids
+        if let Some(uuid) = value.strip_prefix("dm-uuid-") {
+            let found = self.all(|at| match &self.stack.devices[at] {
+                Device { group_uuid: Some(group), uuid: Some(own), .. } => partition::lvm::dm_uuid(group, own) == uuid,
+                _ => false,
             });
             return found.first().map(|&at| Meaning::Device(at));
         }

@@ -14,7 +14,7 @@ use crate::{packages, workspace};
 pub const GUEST: &str = "tests/golden/demo/guest.qcow2";
 
 /// Lines of long output that are shown.
-const SHOWN: usize = 12;
+const SHOWN: usize = 20;
 
 pub fn run() -> Result<()> {
     packages::ensure(packages::Purpose::Demo)?;
@@ -63,7 +63,9 @@ fn show(command: &mut Command) -> Result<()> {
     if let more @ 1.. = text.lines().count().saturating_sub(SHOWN) {
         println!("... and {more} lines more");
     }
-    println!();
+    if !text.is_empty() {
+        println!();
+    }
     ensure!(output.status.success(), "{name} failed: {}", output.status);
     Ok(())
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 #![allow(missing_docs, reason = "a program for ourselves: names say what a field is")]
 
+mod bench;
 mod check;
 mod command;
 mod demo;
@@ -42,8 +43,29 @@ enum Task {
         /// The whole Debian in every image format, not only in a few
         #[arg(long)]
         long: bool,
+        /// Test this program instead of building it
+        #[arg(long)]
+        program: Option<PathBuf>,
         /// Only the steps whose names contain this
         only: Option<String>,
+    },
+    /// Measure imgmount and the kernel's own mount side by side (root)
+    Bench {
+        /// Runs of each figure; the median counts
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+        #[arg(long)]
+        json: bool,
+        /// Measure this program instead of building it
+        #[arg(long)]
+        program: Option<PathBuf>,
+    },
+    /// Read a file and print how many seconds it took
+    #[command(hide = true)]
+    Read {
+        file: PathBuf,
+        #[arg(long)]
+        random: bool,
     },
     /// Make the big guest that tests and benchmarks use, if it is not there yet
     Guest {
@@ -95,7 +117,9 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo => demo::run()?,
         Task::Check => check::run_all()?,
-        Task::Test { long, only } => test::run(long, only)?,
+        Task::Test { long, program, only } => test::run(long, program, only)?,
+        Task::Bench { runs, json, program } => bench::run_all(runs, program, json)?,
+        Task::Read { file, random } => bench::reader::run(&file, random)?,
         Task::Guest { all } => {
             packages::ensure(Purpose::Bench)?;
             let guest = guest::Guest::get(&workspace::target())?;

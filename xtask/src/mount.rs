@@ -137,7 +137,7 @@ impl GuestMount {
     pub fn unmount(mut self) -> Result<()> {
         run(self.user.command(&self.program).arg("unmount").arg(self.path()))?;
         self.mounted = false;
-        if Path::new("/proc").join(self.server.to_string()).exists() {
+        if runs(self.server) {
             bail!("`imgmount unmount` returned and process {} still runs", self.server);
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Drop for GuestMount {
         let (program, flags) = if is_root() { ("umount", "-l") } else { ("fusermount3", "-uz") };
         let _ = Command::new(program).arg(flags).arg(&point).output();
         let since = Instant::now();
-        while self.server != 0 && Path::new("/proc").join(self.server.to_string()).exists() && since.elapsed() < GONE {
+        while self.server != 0 && runs(self.server) && since.elapsed() < GONE {
             std::thread::sleep(Duration::from_millis(5));
         }
         // Removing the directory under a live mount would reach into the guest.
@@ -194,6 +194,12 @@ fn release(directory: &mut TempDir, program: &str, flags: &[&str]) {
     if is_mounted(directory.path()) {
         directory.disable_cleanup(true);
     }
+}
+
+/// Whether a process runs; one that has ended and that nobody has asked after does not.
+fn runs(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
 }
 
 /// Whether something is mounted here; unknown counts as yes.

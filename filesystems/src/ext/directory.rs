@@ -6,7 +6,7 @@ use zerocopy::FromBytes;
 use super::checksum::crc32c;
 use super::features::incompat;
 use super::inode::Inode;
-use super::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, DxTail, NAME_LEN, inode_flags};
+use super::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, DxTail, inode_flags};
 use super::superblock::Superblock;
 use crate::tree::Kind;
 
@@ -57,15 +57,11 @@ impl<'a> Dirents<'a> {
             return Err(corrupt!(what(), at, "{} bytes left, want {SMALLEST}", rest.len()));
         };
         let len = rec_len(entry.rec_len.get(), self.superblock.block_size);
-        let has_type = self.superblock.features.has_incompat(incompat::FILETYPE);
-        let name_len = match has_type {
-            true => usize::from(entry.name_len),
-            false => usize::from(u16::from_le_bytes([entry.name_len, entry.file_type])),
-        };
+        let name_len = usize::from(entry.name_len);
         if !len.is_multiple_of(4) || len < SMALLEST || len > rest.len() {
             return Err(corrupt!(what(), at, "rec_len {len} of {} bytes", rest.len()));
         }
-        if name_len > NAME_LEN || name_len > len - HEADER_SIZE {
+        if name_len > len - HEADER_SIZE {
             return Err(corrupt!(what(), at, "name_len {name_len} in rec_len {len}"));
         }
         let (inode, name) = (entry.inode.get(), &names[..name_len]);
@@ -76,6 +72,7 @@ impl<'a> Dirents<'a> {
         if inode != 0 && (name.is_empty() || !encrypted && name.iter().any(|byte| matches!(byte, 0 | b'/'))) {
             return Err(corrupt!(what(), at, "no name that a file can have: {:?}", String::from_utf8_lossy(name)));
         }
+        let has_type = self.superblock.features.has_incompat(incompat::FILETYPE);
         let kind = if has_type { kind(entry.file_type) } else { None };
         Ok(Dirent { position, next: position + len, inode, kind, name })
     }

@@ -314,7 +314,7 @@ pub struct Extent {
 const _: () = assert!(size_of::<Extent>() == 12);
 
 /// The fixed part of `struct ext4_dir_entry_2`, <https://docs.kernel.org/filesystems/ext4/directory.html>.
-/// Without the filetype feature the last two fields are one 16-bit `name_len`.
+/// Without the filetype feature `file_type` is the upper half of `name_len`: zero, because names have 255 bytes at most.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 #[allow(missing_docs)]

@@ -165,7 +165,7 @@ impl Volume {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 Err(error @ Error::Corrupt { .. }) => {
-                    log::warn!("{}: searched without its index: {error}", self.disk())
+                    log::debug!("{}: searched without its index: {error}", self.disk())
                 }
                 Err(error) => return Err(error),
             }

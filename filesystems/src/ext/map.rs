@@ -73,7 +73,7 @@ pub(super) enum Step {
     On(u64),
 }
 
-/// The resolved map of [`WINDOW_BLOCKS`] blocks of a file: runs without gaps, as long as possible.
+/// The resolved map of `WINDOW_BLOCKS` blocks of a file: runs without gaps, as long as possible.
 pub struct Window {
     runs: Box<[Run]>,
 }
@@ -81,7 +81,7 @@ pub struct Window {
 impl Window {
     /// The memory that it takes.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.runs) + 64
+        size_of_val(&*self.runs)
     }
 }
 
@@ -179,7 +179,7 @@ impl Volume {
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let mut cursor = Cursor::new(self, inode);
         // The part of `buf` that is still to be read from one place of the disk: start, end, bytes on the disk.
-        let mut wanted = (0, 0, 0u64);
+        let mut wanted: Option<(usize, usize, u64)> = None;
         let mut done = 0;
         while done < len {
             let position = offset + done as u64;
@@ -189,23 +189,28 @@ impl Volume {
             let now = usize::try_from(run_bytes).unwrap_or(usize::MAX).min(len - done);
             if let State::Written(block) = run.state {
                 let at = block * self.block_size() + inside;
-                let (start, end, from) = wanted;
-                if end == done && end > start && from + (end - start) as u64 == at {
-                    wanted.1 = done + now;
-                } else {
-                    self.disk().read_at(&mut buf[start..end], from)?;
-                    wanted = (done, done + now, at);
+                match &mut wanted {
+                    Some((start, end, from)) if *end == done && *from + (*end - *start) as u64 == at => *end += now,
+                    _ => {
+                        self.read_part(buf, wanted.take())?;
+                        wanted = Some((done, done + now, at));
+                    }
                 }
             } else {
                 buf[done..done + now].fill(0);
             }
             done += now;
         }
-        let (start, end, from) = wanted;
-        if end > start {
-            self.disk().read_at(&mut buf[start..end], from)?;
-        }
+        self.read_part(buf, wanted)?;
         Ok(len)
+    }
+
+    /// Reads bytes `start..end` of `buf` from `from` on the disk, if any are wanted.
+    fn read_part(&self, buf: &mut [u8], part: Option<(usize, usize, u64)>) -> Result<()> {
+        match part {
+            Some((start, end, from)) => self.disk().read_at(&mut buf[start..end], from),
+            None => Ok(()),
+        }
     }
 
     /// What lies at `offset` (bytes) of a file, and how far: the map's answer, and where that is the disk's, the disk's.

@@ -31,7 +31,7 @@ use images::{Disk, Result};
 
 use crate::{Driver, FileSystem, Identity, Options};
 
-use features::Features;
+use features::{Features, incompat};
 pub use file_system::Ext;
 use superblock::Superblock;
 use volume::Volume;
@@ -44,16 +44,17 @@ const MAX_REVISION: u32 = 1;
 
 fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     let Some(raw) = Superblock::probe(disk)? else { return Ok(None) };
-    // A magic of two bytes is found in other contents too.
-    let plausible = raw.s_rev_level.get() <= MAX_REVISION && raw.s_inodes_count.get() != 0;
-    if !plausible || raw.s_blocks_count_lo.get() == 0 && raw.s_blocks_count_hi.get() == 0 {
-        return Ok(None);
-    }
     let features = Features {
         compat: raw.s_feature_compat.get(),
         incompat: raw.s_feature_incompat.get(),
         ro_compat: raw.s_feature_ro_compat.get(),
     };
+    // A magic of two bytes is found in other contents too. The journal of another volume has no inodes.
+    let has_inodes = raw.s_inodes_count.get() != 0 || features.has_incompat(incompat::JOURNAL_DEV);
+    let has_blocks = raw.s_blocks_count_lo.get() != 0 || raw.s_blocks_count_hi.get() != 0;
+    if raw.s_rev_level.get() > MAX_REVISION || !has_inodes || !has_blocks {
+        return Ok(None);
+    }
     Ok(Some(Identity { kind: features.kind().into(), label: superblock::label(&raw), uuid: superblock::uuid(&raw) }))
 }
 

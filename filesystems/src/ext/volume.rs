@@ -17,10 +17,15 @@ use super::superblock::Superblock;
 const PAGE_SIZE: usize = 16 << 10;
 /// How many bytes of metadata are kept (ours).
 const METADATA_CACHE: u64 = 8 << 20;
-/// How many bytes of parsed inodes are kept (ours): about 8,000 inodes.
-const INODE_CACHE: u64 = 3 << 20;
-/// How many bytes of resolved maps are kept (ours): at least eight windows of the most fragmented file.
-const WINDOW_CACHE: u64 = 4 << 20;
+/// How many bytes of parsed inodes are kept (ours): about 5,000 inodes.
+const INODE_CACHE: u64 = 2 << 20;
+/// How many bytes of resolved maps are kept (ours): at least four windows of the most fragmented files.
+const WINDOW_CACHE: u64 = 2 << 20;
+
+/// How many resolved maps are expected (ours): most are short.
+const WINDOW_ITEMS: usize = 1024;
+/// What an entry of a cache takes beside its content, about.
+const ENTRY_OVERHEAD: usize = 64;
 
 /// Weighs what a cache keeps by the memory it takes.
 #[derive(Clone)]
@@ -28,13 +33,13 @@ pub(super) struct ByBytes;
 
 impl Weighter<u32, Arc<Inode>> for ByBytes {
     fn weight(&self, _: &u32, inode: &Arc<Inode>) -> u64 {
-        (size_of::<Inode>() + inode.tail.len()) as u64
+        (ENTRY_OVERHEAD + size_of::<Inode>() + inode.tail.len()) as u64
     }
 }
 
 impl Weighter<(u32, u32), Arc<Window>> for ByBytes {
     fn weight(&self, _: &(u32, u32), window: &Arc<Window>) -> u64 {
-        window.bytes() as u64
+        (ENTRY_OVERHEAD + window.bytes()) as u64
     }
 }
 
@@ -80,7 +85,7 @@ impl Volume {
             metadata: Cached::new(disk.clone(), page_size, METADATA_CACHE),
             disk,
             inodes: Cache::with_weighter(INODE_CACHE as usize / size_of::<Inode>(), INODE_CACHE, ByBytes),
-            windows: Cache::with_weighter(1024, WINDOW_CACHE, ByBytes),
+            windows: Cache::with_weighter(WINDOW_ITEMS, WINDOW_CACHE, ByBytes),
             superblock,
         }
     }

@@ -52,11 +52,17 @@ impl Geometry {
         let mut sector = [0; 512];
         disk.read_at(&mut sector, 0)?;
         let bad = |why: &str| Err(corrupt!("FAT boot sector", 0u64, "{why}"));
-        if sector[510..] != SIGNATURE {
-            return bad("the last two bytes are not 0x55 0xaa");
-        }
         let (bpb, rest) = Bpb::read_from_prefix(&sector).expect("512 bytes hold it");
+        let (tail16, _) = BootSectorTail::read_from_prefix(rest).expect("512 bytes hold it");
+        // The type is for people, but OS/2 puts a likeness of a FAT12 or FAT16 boot sector before other file systems.
+        if OTHER_TYPES.contains(&tail16.fil_sys_type) {
+            return bad("the type is that of another file system of OS/2");
+        }
         let (fat32, rest32) = Fat32Bpb::read_from_prefix(rest).expect("512 bytes hold it");
+        let (tail32, _) = BootSectorTail::read_from_prefix(rest32).expect("512 bytes hold it");
+        if sector[510..] != SIGNATURE && ![tail16, tail32].iter().any(|tail| tail.fil_sys_type.starts_with(b"FAT")) {
+            return bad("the last two bytes are not 0x55 0xaa, and the type is not FAT");
+        }
         let sector_size = u64::from(bpb.byts_per_sec.get());
         let per_cluster = u64::from(bpb.sec_per_clus);
         if !sector_size.is_power_of_two() || !(512..=4096).contains(&sector_size) {

@@ -112,6 +112,8 @@ pub const SLOT: u64 = 32;
 
 /// The last two bytes of the first 512 of the boot sector.
 pub const SIGNATURE: [u8; 2] = [0x55, 0xaa];
+/// `fil_sys_type` of what is not FAT.
+pub const OTHER_TYPES: [[u8; 8]; 2] = [*b"JFS     ", *b"HPFS    "];
 /// `boot_sig` where the serial number follows, and where label and type follow too.
 pub const SERIAL_SIG: u8 = 0x28;
 pub const EXTENDED_SIG: u8 = 0x29;

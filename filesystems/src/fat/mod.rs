@@ -66,7 +66,9 @@ fn identity(disk: &dyn Disk, geometry: &Geometry) -> Result<Identity> {
     loop {
         match entries.next() {
             Ok(Some(Found { entry, .. })) if entry.attr & (ATTR_VOLUME_ID | ATTR_DIRECTORY) == ATTR_VOLUME_ID => {
-                label = (entry.name != NO_NAME).then_some(entry.name);
+                if entry.name != NO_NAME {
+                    label = Some(entry.name);
+                }
                 break;
             }
             Ok(Some(_)) => {}

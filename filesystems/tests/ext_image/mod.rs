@@ -1,5 +1,6 @@
 //! Makes ext images with the real tools, and loop mounts of them.
 
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code)] // Every test binary that has this module uses a part of it.
 
 use std::fs::{self, File};

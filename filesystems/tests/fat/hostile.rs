@@ -244,6 +244,20 @@ fn what_only_looks_like_a_boot_sector() {
     assert!(identify(&memory(&mbr)).unwrap().is_none());
 }
 
+#[test]
+fn the_type_is_only_a_hint() {
+    let mut bytes = Volume::new(16).bytes;
+    let recognised = |bytes: &[u8]| identify(&memory(bytes)).unwrap().is_some();
+    bytes[510..512].fill(0);
+    assert!(recognised(&bytes), "FAT16 it says, and all fields are sound");
+    bytes[54..62].fill(b' ');
+    assert!(!recognised(&bytes), "neither type nor signature");
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    assert!(recognised(&bytes));
+    bytes[54..62].copy_from_slice(b"JFS     ");
+    assert!(!recognised(&bytes), "as OS/2 writes it before JFS");
+}
+
 /// Everything that can be asked of a volume, bounded. Nothing may panic.
 fn exercise(disk: &Arc<dyn Disk>) {
     let Ok(Some(_)) = identify(disk) else { return };

@@ -308,6 +308,7 @@ fn what_the_boot_sector_and_fsinfo_say() {
     let root = sound.windows(11).rposition(|name| name == b"OLD        ").unwrap();
     assert_eq!(info(&[(71, b"BOOT")]).label.as_deref(), Some(&b"OLD"[..]), "the root directory's counts");
     assert_eq!(info(&[(root, &[0xe5]), (71, b"BOOT")]).label.as_deref(), Some(&b"BOOT"[..]));
+    assert_eq!(info(&[(root, b"NO NAME    "), (71, b"BOOT")]).label.as_deref(), Some(&b"BOOT"[..]));
     assert_eq!(info(&[(root, &[0xe5]), (71, b"NO NAME    ")]).label, None);
     assert_eq!(info(&[(66, &[0x28]), (root, &[0xe5])]).label, None, "only a serial number follows");
     assert_eq!(info(&[(66, &[0])]).uuid, None);

@@ -1,7 +1,7 @@
 //! Images that the kernel made on a loop mount; dirty ones are copied while they are in use.
 //!
 //! Loop mounts need root.
-#![allow(dead_code)]
+#![allow(dead_code)] // Each test uses a part.
 
 pub mod tree;
 
@@ -41,6 +41,27 @@ pub fn debugfs(image: &Path, write: bool, request: &str) -> String {
         command.arg("-w");
     }
     run("e2fsprogs", command.args(["-R", request]).arg(image))
+}
+
+/// Runs several debugfs requests, one a line, that may write.
+pub fn debugfs_script(image: &Path, script: &str) {
+    let file = image.with_extension("debugfs");
+    fs::write(&file, script).unwrap();
+    let output = Command::new("debugfs").args(["-w", "-f"]).args([&file, image]).output();
+    let output = output.unwrap_or_else(|error| panic!("debugfs: {error} (apt-get install e2fsprogs)"));
+    // It prints its version, and what fails, to standard error.
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.lines().count() == 1, "{script}: {errors}");
+}
+
+/// Numbers that look random, the same in each run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % end
+    }
 }
 
 /// A loop mount that ends with its scope.
@@ -92,16 +113,22 @@ impl Image {
         image
     }
 
-    /// The same, unmounted properly.
-    pub fn clean(name: &str, megabytes: u64, features: &[&str], options: &str, work: impl FnOnce(&Path)) -> Self {
+    /// A new file system with nothing in it.
+    pub fn empty(name: &str, megabytes: u64, features: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let image = Self { name: name.to_owned(), block_size: 0, dir };
         File::create(image.path()).unwrap().set_len(megabytes << 20).unwrap();
         run("e2fsprogs", Command::new("mke2fs").args(["-q", "-F"]).args(features).arg(image.path()));
+        Self { block_size: block_size(&image.path()), ..image }
+    }
+
+    /// A file system of `megabytes`, made with `features`, mounted with `options`, changed by `work` and unmounted.
+    pub fn clean(name: &str, megabytes: u64, features: &[&str], options: &str, work: impl FnOnce(&Path)) -> Self {
+        let image = Self::empty(name, megabytes, features);
         let mount = Mount::new(&image.path(), &image.dir.path().join("mnt"), options);
         work(mount.path());
         drop(mount);
-        Self { block_size: block_size(&image.path()), ..image }
+        image
     }
 
     pub fn path(&self) -> PathBuf {

@@ -39,6 +39,24 @@ pub fn ours(fs: &dyn FileSystem) -> Tree {
     tree
 }
 
+/// Looks at everything that a damaged file system has, whatever comes back.
+pub fn walk_damaged(fs: &dyn FileSystem) {
+    let mut todo = vec![fs.root()];
+    let mut buf = vec![0; 10_000];
+    for _ in 0..500 {
+        let Some(node) = todo.pop() else { break };
+        let _ = fs.read_dir(node, 0, &mut |entry| {
+            todo.push(entry.node);
+            true
+        });
+        let _ = fs.lookup(node, b"no such name");
+        let _ = fs.stat(node);
+        let _ = fs.read_at(node, &mut buf, 0);
+        let _ = fs.read_link(node);
+        let _ = fs.xattrs(node);
+    }
+}
+
 fn describe(fs: &dyn FileSystem, node: NodeId) -> String {
     let stat = fs.stat(node).unwrap();
     let content = match stat.kind {

@@ -2,6 +2,7 @@
 //!
 //! A tree becomes a map from path to [`Record`]; two maps are the same tree if all records are equal.
 
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code)] // Every test binary that has this module uses a part of it.
 
 use std::collections::BTreeMap;
@@ -64,7 +65,7 @@ pub fn of_host(root: &Path) -> Tree {
         let extended =
             statx(CWD, &path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME | StatxFlags::BASIC_STATS).unwrap();
         let created = (extended.stx_mask & StatxFlags::BTIME.bits() != 0)
-            .then(|| Time { seconds: extended.stx_btime.tv_sec, nanoseconds: extended.stx_btime.tv_nsec });
+            .then_some(Time { seconds: extended.stx_btime.tv_sec, nanoseconds: extended.stx_btime.tv_nsec });
         let device = match kind {
             Kind::CharDevice | Kind::BlockDevice => (extended.stx_rdev_major, extended.stx_rdev_minor),
             _ => (0, 0),

@@ -91,9 +91,12 @@ impl Disk for Overlay {
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
         match self.next_replaced(offset / self.block_size) {
-            Some((start, _)) if start <= offset => {
+            Some((start, new)) if start <= offset => {
                 let len = (start + self.block_size).min(self.size()) - offset;
-                Ok(Extent { len, data: Data::Opaque })
+                match new {
+                    Replacement::At(at) => Ok(self.inner.extent_at(at.saturating_add(offset - start))?.at_most(len)),
+                    _ => Ok(Extent { len, data: Data::Opaque }),
+                }
             }
             Some((start, _)) => Ok(self.inner.extent_at(offset)?.at_most(start - offset)),
             None => self.inner.extent_at(offset),
@@ -130,5 +133,6 @@ mod tests {
         }
         assert_eq!(overlay.extent_at(0).unwrap().len, 32);
         assert_eq!(overlay.extent_at(33).unwrap().len, 15);
+        assert_eq!(overlay.extent_at(50).unwrap().len, 14, "a copy is where it was copied from, for a block");
     }
 }

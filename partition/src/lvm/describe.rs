@@ -8,6 +8,7 @@ use lvm2_parser::Uuid;
 use lvm2_parser::layout::SECTOR_SIZE;
 
 use super::scan::{Place, Scan};
+use crate::Member;
 
 /// What [`describe`] found.
 pub struct Description {
@@ -116,6 +117,23 @@ pub fn describe(members: &[Arc<dyn Disk>]) -> Description {
         description.physical.push(orphan(*member, None, foreign.name()));
     }
     description
+}
+
+/// The groups and their members, in the words that all schemes share.
+pub fn groups(members: &[Arc<dyn Disk>]) -> Vec<crate::Group> {
+    let Description { groups, physical } = describe(members);
+    let of_group = |name: &str| {
+        let own = physical.iter().filter(|volume| volume.group.as_deref() == Some(name));
+        own.map(|volume| Member { index: volume.member, uuid: volume.uuid.clone(), size: volume.size }).collect()
+    };
+    let group = |group: &Group| crate::Group {
+        name: group.name.clone(),
+        uuid: group.uuid.clone(),
+        size: group.extents.saturating_mul(group.extent_size),
+        free: group.free_extents.saturating_mul(group.extent_size),
+        members: of_group(&group.name),
+    };
+    groups.iter().map(group).collect()
 }
 
 /// What device mapper calls a logical volume, as in `/dev/disk/by-id/dm-uuid-LVM-…`, from the UUIDs of its group and of

@@ -99,6 +99,7 @@ impl<'s> Mapper<'s> {
             kind_id: None,
             label: None,
             uuid: Some(volume.uuid.to_string()),
+            frame: false,
             disk: self.disk(index),
         }
     }

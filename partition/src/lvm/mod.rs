@@ -21,7 +21,7 @@ use std::sync::Arc;
 use images::{Disk, Error, Result, unsupported};
 use lvm2_parser::Label;
 
-pub use describe::{Description, Group, Physical, describe, dm_uuid};
+pub use describe::{Description, Group, Physical, describe, dm_uuid, groups};
 
 use crate::Volume;
 use foreign::Foreign;

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use gpt::disk::LogicalBlockSize;
 use gpt::{GptConfig, partition_types};
+use images::disk::Faulty;
 
 use super::*;
 
@@ -87,6 +88,15 @@ fn each_half_of_the_table_falls_back_to_its_backup() {
             let what = if damaged[0] == size { "GPT header" } else { "GPT entries" };
             assert!(error.starts_with(&format!("{what} at byte {:#x}: checksum 0x", damaged[0])), "{error}");
         }
+    }
+}
+
+#[test]
+fn an_unreadable_half_falls_back_too() {
+    for bad in [4096, 2 * 4096] {
+        let inner = memory(&written(LogicalBlockSize::Lb4096));
+        let faulty = Faulty::new(inner, std::iter::once(bad..bad + 1).collect());
+        assert_eq!(ranges(&volumes(Arc::new(faulty), "gpt")), WANT);
     }
 }
 

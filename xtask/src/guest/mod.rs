@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::command::{command, run};
 use crate::mount::{KernelMount, Range};
 
+pub use recipe::{BIG_FILE, BIG_SIZE};
+
 /// The sources that decide what the guest is: when one changes, it is made again.
 const RECIPE: [&str; 3] = [include_str!("disk.rs"), include_str!("recipe.rs"), include_str!("../specimen.rs")];
 

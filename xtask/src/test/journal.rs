@@ -12,7 +12,7 @@ use super::stage::{Stage, arguments, equal};
 use crate::command::{command, read, run as run_command};
 use crate::mount::KernelMount;
 use crate::specimen::Noise;
-use crate::walk::Manifest;
+use crate::walk::{Manifest, compare};
 
 /// The first bytes of every block of a journal: a data block that starts with them must be escaped.
 const JOURNAL_MAGIC: [u8; 4] = 0xc03b_3998_u32.to_be_bytes();
@@ -73,6 +73,12 @@ pub fn run(report: &mut Report, stage: &Stage) {
                 0..100 => Some(kernel_view(stage, &crashed, "ro,noload")?),
                 _ => None,
             };
+            if let Some(as_it_is) = &as_it_is {
+                ensure!(
+                    !compare(&recovered, as_it_is, &[]).is_empty(),
+                    "the recovery changes nothing: a test of nothing"
+                );
+            }
             wanted = Some((recovered, as_it_is));
             Ok(())
         });

@@ -6,6 +6,7 @@ mod guest;
 mod journal;
 mod stage;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -54,13 +55,13 @@ impl Report {
 }
 
 /// Runs everything; with `only`, the steps whose names contain it.
-pub fn run(long: bool, only: Option<String>) -> Result<()> {
+pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result<()> {
     packages::ensure(Purpose::Test)?;
     let mut report = Report { only, ..Report::default() };
     report.step("check: formatting, lints, documentation", check::run_all);
     report.step("cargo test", || pass_through(&mut workspace::cargo(&["test", "--workspace", "--no-fail-fast"])));
 
-    let program = workspace::release()?;
+    let program = program.map_or_else(workspace::release, Ok)?;
     let stage = Stage::new(&program)?;
     golden::run(&mut report, &stage);
     ext::run(&mut report, &stage);
@@ -78,6 +79,9 @@ pub fn run(long: bool, only: Option<String>) -> Result<()> {
     }
     for name in &report.failed {
         println!("failed: {name}");
+    }
+    if report.passed == 0 && report.failed.is_empty() {
+        bail!("nothing ran: `cargo xtask test` prints the names of its steps");
     }
     println!("{} passed, {} failed", report.passed, report.failed.len());
     if !report.failed.is_empty() {

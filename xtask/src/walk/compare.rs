@@ -39,11 +39,13 @@ impl fmt::Display for Difference {
 
 /// Every difference of `seen` against `wanted`, but for the `ignored` fields.
 pub fn compare(wanted: &Manifest, seen: &Manifest, ignored: &[Field]) -> Vec<Difference> {
-    let everyone = wanted.seen_by != 0 || seen.seen_by != 0;
+    let by_root = |manifest: &Manifest| manifest.seen_by == 0;
+    let one_is_not_root = !by_root(wanted) || !by_root(seen);
     let prepared = |manifest: &Manifest| -> BTreeMap<String, Entry> {
         let entries = manifest.entries.iter().cloned();
         let kept = entries.filter(|entry| !(ignored.contains(&Field::LostFound) && entry.path == "lost+found"));
-        kept.map(|entry| (entry.path.clone(), without(entry, ignored, everyone))).collect()
+        let hide_trusted = by_root(manifest) && one_is_not_root;
+        kept.map(|entry| (entry.path.clone(), without(entry, ignored, hide_trusted))).collect()
     };
     let (wanted, mut seen) = (prepared(wanted), prepared(seen));
     let mut differences = Vec::new();
@@ -58,9 +60,9 @@ pub fn compare(wanted: &Manifest, seen: &Manifest, ignored: &[Field]) -> Vec<Dif
     differences
 }
 
-/// `everyone` leaves out what only root can see.
-fn without(mut entry: Entry, ignored: &[Field], everyone: bool) -> Entry {
-    if everyone {
+/// `hide_trusted` leaves out what root saw and the other side could not: `trusted.*`.
+fn without(mut entry: Entry, ignored: &[Field], hide_trusted: bool) -> Entry {
+    if hide_trusted {
         entry.xattrs.retain(|name, _| !name.starts_with("trusted."));
     }
     for field in ignored {
@@ -171,7 +173,9 @@ mod tests {
         with.xattrs.insert("trusted.x".to_owned(), "1".to_owned());
         assert_eq!(said(with.clone(), entry("a"), &[]), ["a: trusted.x is missing"]);
         let seen = Manifest { seen_by: 1000, entries: vec![entry("a")] };
-        assert!(compare(&manifest(vec![with]), &seen, &[]).is_empty());
+        assert!(compare(&manifest(vec![with.clone()]), &seen, &[]).is_empty());
+        let listed = Manifest { seen_by: 1000, entries: vec![with] };
+        assert_eq!(compare(&manifest(vec![entry("a")]), &listed, &[]).len(), 1);
     }
 
     #[test]

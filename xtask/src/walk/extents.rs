@@ -1,7 +1,6 @@
-//! SEEK_DATA and SEEK_HOLE over a file: the data that they find, with proof that holes are zeros.
+//! SEEK_DATA and SEEK_HOLE over a file: the data that they find, and proof that holes are zeros.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 /// More data runs than any test file has; a front that goes in circles is found by it.
 const RUNS_MAX: usize = 1 << 20;
 
-/// The runs of data of a file; every hole between them has been read and is zeros.
+/// The runs of data of a file, sorted.
 pub fn of(file: &File, path: &Path, size: u64) -> Result<Vec<(u64, u64)>> {
     let mut runs = Vec::new();
     let mut at = 0;
@@ -22,7 +21,6 @@ pub fn of(file: &File, path: &Path, size: u64) -> Result<Vec<(u64, u64)>> {
             Err(error) => bail!("{}: SEEK_DATA at {at}: {error}", path.display()),
         };
         ensure!(start >= at && start <= size, "{}: SEEK_DATA at {at} gives {start}", path.display());
-        zeros(file, path, at, start)?;
         if start == size {
             break;
         }
@@ -38,22 +36,27 @@ pub fn of(file: &File, path: &Path, size: u64) -> Result<Vec<(u64, u64)>> {
     Ok(runs)
 }
 
-fn zeros(file: &File, path: &Path, from: u64, to: u64) -> Result<()> {
-    let mut buffer = vec![0; 256 << 10];
-    let mut at = from;
-    while at < to {
-        let length = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-        file.read_exact_at(&mut buffer[..length], at)?;
-        if let Some(index) = buffer[..length].iter().position(|byte| *byte != 0) {
-            bail!("{}: byte {} is not zero and lies in the hole {from}..{to}", path.display(), at + index as u64);
+/// Checks that bytes read from `at` on are zeros where the sorted `runs` have no data.
+pub fn check_holes(runs: &[(u64, u64)], path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
+    let end = at + bytes.len() as u64;
+    let mut from = at;
+    let next = runs.partition_point(|(_, to)| *to <= at);
+    for (start, to) in runs[next..].iter().copied().take_while(|(start, _)| *start < end).chain([(end, end)]) {
+        if start > from {
+            let hole = &bytes[usize::try_from(from - at)?..usize::try_from(start - at)?];
+            if let Some(index) = hole.iter().position(|byte| *byte != 0) {
+                bail!("{}: byte {} lies in a hole and is not zero", path.display(), from + index as u64);
+            }
         }
-        at += length as u64;
+        from = to.min(end);
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]
@@ -63,5 +66,15 @@ mod tests {
         file.write_all_at(&[1; 4096], 512 << 10).unwrap();
         let runs = of(&file, Path::new("sparse"), 1 << 20).unwrap();
         assert_eq!(runs, [(512 << 10, (512 << 10) + 4096)]);
+    }
+    #[test]
+    fn holes_are_zeros() {
+        let check = |at, bytes: &[u8]| check_holes(&[(2, 4), (8, 10)], Path::new("sparse"), at, bytes);
+        check(0, &[0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0]).unwrap();
+        check(3, &[1, 0, 0, 0, 0, 1]).unwrap();
+        assert!(check(0, &[0, 1, 1]).is_err());
+        assert!(check(3, &[1, 1]).is_err());
+        assert!(check(9, &[1, 1]).is_err());
+        check(20, &[0; 5]).unwrap();
     }
 }

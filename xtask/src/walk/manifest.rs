@@ -166,6 +166,9 @@ fn content(path: &Path, size: u64, want_extents: bool) -> Result<Content> {
         if read == 0 {
             break;
         }
+        if let Some(runs) = &data {
+            extents::check_holes(runs, path, total, &buffer[..read])?;
+        }
         total += read as u64;
         hash.update(&buffer[..read]);
     }
@@ -186,8 +189,12 @@ fn xattrs(path: &Path) -> Result<BTreeMap<String, String>> {
     let names = buffer[..length].to_vec();
     let mut all = BTreeMap::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let length = lgetxattr(path, name, &mut buffer[..]).with_context(|| escape(name))?;
-        all.insert(escape(name), escape(&buffer[..length]));
+        let value = match lgetxattr(path, name, &mut buffer[..]) {
+            Ok(length) => escape(&buffer[..length]),
+            Err(Errno::NODATA) => "(listed, and not there)".to_owned(),
+            Err(error) => return Err(error).context(escape(name)),
+        };
+        all.insert(escape(name), value);
     }
     Ok(all)
 }

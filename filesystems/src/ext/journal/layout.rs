@@ -60,6 +60,7 @@ pub const TAG_UUID_SIZE: usize = 16;
 /// The start of every block of the journal that is not a copy.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct JournalHeader {
     pub h_magic: U32,
     pub h_blocktype: U32,
@@ -70,6 +71,7 @@ const _: () = assert!(size_of::<JournalHeader>() == 12);
 /// The first block of the journal.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct JournalSuperblock {
     pub s_header: JournalHeader,
     pub s_blocksize: U32,
@@ -100,6 +102,7 @@ const _: () = assert!(core::mem::offset_of!(JournalSuperblock, s_checksum) == 25
 /// A tag of a descriptor block under checksum v3.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct JournalBlockTag3 {
     pub t_blocknr: U32,
     pub t_flags: U32,
@@ -112,6 +115,7 @@ const _: () = assert!(size_of::<JournalBlockTag3>() == 16);
 /// end it under checksum v2.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct JournalBlockTag {
     pub t_blocknr: U32,
     pub t_checksum: U16,
@@ -122,6 +126,7 @@ const _: () = assert!(size_of::<JournalBlockTag>() == 8);
 /// The end of a descriptor or revoke block under checksum v2 and v3.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct JournalBlockTail {
     pub t_checksum: U32,
 }
@@ -130,6 +135,7 @@ const _: () = assert!(size_of::<JournalBlockTail>() == 4);
 /// The start of a revoke block; `r_count` is in bytes and counts this header too.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct JournalRevokeHeader {
     pub r_header: JournalHeader,
     pub r_count: U32,
@@ -139,6 +145,7 @@ const _: () = assert!(size_of::<JournalRevokeHeader>() == 16);
 /// The start of a commit block.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[allow(missing_docs)]
 pub struct CommitHeader {
     pub c_header: JournalHeader,
     pub h_chksum_type: u8,

@@ -190,7 +190,8 @@ impl Iterator for Tags<'_> {
                 let (raw, rest) = JournalBlockTag3::ref_from_prefix(self.bytes).ok()?;
                 // The upper half of the flags is unused.
                 let flags = raw.t_flags.get() as u16;
-                let block = high(raw.t_blocknr_high.as_bytes()) * u64::from(self.wide) | u64::from(raw.t_blocknr.get());
+                let upper = if self.wide { high(raw.t_blocknr_high.as_bytes()) } else { 0 };
+                let block = upper | u64::from(raw.t_blocknr.get());
                 (Tag { block, escaped: false, checksum: raw.t_checksum.get() }, flags, rest)
             }
             checksum => {

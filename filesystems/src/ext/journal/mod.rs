@@ -12,6 +12,8 @@ pub mod layout;
 pub mod log;
 pub mod recovery;
 pub mod superblock;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -54,15 +56,18 @@ fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock) -> Result<Repl
     let log = open(&volume)?;
     let blocks = disk.size() / u64::from(superblock.block_size);
     let recovered = recovery::recover(&log, blocks)?;
-    let mut notes = vec![match recovered.transactions {
-        0 => "the journal is marked as not replayed, but holds no complete transaction".to_owned(),
-        1 => "journal replayed in memory: 1 transaction".to_owned(),
-        count => format!("journal replayed in memory: {count} transactions"),
-    }];
     let commits = match log.superblock.start {
         Some(_) => fast_commit::read(&log, recovered.next)?,
         None => fast_commit::Commits::default(),
     };
+    let notes = vec![match (recovered.transactions, commits.count) {
+        (0, 0) => "the journal is marked as not replayed, but holds no complete transaction".to_owned(),
+        (count, 0) => format!("journal replayed in memory: {}", counted(count, "transaction")),
+        (count, fast) => {
+            let (count, fast) = (counted(count, "transaction"), counted(fast, "fast commit"));
+            format!("journal replayed in memory: {count} and {fast}")
+        }
+    }];
     let replayed: Arc<dyn Disk> = match recovered.blocks.is_empty() {
         true => disk,
         false => Arc::new(Overlay::new(disk, superblock.block_size, recovered.blocks)),
@@ -70,14 +75,15 @@ fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock) -> Result<Repl
     if commits.operations.is_empty() {
         return Ok(Replayed { disk: replayed, notes });
     }
-    notes.push(match commits.count {
-        1 => "and 1 fast commit".to_owned(),
-        count => format!("and {count} fast commits"),
-    });
     // The transactions may have changed the superblock.
     let superblock = Superblock::read(&*replayed)?;
     let changed = fast_commit::replay(Volume::new(replayed.clone(), superblock.clone()), &log, commits.operations)?;
     Ok(Replayed { disk: Arc::new(Overlay::new(replayed, superblock.block_size, changed)), notes })
+}
+
+/// `1 transaction`, `2 transactions`.
+fn counted(count: u32, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Opens the journal of a file system, wherever it is in its life: to be replayed or not.

@@ -110,11 +110,11 @@ fn complete_transactions(log: &Log, start: u32) -> Result<u32> {
                 };
                 crc = !0;
                 let wrong = || Ok(corrupt!("journal", log.offset(here)?, "wrong checksum in transaction {sequence}"));
+                if interrupted.is_some() && superblock.checksum == Checksum::Transaction {
+                    // A later transaction was committed: the earlier one was not merely interrupted.
+                    return Err(wrong()?);
+                }
                 match (sound, doubtful) {
-                    // A later transaction is complete: the earlier one was not merely interrupted.
-                    (true, false) if interrupted.is_some() && superblock.checksum == Checksum::Transaction => {
-                        return Err(wrong()?);
-                    }
                     (true, false) => {}
                     _ if time < last_time => break,
                     (_, true) => return Err(wrong()?),

@@ -3,7 +3,7 @@
 //! A directory that gets a new name loses its hash tree: the blocks of the tree become empty ones, as every reader
 //! of linear directories expects. Finding a name is slower then; nothing else differs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use images::{Result, corrupt, unsupported};
 
@@ -28,6 +28,8 @@ pub struct Directory {
     /// What the checksums of its blocks start from; `None` without metadata_csum.
     seed: Option<u32>,
     blocks: Vec<Slot>,
+    /// The room and the index of every block.
+    rooms: BTreeSet<(usize, usize)>,
     /// The inode of each name, and the block that it is in.
     names: HashMap<Vec<u8>, (u32, usize)>,
     indexed: bool,
@@ -81,7 +83,9 @@ impl Directory {
                 let name = block.get(place.at + HEADER_SIZE..).and_then(|rest| rest.get(..place.name_len));
                 directory.names.insert(name.unwrap_or_default().to_vec(), (place.inode, index));
             }
-            directory.blocks.push(Slot { number, room: directory.room(&places) });
+            let room = directory.room(&places);
+            directory.blocks.push(Slot { number, room });
+            directory.rooms.insert((room, index));
         }
         Ok(directory)
     }
@@ -98,6 +102,7 @@ impl Directory {
             number: inode.number,
             seed: store.volume.superblock().checksum_seed.map(|_| inode.seed),
             blocks: Vec::new(),
+            rooms: BTreeSet::new(),
             names: HashMap::new(),
             indexed: false,
             grows: inode.has(inode_flags::EXTENTS),
@@ -140,8 +145,8 @@ impl Directory {
             self.drop_index(store)?;
         }
         let need = size_of_entry(name.len());
-        let index = match self.blocks.iter().position(|slot| slot.room >= need) {
-            Some(index) => index,
+        let index = match self.rooms.range((need, 0)..).next() {
+            Some((_, index)) => *index,
             None => self.grow(store, map)?,
         };
         let Some(number) = self.blocks.get(index).map(|slot| slot.number) else { return Ok(()) };
@@ -257,6 +262,8 @@ impl Directory {
         }
         match self.blocks.get_mut(index) {
             Some(slot) => {
+                self.rooms.remove(&(slot.room, index));
+                self.rooms.insert((room, index));
                 slot.room = room;
                 store.put(slot.number, block)
             }

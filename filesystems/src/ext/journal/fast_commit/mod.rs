@@ -24,8 +24,12 @@ pub use replay::replay;
 /// The longest fast-commit area that is read, in bytes: ours. By default it has 256 blocks.
 const MAX_AREA: u64 = 64 << 20;
 
+/// The most operations that are replayed: ours. The default area has room for some 80,000 of the shortest.
+const MAX_OPERATIONS: usize = 1 << 18;
+
 /// What one tag says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Operation {
     /// These blocks of the file lie there now, whatever was mapped before.
     AddRange { inode: u32, logical: u32, len: u32, physical: u64, unwritten: bool },
@@ -105,8 +109,8 @@ pub fn read(log: &Log, sequence: u32) -> Result<Commits> {
             }
             rest = after.get(len..).unwrap_or_default();
         }
-        if size > MAX_AREA {
-            return Err(unsupported!("more than {MAX_AREA} bytes of fast commits"));
+        if size > MAX_AREA || pending.len() + commits.operations.len() > MAX_OPERATIONS {
+            return Err(unsupported!("fast commits of more than {MAX_AREA} bytes or {MAX_OPERATIONS} operations"));
         }
     }
     Ok(commits)
