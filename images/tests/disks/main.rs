@@ -4,6 +4,7 @@
 
 mod check;
 mod hostile;
+mod older;
 #[allow(dead_code, reason = "the tests of qcow2 use more of it")]
 #[path = "../qcow2/tools.rs"]
 mod tools;
