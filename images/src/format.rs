@@ -59,6 +59,7 @@ pub static FORMATS: &[Format] = &[
     crate::qcow1::FORMAT,
     crate::qed::FORMAT,
     crate::parallels::FORMAT,
+    crate::split::FORMAT,
 ];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.

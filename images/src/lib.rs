@@ -16,6 +16,7 @@ mod parent;
 mod qcow1;
 mod qcow2;
 mod qed;
+mod split;
 mod vdi;
 mod vhd;
 mod vhdx;
