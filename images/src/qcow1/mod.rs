@@ -93,7 +93,7 @@ impl Tables {
         if l2 == 0 {
             return Ok(Err(covered - offset % covered));
         }
-        let at = l2.saturating_add((offset % covered >> self.cluster_bits) * ENTRY_SIZE);
+        let at = l2.saturating_add(((offset % covered) >> self.cluster_bits) * ENTRY_SIZE);
         Ok(Ok((self.number("qcow L2 table", at)?, at)))
     }
 
