@@ -1,6 +1,7 @@
 //! The one gate for the files that an image names: where they are, and whether the image may have them.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -128,6 +129,10 @@ impl Opener for Gate<'_> {
         let opened = open_layer(file, format, None, self.rules, Some(self));
         self.failed_below.set(opened.is_err());
         opened
+    }
+
+    fn file_name(&self) -> Option<&OsStr> {
+        self.path.file_name()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::disk::{HostFile, View};
 use crate::format::{self, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
-use crate::{Disk, Error, Result, ResultExt, lock};
+use crate::{Disk, Error, Result, ResultExt, lock, split};
 
 /// How an image is opened.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,10 @@ pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Forma
     let format = match forced {
         Some(format) => format,
         None => match format::recognise(&file, formats)? {
-            None => format::refuse_foreign(&file).map(|()| None)?,
+            None => {
+                format::refuse_foreign(&file)?;
+                formats.iter().find(|format| format.name == split::FORMAT.name && split::is_first_of_several(path))
+            }
             found => found,
         },
     };

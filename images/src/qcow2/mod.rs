@@ -12,8 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use compressed::Compressed;
+pub(crate) use compressed::Compressed;
+pub(crate) use header::Compression;
 use header::Header;
+pub(crate) use mapping::Descriptor;
 use mapping::{Mapping, Run, Tables};
 
 use crate::disk::{Cached, Pages, check_range};
@@ -32,14 +34,13 @@ static TABLES: LazyLock<Arc<Pages>> = LazyLock::new(|| Pages::new(MAX_PAGE, TABL
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "qcow2", probe, open };
 
-/// Whether the file starts with the magic of qcow2 (and of qcow, whose version is refused by name).
+/// Whether the file starts with the magic of qcow2, and with another version than qcow, which shares it.
 fn probe(file: &dyn Disk) -> Result<bool> {
-    let mut magic = [0; 4];
-    if file.size() < magic.len() as u64 {
-        return Ok(false);
-    }
-    file.read_at(&mut magic, 0)?;
-    Ok(magic == layout::MAGIC.to_be_bytes())
+    let mut start = [0; 8];
+    let len = start.len().min(usize::try_from(file.size()).unwrap_or(usize::MAX));
+    file.read_at(&mut start[..len], 0)?;
+    let (magic, version) = start.split_at(4);
+    Ok(magic == layout::MAGIC.to_be_bytes() && version != 1u32.to_be_bytes())
 }
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
