@@ -2,6 +2,7 @@
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
+mod calendar;
 mod deleted;
 pub mod ext;
 mod fat;
