@@ -1,6 +1,7 @@
 //! qcow2, versions 2 and 3: a disk of clusters that are found through two levels of tables.
 
 mod compressed;
+mod describe;
 mod header;
 mod layout;
 mod mapping;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use compressed::Compressed;
+pub use describe::describe;
 use header::Header;
 use mapping::{Mapping, Run, Tables};
 
@@ -39,6 +41,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let cached = Arc::new(Cached::new(file.clone(), Tables::PAGE, TABLE_CACHE_BYTES));
     let header = Header::read(&cached)?;
+    header.refuse_encryption()?;
     if header.corrupt {
         log::warn!(
             "{file}: marked as corrupt by a writer; what is read from it may be wrong (qemu-img check tells more)"

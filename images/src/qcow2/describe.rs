@@ -1,0 +1,82 @@
+//! What a qcow2 file says of itself; no key and no other file is needed for that.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::header::{Compression, Header};
+use super::layout::*;
+use super::mapping::Tables;
+use super::snapshot;
+use crate::disk::Cached;
+use crate::info::{Description, Named, Snapshot};
+use crate::{Disk, Result};
+
+/// Our bound of the pages kept while headers and snapshots are read, in bytes.
+const CACHE_BYTES: u64 = 1 << 20;
+
+/// The header and the table of snapshots, with the field names of `qemu-img info`.
+pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
+    let cached = Cached::new(file.clone(), Tables::PAGE, CACHE_BYTES);
+    let header = Header::read(&cached)?;
+    let mut snapshots = Vec::new();
+    snapshot::for_each(&cached, &header, |found| {
+        snapshots.push(Snapshot {
+            id: found.id,
+            name: found.name,
+            size: found.size,
+            date: found.date,
+            vm_clock: found.vm_clock,
+            vm_state_size: found.vm_state_size,
+            icount: found.icount,
+        });
+        true
+    })?;
+    let data_file = header.data_file.as_ref();
+    Ok(Description {
+        virtual_size: Some(header.size),
+        cluster_size: Some(1 << header.cluster_bits),
+        encryption: match header.crypt_method {
+            CRYPT_NONE => None,
+            CRYPT_AES => Some("aes".to_owned()),
+            CRYPT_LUKS => Some("luks".to_owned()),
+            method => Some(format!("method {method}")),
+        },
+        dirty: header.dirty,
+        specific: specific(&header),
+        files: data_file
+            .map(|name| Named { name: name.clone(), format: Some("raw".to_owned()) })
+            .into_iter()
+            .collect(),
+        backing: header.backing.map(|backing| Named { name: backing.name, format: backing.format }),
+        snapshots,
+    })
+}
+
+fn specific(header: &Header) -> Map<String, Value> {
+    let mut data = Map::new();
+    let mut add = |name: &str, value: Value| data.insert(name.to_owned(), value);
+    add("compat", if header.version == 2 { "0.10" } else { "1.1" }.into());
+    let compression = match header.compression {
+        Compression::Deflate => "zlib",
+        Compression::Zstd => "zstd",
+    };
+    add("compression-type", compression.into());
+    add("refcount-bits", header.refcount_bits.into());
+    match header.crypt_method {
+        CRYPT_NONE => None,
+        CRYPT_AES => add("encrypt", json!({ "format": "aes" })),
+        CRYPT_LUKS => add("encrypt", json!({ "format": "luks" })),
+        method => add("encrypt", json!({ "format": format!("method {method}") })),
+    };
+    if header.version >= 3 {
+        add("lazy-refcounts", header.lazy_refcounts.into());
+        add("corrupt", header.corrupt.into());
+        add("extended-l2", header.extended_l2.into());
+    }
+    if let Some(name) = &header.data_file {
+        add("data-file", String::from_utf8_lossy(name).into_owned().into());
+        add("data-file-raw", header.raw_data_file.into());
+    }
+    data
+}
