@@ -1,10 +1,13 @@
 //! The command line: guestmount's options, and the commands that it does not have.
 
+mod forensics;
+
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use images::{Backing, Error, Result};
 
+pub use self::forensics::{Deleted, Filters, History, Recover, Selection, Timeline};
 use crate::stack::Stack;
 
 const EXAMPLES: &str = "\
@@ -15,8 +18,12 @@ Examples:
   imgmount unmount /mnt
   imgmount filesystems -a vm.qcow2                 what is in the image
   imgmount inspect -a vm.qcow2 --json              which system it is
+  imgmount -a vm.qcow2 -i --deleted /mnt           the guest beside what was deleted from it
+  imgmount deleted -a vm.qcow2                     what was deleted, and how much of it is left
+  imgmount recover -a vm.qcow2 --to out '*.odt'    gets it back
 
-Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted).
+Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted), `imgmount
+recover` 2 (not everything that was asked for could be written).
 A directory with the name of a command is written as a path: ./inspect";
 
 /// Opens disk images and shows the guest's own tree, without root.
@@ -46,6 +53,14 @@ pub enum Command {
     Filesystems(List),
     /// Say which operating systems are in the images
     Inspect(List),
+    /// List deleted files, and how much of each is left
+    Deleted(Deleted),
+    /// Write deleted files to a directory, with a report
+    Recover(Recover),
+    /// Print the times of all files, live and deleted, as a body file for mactime and Plaso
+    Timeline(Timeline),
+    /// Show the earlier versions of a file's attributes that the journal remembers
+    History(History),
     /// Unmount a directory that imgmount serves; returns when the serving process is gone
     Unmount(Unmount),
     /// Print the manual page, in roff
@@ -119,6 +134,13 @@ pub struct Mount {
     /// With -i and several systems in the images: the device of the root file system to take
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
+    /// Mount directories side by side: guest (what -i and -m ask for) and deleted, which has a tree of deleted files
+    /// for each file system in the images
+    #[arg(long)]
+    pub deleted: bool,
+    /// The same with a directory unallocated: the free space of each file system as a sparse file
+    #[arg(long)]
+    pub unallocated: bool,
     /// Mount for reading only: the default
     #[arg(short = 'r', long)]
     pub ro: bool,
@@ -191,6 +213,20 @@ pub struct Unmount {
     pub directory: PathBuf,
 }
 
+impl Command {
+    /// The images of a command that takes some.
+    fn images(&self) -> Option<&Images> {
+        match self {
+            Self::Filesystems(list) | Self::Inspect(list) => Some(&list.images),
+            Self::Deleted(deleted) => Some(&deleted.selection.images),
+            Self::Recover(recover) => Some(&recover.selection.images),
+            Self::Timeline(timeline) => Some(&timeline.images),
+            Self::History(history) => Some(&history.images),
+            Self::Unmount(_) | Self::Man | Self::Completions { .. } => None,
+        }
+    }
+}
+
 impl Cli {
     /// The manual page in roff: one for the program, followed by one section for each command.
     pub fn manual() -> Result<String> {
@@ -250,10 +286,7 @@ impl Request {
 
     /// The options that all commands share.
     pub fn options(&self) -> &Images {
-        match &self.cli.command {
-            Some(Command::Filesystems(list) | Command::Inspect(list)) => &list.images,
-            _ => &self.cli.mount.images,
-        }
+        self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.images)
     }
 
     /// Opens the images and finds everything in them.
@@ -271,8 +304,8 @@ impl Request {
     }
 
     fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
-        let (options, matches) = match (&cli.command, matches.subcommand()) {
-            (Some(Command::Filesystems(list) | Command::Inspect(list)), Some((_, matches))) => (&list.images, matches),
+        let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
+            (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
             _ => return Ok(Self { cli, images: Vec::new() }),
         };
@@ -392,7 +425,7 @@ impl Mount {
         if self.images.add.is_empty() {
             return wrong("you must specify at least one -a option; try imgmount --help");
         }
-        if !self.inspector && self.mount.is_empty() {
+        if !self.inspector && self.mount.is_empty() && !self.deleted && !self.unallocated {
             return wrong(
                 "you must specify either -i or at least one -m option; imgmount filesystems lists the devices",
             );
@@ -456,6 +489,8 @@ mod tests {
             ("imgmount -a nbd://h/x -i /mnt", "nbd"),
             ("imgmount -a file://host/x -i /mnt", "another host"),
             ("imgmount inspect", "-a"),
+            ("imgmount deleted", "-a"),
+            ("imgmount recover --to x --key a:key:b -a y", "encrypted"),
         ] {
             assert!(message(line).contains(want), "{line}: {}", message(line));
         }
@@ -471,6 +506,7 @@ mod tests {
         assert_eq!(request.cli.mount.images.verbose, 2);
         assert!(!request.cli.mount.wants_writing());
         assert!(parse("imgmount -iwra x /mnt").is_ok());
+        assert!(parse("imgmount -a x --deleted /mnt").is_ok());
         assert!(!parse("imgmount -a x -i --rw --ro /mnt").unwrap().cli.mount.wants_writing());
     }
 }

@@ -5,11 +5,17 @@
 
 pub mod background;
 pub mod cli;
+pub mod deleted;
+pub mod deleted_command;
 pub mod filesystems_command;
 pub mod fuse;
+pub mod history_command;
 pub mod inspect;
 pub mod inspect_command;
 pub mod mount_command;
+pub mod recover;
+pub mod recover_command;
 pub mod stack;
 pub mod terminal;
+pub mod timeline_command;
 pub mod unmount;

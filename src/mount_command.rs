@@ -8,6 +8,7 @@ use filesystems::{FileSystem, Options};
 use images::{Error, Result};
 
 use crate::cli::{Mount, Request};
+use crate::deleted::{Source, beside};
 use crate::stack::{Contents, Stack};
 use crate::{background, fuse, inspect, terminal};
 
@@ -67,7 +68,7 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
     }
     for wanted in &mount.mount {
         let wanted = Wanted::parse(wanted)?;
-        let at = stack.find(wanted.device).ok_or_else(|| no_such_device(stack, wanted.device))?;
+        let at = stack.expect(wanted.device)?;
         let fs = wanted.open(stack, at)?;
         mounted.push((at, fs.clone()));
         match &mut tree {
@@ -82,7 +83,6 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
             }
         }
     }
-    let tree = tree.expect("the command line was checked for -i or -m");
     for (at, fs) in mounted {
         let info = fs.info(fs.root())?;
         let name = &stack.devices[at].name;
@@ -96,7 +96,17 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
             )));
         }
     }
-    Ok(Arc::new(tree))
+    if !mount.deleted && !mount.unallocated {
+        return Ok(Arc::new(tree.expect("the command line was checked for -i or -m")));
+    }
+    if mount.wants_writing() {
+        return Err(Error::ReadOnly("--rw: with --deleted and --unallocated a mount is for reading only".into()));
+    }
+    let sources = Source::all(stack);
+    if sources.is_empty() {
+        return Err(stack.no_file_system());
+    }
+    Ok(Arc::new(beside(tree, &sources, mount.deleted, mount.unallocated)?))
 }
 
 /// The value of one `-m`: `DEVICE[:DIRECTORY[:OPTIONS[:TYPE]]]`.
@@ -178,7 +188,7 @@ impl<'a> Wanted<'a> {
             return refuse(format!("it holds {found}, not {kind}"));
         }
         if !matches!(stack.devices[at].contents, Contents::Known(..)) {
-            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", candidates(stack))));
+            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
         }
         if replay {
             return stack.open(at);
@@ -187,15 +197,4 @@ impl<'a> Wanted<'a> {
         options.replay = false;
         stack.open_with(at, &options)
     }
-}
-
-fn no_such_device(stack: &Stack, device: &str) -> Error {
-    Error::Usage(format!("{device}: no such device in the images; {}", candidates(stack)))
-}
-
-/// guestmount's answer to a wrong `-m`: what could have been meant.
-fn candidates(stack: &Stack) -> String {
-    let line = |at: usize| format!("\n  {} ({})", stack.devices[at].name, stack.devices[at].contents_name());
-    let lines: String = stack.file_systems().map(line).collect();
-    if lines.is_empty() { "there is no file system".to_owned() } else { format!("did you mean one of these?{lines}") }
 }

@@ -237,6 +237,32 @@ impl Stack {
         self.mapped(bare.strip_prefix("mapper/")?)
     }
 
+    /// The device of this name, as [`Self::find`] finds it; otherwise an error that lists what there is, as guestmount's
+    /// answer to a wrong `-m`.
+    pub fn expect(&self, name: &str) -> Result<usize> {
+        let missing = || Error::Usage(format!("{name}: no such device in the images; {}", self.candidates()));
+        self.find(name).ok_or_else(missing)
+    }
+
+    /// The devices that could have been meant, as the end of a message.
+    pub fn candidates(&self) -> String {
+        let line = |at: usize| format!("\n  {} ({})", self.devices[at].name, self.devices[at].contents_name());
+        let lines: String = self.file_systems().map(line).collect();
+        if lines.is_empty() {
+            "there is no file system".to_owned()
+        } else {
+            format!("did you mean one of these?{lines}")
+        }
+    }
+
+    /// That nothing in the images can be opened as a file system, and what there is instead.
+    pub fn no_file_system(&self) -> Error {
+        let name = |at: usize| format!("{} ({})", self.devices[at].name, self.devices[at].contents_name());
+        let there: Vec<String> = self.file_systems().map(name).collect();
+        let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+        Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))
+    }
+
     /// The logical volume that the device mapper would call `name`: `group-volume`, with `-` doubled in both.
     pub fn mapped(&self, name: &str) -> Option<usize> {
         let doubled = |name: &str| name.replace('-', "--");

@@ -78,6 +78,14 @@ const PACKAGES: &[Package] = &[
         reason: "mounts with the kernel, for comparison",
         purposes: &[Test, Bench],
     },
+    Package {
+        name: "sleuthkit",
+        program: "fls",
+        reason: "lists live and deleted files, as a second opinion",
+        purposes: &[Test],
+    },
+    Package { name: "extundelete", program: "extundelete", reason: "recovers, for comparison", purposes: &[Test] },
+    Package { name: "ext4magic", program: "ext4magic", reason: "recovers, for comparison", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
 ];
 

@@ -73,7 +73,7 @@ pub(super) enum Step {
     On(u64),
 }
 
-/// The resolved map of [`WINDOW_BLOCKS`] blocks of a file: runs without gaps, as long as possible.
+/// The resolved map of `WINDOW_BLOCKS` blocks of a file: runs without gaps, as long as possible.
 pub struct Window {
     runs: Box<[Run]>,
 }

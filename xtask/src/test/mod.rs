@@ -4,6 +4,7 @@ mod ext;
 mod golden;
 mod guest;
 mod journal;
+mod recovery;
 mod stage;
 
 use std::path::PathBuf;
@@ -70,6 +71,7 @@ pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result
     });
     report
         .root_step("journals that need recovery, against the kernel's recovery", |report| journal::run(report, &stage));
+    report.root_step("deleted files, against other tools and the true content", |report| recovery::run(report, &stage));
     report.root_step("walks of a whole Debian against the kernel's mount", |report| guest::run(report, &stage, long));
     drop(stage);
 
