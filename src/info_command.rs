@@ -1,16 +1,15 @@
 //! `imgmount info`: what images say of themselves, and the files that they consist of.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use images::disk::Fill;
 use images::info::{Layer, Member, Snapshot};
-use images::{Backing, Error, Result};
+use images::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use crate::terminal;
+use crate::{cli, terminal};
 
 /// How many extents are added up; ours. The rest is given as not looked at.
 const MOST_EXTENTS: usize = 1 << 20;
@@ -39,7 +38,7 @@ pub fn run(options: &Options) -> Result<u8> {
     terminal::start_log(0, false);
     let opening = images::Options {
         format: options.format.clone().filter(|format| !format.is_empty()),
-        backing: Backing::named(&options.backing),
+        backing: cli::backing(&options.backing),
         ..images::Options::default()
     };
     let mut reports = Vec::new();
@@ -219,50 +218,51 @@ fn snapshot_rows(snapshots: &[Snapshot]) -> Vec<Vec<String>> {
 fn layer_json(layer: &Layer, depth: usize) -> Value {
     let said = &layer.description;
     let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
-    let mut map = BTreeMap::new();
-    map.insert("filename", path(&layer.file.path));
-    map.insert("format", layer.format.into());
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
+    put("filename", path(&layer.file.path));
+    put("format", layer.format.into());
     if let Some(size) = said.virtual_size {
-        map.insert("virtual-size", size.into());
+        put("virtual-size", size.into());
     }
-    map.insert("actual-size", allocated(&layer.file).into());
-    map.insert("dirty-flag", said.dirty.into());
+    put("actual-size", allocated(&layer.file).into());
+    put("dirty-flag", said.dirty.into());
     if let Some(size) = said.cluster_size {
-        map.insert("cluster-size", size.into());
+        put("cluster-size", size.into());
     }
     if said.encryption.is_some() {
-        map.insert("encrypted", true.into());
+        put("encrypted", true.into());
     }
     if !said.snapshots.is_empty() {
-        map.insert("snapshots", said.snapshots.iter().map(snapshot_json).collect());
+        put("snapshots", said.snapshots.iter().map(snapshot_json).collect());
     }
     if let Some(backing) = &said.backing {
-        map.insert("backing-filename", String::from_utf8_lossy(&backing.name).into());
+        put("backing-filename", String::from_utf8_lossy(&backing.name).into());
         if let Some(format) = &backing.format {
-            map.insert("backing-filename-format", format.as_str().into());
+            put("backing-filename-format", format.as_str().into());
         }
     }
     if let Some(full) = &layer.backing_path {
-        map.insert("full-backing-filename", path(full));
+        put("full-backing-filename", path(full));
     }
     if !said.specific.is_empty() {
-        map.insert("format-specific", json!({ "type": layer.format, "data": said.specific }));
+        put("format-specific", json!({ "type": layer.format, "data": said.specific }));
     }
     // What follows is ours.
-    map.insert("depth", depth.into());
-    map.insert("file-size", layer.file_size.into());
-    map.insert("owner", owner_json(&layer.file));
+    put("depth", depth.into());
+    put("file-size", layer.file_size.into());
+    put("owner", owner_json(&layer.file));
     if !layer.files.is_empty() {
         let file = |member: &Member| {
             let size = allocated(member);
             json!({ "filename": path(&member.path), "actual-size": size, "owner": owner_json(member) })
         };
-        map.insert("files", layer.files.iter().map(file).collect());
+        put("files", layer.files.iter().map(file).collect());
     }
     if let Some(problem) = &layer.problem {
-        map.insert("problem", problem.to_string().into());
+        put("problem", problem.to_string().into());
     }
-    Value::Object(map.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+    Value::Object(map)
 }
 
 fn owner_json(member: &Member) -> Value {
