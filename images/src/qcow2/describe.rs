@@ -44,10 +44,7 @@ pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
         },
         dirty: header.dirty,
         specific: specific(&header),
-        files: data_file
-            .map(|name| Named { name: name.clone(), format: Some("raw".to_owned()) })
-            .into_iter()
-            .collect(),
+        files: data_file.map(|name| Named { name: name.clone(), format: Some("raw".to_owned()) }).into_iter().collect(),
         backing: header.backing.map(|backing| Named { name: backing.name, format: backing.format }),
         snapshots,
     })
