@@ -62,6 +62,10 @@ pub fn tree(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
             log::warn!("{name}: {more} of {} snapshots are not shown; --snapshot opens them", found.len());
         }
         for snapshot in found.iter().take(MOST_SNAPSHOTS) {
+            if i64::try_from(snapshot.size).is_err() {
+                log::warn!("{name}: snapshot {} is not shown: {} bytes", snapshot.id.escape_debug(), snapshot.size);
+                continue;
+            }
             let wanted = if snapshot.name.is_empty() { &snapshot.id } else { &snapshot.name };
             let later = Arc::new(Snapshot {
                 path: path.clone(),

@@ -15,6 +15,10 @@ use crate::{Disk, Result};
 /// Our bound of the pages kept while headers and snapshots are read, in bytes.
 const CACHE_BYTES: u64 = 1 << 20;
 
+/// The longest id and name of a snapshot that are kept, in bytes; QEMU's, which shows longer ones cut too.
+const MAX_ID: usize = 127;
+const MAX_NAME: usize = 255;
+
 /// The header and the table of snapshots, with the field names of `qemu-img info`.
 pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
     let cached = Cached::new(file.clone(), Tables::PAGE, CACHE_BYTES);
@@ -22,8 +26,8 @@ pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
     let mut snapshots = Vec::new();
     snapshot::for_each(&cached, &header, |found| {
         snapshots.push(Snapshot {
-            id: found.id,
-            name: found.name,
+            id: cut(found.id, MAX_ID),
+            name: cut(found.name, MAX_NAME),
             size: found.size,
             date: found.date,
             vm_clock: found.vm_clock,
@@ -48,6 +52,13 @@ pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
         backing: header.backing.map(|backing| Named { name: backing.name, format: backing.format }),
         snapshots,
     })
+}
+
+/// The start of `text`, at most so many bytes.
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text.shrink_to_fit();
+    text
 }
 
 fn specific(header: &Header) -> Map<String, Value> {
