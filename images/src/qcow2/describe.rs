@@ -56,8 +56,11 @@ pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
 
 /// The start of `text`, at most so many bytes.
 fn cut(mut text: String, most: usize) -> String {
-    text.truncate(text.floor_char_boundary(most));
-    text.shrink_to_fit();
+    if text.len() > most {
+        let end = (0..=most).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or(0));
+        text.shrink_to_fit();
+    }
     text
 }
 
