@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -12,28 +13,53 @@ use crate::Result;
 /// One page of the disk; the last page of a disk may be short.
 pub type Page = Arc<[u8]>;
 
+/// What a page is kept under: the number of the disk, and the page's offset in it in bytes.
+type Key = (u64, u64);
+
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<u64, Page> for ByBytes {
-    fn weight(&self, _: &u64, page: &Page) -> u64 {
+impl Weighter<Key, Page> for ByBytes {
+    fn weight(&self, _: &Key, page: &Page) -> u64 {
         page.len() as u64
     }
+}
+
+/// The pages of one disk or of several, under one bound.
+pub struct Pages(Cache<Key, Page, ByBytes>);
+
+impl Pages {
+    /// Keeps at most `capacity` bytes, in pages of about `page_size` bytes.
+    pub fn new(page_size: usize, capacity: u64) -> Arc<Self> {
+        let items = usize::try_from(capacity).unwrap_or(usize::MAX) / page_size;
+        Arc::new(Self(Cache::with_weighter(items.max(16), capacity, ByBytes)))
+    }
+}
+
+/// A number that no other disk of this process has: what caches that several disks share tell them apart by.
+pub(crate) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Reads another disk in whole pages and keeps the pages that are used most.
 pub struct Cached {
     inner: Arc<dyn Disk>,
     page_size: usize,
-    pages: Cache<u64, Page, ByBytes>,
+    number: u64,
+    pages: Arc<Pages>,
 }
 
 impl Cached {
     /// Keeps at most `capacity` bytes of `inner`, in pages of `page_size` bytes (a power of two, at least 512).
     pub fn new(inner: Arc<dyn Disk>, page_size: usize, capacity: u64) -> Self {
+        Self::sharing(inner, page_size, Pages::new(page_size, capacity))
+    }
+
+    /// Keeps what it reads among the `pages` of other disks. `page_size` is as for [`Self::new`].
+    pub fn sharing(inner: Arc<dyn Disk>, page_size: usize, pages: Arc<Pages>) -> Self {
         assert!(page_size.is_power_of_two() && page_size >= 512, "a page size is chosen by the driver, not the image");
-        let items = usize::try_from(capacity).unwrap_or(usize::MAX) / page_size;
-        Self { inner, page_size, pages: Cache::with_weighter(items.max(16), capacity, ByBytes) }
+        Self { inner, page_size, number: next_number(), pages }
     }
 
     /// The size of a page in bytes.
@@ -45,7 +71,7 @@ impl Cached {
     pub fn page_at(&self, offset: u64) -> Result<Page> {
         check_range(self, 1, offset)?;
         let start = offset - offset % self.page_size as u64;
-        self.pages.get_or_insert_with(&start, || {
+        self.pages.0.get_or_insert_with(&(self.number, start), || {
             let len = (self.inner.size() - start).min(self.page_size as u64) as usize;
             let mut page = vec![0; len];
             self.inner.read_at(&mut page, start)?;
@@ -105,5 +131,19 @@ mod tests {
         }
         assert_eq!(counting.take(), (3, 3000), "three pages, the last one short");
         assert!(cached.read_at(&mut buf, 101).is_err());
+    }
+
+    #[test]
+    fn disks_that_share_a_bound_are_told_apart_and_keep_to_it() {
+        let pages = Pages::new(512, 64 << 10);
+        let disks: Vec<_> = (0..32u8)
+            .map(|byte| Cached::sharing(Arc::new(Memory::new("m", vec![byte; 16 << 10])), 512, pages.clone()))
+            .collect();
+        for at in (0..16 << 10).step_by(512) {
+            for (disk, byte) in disks.iter().zip(0..) {
+                assert_eq!(disk.page_at(at).unwrap()[..], [byte; 512]);
+            }
+        }
+        assert!(pages.0.weight() <= 64 << 10 && pages.0.weight() > 32 << 10, "{}", pages.0.weight());
     }
 }

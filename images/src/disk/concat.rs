@@ -98,6 +98,15 @@ impl Disk for Concat {
             Piece::Missing(..) => Ok(Extent { len: left, data: Data::Opaque }),
         }
     }
+
+    /// The largest of the pieces', as Linux's device mapper has it: smaller sectors could not be written everywhere.
+    fn sector_size(&self) -> Option<u32> {
+        let sizes = self.pieces.iter().map(|piece| match piece {
+            Piece::View(view) => view.sector_size(),
+            Piece::Hole(_) | Piece::Missing(..) => None,
+        });
+        sizes.max().flatten()
+    }
 }
 
 #[cfg(test)]
@@ -123,5 +132,19 @@ mod tests {
         assert!(extent.len == 1 && matches!(extent.data, Data::Hole));
         assert!(concat.extent_at(11).is_err());
         assert!(Concat::new("c", [Piece::Hole(u64::MAX), Piece::Hole(1)]).is_err());
+    }
+
+    #[test]
+    fn the_largest_sectors_hold_for_all() {
+        let memory: Arc<dyn Disk> = Arc::new(Memory::new("m", vec![0; 8192]));
+        let piece = |size: Option<u32>| {
+            let disk = size.map_or(memory.clone(), |size| Arc::new(View::with_sector_size(memory.clone(), size)));
+            Piece::View(View::new("v", disk, 0, 4096).unwrap())
+        };
+        let of = |pieces: Vec<Piece>| Concat::new("c", pieces).unwrap().sector_size();
+        assert_eq!(of(vec![piece(None), Piece::Hole(1)]), None);
+        assert_eq!(of(vec![piece(None), Piece::Hole(1), piece(Some(512))]), Some(512));
+        assert_eq!(of(vec![piece(Some(512)), piece(Some(4096)), piece(None)]), Some(4096));
+        assert_eq!(of(vec![]), None);
     }
 }

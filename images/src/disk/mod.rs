@@ -13,7 +13,8 @@ mod view;
 use std::fmt::Display;
 use std::fs::File;
 
-pub use cached::{Cached, Page};
+pub(crate) use cached::next_number;
+pub use cached::{Cached, Page, Pages};
 pub use concat::{Concat, Piece};
 pub use counting::Counting;
 pub use faulty::Faulty;

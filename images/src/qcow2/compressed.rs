@@ -1,21 +1,42 @@
 //! Compressed clusters: how they are unpacked, and the cache of those that were.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use flate2::{Decompress, FlushDecompress};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::find_frame_compressed_size;
 
 use super::header::Compression;
 use super::layout::COMPRESSED_SECTOR;
 use super::mapping::Descriptor;
+use crate::disk::next_number;
 use crate::{Disk, Result, corrupt};
 
-/// Our bound of the decompressed clusters that an image keeps, in bytes.
+/// Our bound of the decompressed clusters that all images of the program keep, in bytes: four of the largest.
 const CACHE_BYTES: u64 = 8 << 20;
+/// How many clusters of the usual size that is.
+const USUAL_CLUSTERS: usize = (CACHE_BYTES / (64 << 10)) as usize;
+
+/// The part of it that is for clusters which are read again and again. The rest is for new ones, and large enough for
+/// two of the largest: reading in order must not unpack a cluster for each of its parts.
+const HOT: f64 = 0.5;
+
+/// A chain has up to 128 images, so a bound of each would be none.
+static CLUSTERS: LazyLock<Cache<Key, Cluster, ByBytes>> = LazyLock::new(|| {
+    // One shard: in a part of the capacity a cluster of 2 MiB would not find room. Its lock is held for a look-up
+    // only, which is little beside the copy that follows.
+    let options = OptionsBuilder::new()
+        .shards(1)
+        .hot_allocation(HOT)
+        .estimated_items_capacity(USUAL_CLUSTERS)
+        .weight_capacity(CACHE_BYTES)
+        .build()
+        .expect("both capacities are given");
+    Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
+});
 
 /// How many bytes came out, or what the decoder found wrong.
 type Unpacked = std::result::Result<usize, String>;
@@ -23,11 +44,14 @@ type Unpacked = std::result::Result<usize, String>;
 /// A whole decompressed cluster.
 pub type Cluster = Arc<Vec<u8>>;
 
+/// What a cluster is kept under: the number of its image, and its place there.
+type Key = (u64, Descriptor);
+
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Descriptor, Cluster> for ByBytes {
-    fn weight(&self, _: &Descriptor, cluster: &Cluster) -> u64 {
+impl Weighter<Key, Cluster> for ByBytes {
+    fn weight(&self, _: &Key, cluster: &Cluster) -> u64 {
         cluster.len() as u64
     }
 }
@@ -42,20 +66,19 @@ thread_local! {
 pub struct Compressed {
     compression: Compression,
     cluster_size: usize,
-    clusters: Cache<Descriptor, Cluster, ByBytes>,
+    number: u64,
 }
 
 impl Compressed {
     /// For clusters of `cluster_size` bytes.
     pub fn new(compression: Compression, cluster_size: usize) -> Self {
-        let items = (CACHE_BYTES as usize / cluster_size).clamp(4, 4096);
-        Self { compression, cluster_size, clusters: Cache::with_weighter(items, CACHE_BYTES, ByBytes) }
+        Self { compression, cluster_size, number: next_number() }
     }
 
     /// The cluster that lies in `file` where `at` says. Threads that want the same one unpack it once; no lock is
     /// held meanwhile.
     pub fn cluster(&self, file: &dyn Disk, at: Descriptor) -> Result<Cluster> {
-        self.clusters.get_or_insert_with(&at, || {
+        CLUSTERS.get_or_insert_with(&(self.number, at), || {
             let packed = read_packed(file, at)?;
             let mut cluster = vec![0; self.cluster_size];
             let done = match self.compression {
@@ -186,5 +209,17 @@ mod tests {
         assert!(unpack(0, end + 512).is_err());
         assert!(unpack(end, 512).is_err());
         assert!(unpack(u64::MAX, 512).is_err());
+    }
+
+    #[test]
+    fn all_images_together_keep_to_one_bound() {
+        let packed = deflated(&vec![0; 2 << 20]);
+        let file = Memory::new("m", packed.clone());
+        let at = Descriptor { offset: 0, len: packed.len() as u64 };
+        for _ in 0..128 {
+            assert_eq!(Compressed::new(Compression::Deflate, 2 << 20).cluster(&file, at).unwrap().len(), 2 << 20);
+            assert!(CLUSTERS.weight() <= CACHE_BYTES);
+        }
+        assert!(CLUSTERS.weight() >= CACHE_BYTES / 2, "even the largest clusters are kept");
     }
 }

@@ -1,7 +1,5 @@
 //! Where a byte of the guest's disk lies: L1 table, L2 table, cluster, subcluster.
 
-use std::sync::Arc;
-
 use super::header::{Header, L1Table};
 use super::layout::*;
 use crate::disk::Cached;
@@ -58,8 +56,8 @@ impl Run {
 
 /// The tables of one image, active or of a snapshot.
 pub struct Tables {
-    /// The image file in pages of [`Self::PAGE`]: both levels of tables are kept here.
-    file: Arc<Cached>,
+    /// The image file in pages, across which no table entry lies: both levels of tables are kept here.
+    file: Cached,
     l1: L1Table,
     cluster_bits: u32,
     extended: bool,
@@ -70,11 +68,8 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The granularity in which tables are read, in bytes: no table entry lies across two pages.
-    pub const PAGE: usize = 4096;
-
-    /// The tables that start at `l1` and map a disk of `size` bytes.
-    pub fn new(file: Arc<Cached>, header: &Header, l1: L1Table, size: u64) -> Self {
+    /// The tables in `file` that start at `l1` and map a disk of `size` bytes.
+    pub fn new(file: Cached, header: &Header, l1: L1Table, size: u64) -> Self {
         Self {
             file,
             l1,
@@ -268,18 +263,18 @@ impl Tables {
     /// The cached page with the entry of `len` bytes at `at`.
     fn page_at(&self, what: &str, at: u64, len: u64) -> Result<crate::disk::Page> {
         match at.checked_add(len) {
-            Some(end) if end <= crate::Disk::size(&*self.file) => self.file.page_at(at),
+            Some(end) if end <= crate::Disk::size(&self.file) => self.file.page_at(at),
             _ => Err(self.past_end(what, at)),
         }
     }
 
     /// The part of `page` from byte `at` of the file.
     fn entries_from<'a>(&self, page: &'a [u8], at: u64) -> &'a [u8] {
-        page.get((at % Self::PAGE as u64) as usize..).unwrap_or_default()
+        page.get((at % self.file.page_size() as u64) as usize..).unwrap_or_default()
     }
 
     fn past_end(&self, what: &str, at: u64) -> crate::Error {
-        let size = crate::Disk::size(&*self.file);
+        let size = crate::Disk::size(&self.file);
         corrupt!(what, at, "lies past the end of the file at byte {size:#x}: truncated?")
     }
 }

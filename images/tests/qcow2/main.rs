@@ -8,5 +8,4 @@ mod extents;
 mod features;
 mod hostile;
 mod snapshots;
-mod speed;
 mod tools;

@@ -1,12 +1,26 @@
-//! Budgets: what opening and reading may cost in reads of the file below.
+//! Budgets: what opening and reading qcow2 may cost in reads of the file below.
+//!
+//! A process of its own and one test at a time, because all images of a process share their caches.
 
-use std::sync::Arc;
+#![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
+
+#[allow(dead_code, reason = "the other tests of qcow2 need more of it")]
+#[path = "../qcow2/tools.rs"]
+mod tools;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use images::Disk;
 use images::disk::{Counting, HostFile};
 
-use crate::tools::*;
+use tools::*;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn counted(folder: &Folder, name: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
     let path = folder.path(name);
@@ -18,6 +32,7 @@ fn counted(folder: &Folder, name: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
 
 #[test]
 fn opening_reads_little_whatever_the_size() {
+    let _alone = alone();
     let folder = Folder::new();
     for (options, size) in
         [("cluster_size=64k", "4T"), ("cluster_size=512", "30G"), ("cluster_size=2M,extended_l2=on", "60T")]
@@ -33,6 +48,7 @@ fn opening_reads_little_whatever_the_size() {
 
 #[test]
 fn contiguous_clusters_are_one_read() {
+    let _alone = alone();
     let folder = Folder::new();
     folder.write("source", &vec![1; 64 << 20]);
     folder.run("qemu-img convert -f raw -O qcow2 source image");
@@ -48,6 +64,7 @@ fn contiguous_clusters_are_one_read() {
 
 #[test]
 fn a_compressed_cluster_is_unpacked_once_for_all_readers() {
+    let _alone = alone();
     let folder = Folder::new();
     folder.write("source", &patterned(2, 4 << 20));
     folder.run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=2M source image");
@@ -69,6 +86,7 @@ fn a_compressed_cluster_is_unpacked_once_for_all_readers() {
 
 #[test]
 fn small_reads_in_order_unpack_each_cluster_once() {
+    let _alone = alone();
     let folder = Folder::new();
     let counted_up: Vec<u8> = (0..3u64 << 20).flat_map(|i| (i / 20).to_le_bytes()).collect();
     folder.write("source", &counted_up);

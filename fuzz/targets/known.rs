@@ -1,0 +1,15 @@
+//! Contents that are known by name only: every probe.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use imgmount_fuzz::{Seeds, exercise};
+use libfuzzer_sys::fuzz_target;
+
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("known"));
+
+fuzz_target!(|input: &[u8]| {
+    if let Some(disk) = SEEDS.patched(input) {
+        exercise::contents(Arc::new(disk));
+    }
+});

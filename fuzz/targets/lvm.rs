@@ -1,0 +1,63 @@
+//! LVM2: labels, metadata areas and texts with their checksums made right again, and the volumes that they make.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use images::Disk;
+use imgmount_fuzz::{Patched, Seeds, exercise};
+use libfuzzer_sys::fuzz_target;
+use lvm2_parser::{Label, MetadataArea, checksum};
+
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("lvm"));
+
+fuzz_target!(|input: &[u8]| {
+    let Some((right, input)) = input.split_first() else { return };
+    let Some(mut disk) = SEEDS.patched(input) else { return };
+    if right % 4 != 0 {
+        make_right(&mut disk);
+    }
+    let mut disks: Vec<Arc<dyn Disk>> = vec![Arc::new(disk)];
+    // The other physical volumes as they are.
+    disks.extend((0..right / 4 % 3).filter_map(|which| Some(Arc::new(SEEDS.patched(&[which, 0])?) as _)));
+    for disk in &disks {
+        let _ = partition::lvm::probe(&**disk);
+    }
+    for volume in partition::lvm::volumes(&disks).into_iter().flatten() {
+        match volume.disk {
+            Ok(disk) => {
+                assert_eq!(disk.size(), volume.size);
+                exercise::disk(&*disk);
+            }
+            Err(error) => exercise::one_line(&error),
+        }
+    }
+    let _ = partition::lvm::groups(&disks);
+    let _ = partition::lvm::describe(&disks);
+});
+
+/// The checksums of every label, and of the areas and texts that the one which counts leads to.
+fn make_right(disk: &mut Patched) {
+    for sector in (0..2048).step_by(512) {
+        if let Some(label) = disk.get(sector, 512).filter(|label| label.starts_with(b"LABELONE")) {
+            disk.set(sector + 16, &checksum(&label[20..]).to_le_bytes());
+        }
+    }
+    let start = disk.get(0, 2048).and_then(|start| <[u8; 2048]>::try_from(start).ok());
+    let Some(Ok(Some(label))) = start.map(|start| Label::find(&start)) else { return };
+    for location in label.metadata_areas.iter().take(4) {
+        for _ in 0..2 {
+            let header = disk.get(location.offset, 512).and_then(|header| <[u8; 512]>::try_from(header).ok());
+            let Some(header) = header else { continue };
+            disk.set(location.offset, &checksum(&header[4..]).to_le_bytes());
+            // With the header right, its text's place is known; with the text's checksum in it, again.
+            let mut right = header;
+            right[..4].copy_from_slice(&checksum(&header[4..]).to_le_bytes());
+            let Ok(area) = MetadataArea::parse(&right, location.offset) else { continue };
+            let parts = area.text_ranges().map(|range| {
+                let len = range.end.saturating_sub(range.start).min(1 << 20) as usize;
+                disk.get(range.start, len).unwrap_or_default()
+            });
+            disk.set(location.offset + 40 + 16, &checksum(&parts.concat()).to_le_bytes());
+        }
+    }
+}
