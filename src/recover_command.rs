@@ -78,7 +78,12 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
     let name = report.name.clone();
     let totals = report.finish()?;
     let mut text = format!("{} recovered ({})", totals.recovered, terminal::size(totals.bytes));
-    for (count, what) in [(totals.partial, "in part"), (totals.skipped, "skipped"), (totals.failed, "failed")] {
+    for (count, what) in [
+        (totals.unproven, "unproven"),
+        (totals.partial, "in part"),
+        (totals.skipped, "skipped"),
+        (totals.failed, "failed"),
+    ] {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
@@ -210,6 +215,8 @@ impl<'a> Writer<'a> {
                 item.missing = lost.iter().map(Lost::from).collect();
                 if !lost.is_empty() {
                     item.outcome = Outcome::Partial;
+                } else if wanted.found.deleted.state != State::Intact {
+                    item.outcome = Outcome::Unproven;
                 }
                 item.attributes_not_set = self.restore(&out.into(), node, stat);
                 Ok(written)
@@ -274,7 +281,7 @@ fn check_state(wanted: &Wanted<'_>, partial: bool) -> std::result::Result<(), Re
     let lost = terminal::size(lost.fold(0, u64::saturating_add));
     let size = terminal::size(wanted.stat.size);
     match wanted.found.deleted.state {
-        State::Intact => Ok(()),
+        State::Intact | State::Unproven => Ok(()),
         State::Partial if partial => Ok(()),
         State::Partial => Err(Refusal::Skip(format!("{lost} of {size} are gone; --partial writes what is left"))),
         State::Overwritten => Err(Refusal::Skip("its space was used again, nothing of it is left".into())),

@@ -33,7 +33,7 @@ pub struct Filters {
     /// Only files of at most this size
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
-    /// Only files in this state: intact, partial, overwritten, metadata-only; may be repeated
+    /// Only files in this state: intact, unproven, partial, overwritten, metadata-only; may be repeated
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub state: Vec<State>,
     /// Older versions of the files too, as name#inode@N
@@ -142,9 +142,9 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 fn state(text: &str) -> Result<State, String> {
-    let all = [State::Intact, State::Partial, State::Overwritten, State::MetadataOnly];
+    let all = [State::Intact, State::Unproven, State::Partial, State::Overwritten, State::MetadataOnly];
     let named = |state: &State| state.to_string().replace(' ', "-") == text.replace(' ', "-");
-    all.into_iter().find(named).ok_or_else(|| "want intact, partial, overwritten or metadata-only".to_owned())
+    all.into_iter().find(named).ok_or_else(|| "want intact, unproven, partial, overwritten or metadata-only".to_owned())
 }
 
 #[cfg(test)]

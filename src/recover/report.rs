@@ -17,8 +17,10 @@ const MOST_REPORTS: u32 = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// All of it was written.
+    /// All of it was written, and is proved to be its own.
     Recovered,
+    /// All of it was written, from where it most likely was; nothing proves that it is its own.
+    Unproven,
     /// What is left of it was written.
     Partial,
     /// It was not tried, and why.
@@ -49,8 +51,10 @@ pub struct Item<'a> {
 /// How many files there were of each outcome.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Totals {
-    /// Written whole.
+    /// Written whole, and proved to be right.
     pub recovered: u64,
+    /// Written, and proved by nothing.
+    pub unproven: u64,
     /// Written in part.
     pub partial: u64,
     /// Not tried.
@@ -98,6 +102,7 @@ impl Report {
     pub fn add(&mut self, item: &Item<'_>) -> Result<()> {
         let count = match item.outcome {
             Outcome::Recovered => &mut self.totals.recovered,
+            Outcome::Unproven => &mut self.totals.unproven,
             Outcome::Partial => &mut self.totals.partial,
             Outcome::Skipped => &mut self.totals.skipped,
             Outcome::Failed => &mut self.totals.failed,

@@ -1,5 +1,7 @@
 //! Recovery from a file system that is made up, with everything that can be wrong with a deleted file.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a file may have lost one range")]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
@@ -205,10 +207,12 @@ fn what_is_gone_is_a_hole_only_if_asked_for_and_always_said() {
             Grave { lost: vec![0..40_000], ..file("overwritten", State::Overwritten) },
             file("attributes", State::MetadataOnly),
             Grave { kind: Kind::CharDevice, ..file("null", State::Intact) },
+            file("unproven", State::Unproven),
         ]
     };
     let (code, report) = run(graves(), &place.path().join("a"), &[]);
     assert_eq!(code, INCOMPLETE);
+    assert_eq!(item(&report, "/unproven")["outcome"], "unproven", "never called recovered");
     assert!(!place.path().join("a/vg/root/unreadable").exists(), "no half file is left");
     for (path, outcome) in [
         ("/partial", "skipped"),

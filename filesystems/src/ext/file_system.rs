@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use images::{Data, Error, Extent, Result, corrupt, unsupported};
+use images::{Data, Disk, Error, Extent, Result, corrupt, unsupported};
 
+use super::deleted::{self, DeletedNodes};
 use super::inode::Inode;
 use super::layout::{NAME_LEN, ROOT_INO, inode_flags};
 use super::volume::Volume;
 use super::{inline, overhead, xattr};
+use crate::Deleted;
 use crate::tree::{Entry, FileSystem, Info, Kind, NodeId, Stat};
 
 /// `s_state`: the guest's kernel found errors.
@@ -20,6 +22,7 @@ pub struct Ext {
     volume: Volume,
     notes: Vec<String>,
     overhead: OnceLock<u64>,
+    deleted: DeletedNodes,
 }
 
 impl Ext {
@@ -37,7 +40,7 @@ impl Ext {
         if root.kind()? != Kind::Directory {
             return Err(corrupt!("root inode", root.offset, "mode {:#o} is not a directory's", root.mode));
         }
-        Ok(Self { volume, notes, overhead: OnceLock::new() })
+        Ok(Self { volume, notes, overhead: OnceLock::new(), deleted: DeletedNodes::default() })
     }
 
     /// The volume below.
@@ -64,15 +67,21 @@ impl Ext {
     /// A regular file whose content can be read.
     fn file(&self, node: NodeId) -> Result<Arc<Inode>> {
         let inode = self.inode(node)?;
-        match inode.kind()? {
-            Kind::File => {}
-            Kind::Directory => return Err(Error::IsDirectory),
-            _ => return Err(Error::Invalid),
-        }
-        if inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
-            return Err(unreadable(&inode));
-        }
+        readable_file(&inode)?;
         Ok(inode)
+    }
+}
+
+/// Fails unless it is a regular file whose content can be read.
+fn readable_file(inode: &Inode) -> Result<()> {
+    match inode.kind()? {
+        Kind::File => {}
+        Kind::Directory => return Err(Error::IsDirectory),
+        _ => return Err(Error::Invalid),
+    }
+    match inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
+        true => Err(unreadable(inode)),
+        false => Ok(()),
     }
 }
 
@@ -125,10 +134,19 @@ impl FileSystem for Ext {
     }
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
+        if let Some(version) = self.deleted.get(&self.volume, node)? {
+            return version.inode().stat();
+        }
         self.inode(node)?.stat()
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
+        if self.deleted.get(&self.volume, dir)?.is_some() {
+            let (all, children) = self.deleted.children(&self.volume, dir)?;
+            let mut children = children.iter().filter_map(|index| all.get(*index));
+            let found = children.find(|child| child.name.as_deref() == Some(name));
+            return found.map(|child| child.node).ok_or(Error::NotFound);
+        }
         let directory = self.directory(dir)?;
         if name.len() > NAME_LEN {
             return Err(Error::NameTooLong);
@@ -140,10 +158,26 @@ impl FileSystem for Ext {
     }
 
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
+        if self.deleted.get(&self.volume, dir)?.is_some() {
+            let (all, children) = self.deleted.children(&self.volume, dir)?;
+            for (next, index) in (1..).zip(children).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
+                let Some((child, name)) = all.get(*index).and_then(|child| Some((child, child.name.as_deref()?))) else {
+                    continue;
+                };
+                if !each(Entry { name, node: child.node, kind: None, next }) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
         self.volume.list(&*self.directory(dir)?, from, each)
     }
 
     fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        if let Some(version) = self.deleted.get(&self.volume, file)? {
+            readable_file(version.inode())?;
+            return version.read(&self.volume, buf, offset);
+        }
         let inode = self.file(file)?;
         match inode.has(inode_flags::INLINE_DATA) {
             true => inline::read(&inode, buf, offset),
@@ -152,6 +186,9 @@ impl FileSystem for Ext {
     }
 
     fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
+        if let Some(version) = self.deleted.get(&self.volume, link)? {
+            return version.read_link(&self.volume);
+        }
         let inode = self.inode(link)?;
         if inode.kind()? != Kind::Symlink {
             return Err(Error::Invalid);
@@ -183,6 +220,10 @@ impl FileSystem for Ext {
     }
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+        if let Some(version) = self.deleted.get(&self.volume, file)? {
+            readable_file(version.inode())?;
+            return version.extent_at(&self.volume, offset);
+        }
         let inode = self.file(file)?;
         if offset >= inode.size {
             return Err(Error::Invalid);
@@ -194,6 +235,30 @@ impl FileSystem for Ext {
     }
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        if let Some(version) = self.deleted.get(&self.volume, node)? {
+            return xattr::list(&self.volume, version.inode());
+        }
         xattr::list(&self.volume, &*self.inode(node)?)
+    }
+
+    fn deleted(&self) -> Result<Vec<Deleted>> {
+        Ok(self.deleted.all(&self.volume)?.to_vec())
+    }
+
+    fn versions(&self, node: NodeId) -> Result<Vec<Deleted>> {
+        if let Some(version) = self.deleted.get(&self.volume, node)? {
+            let inode = version.inode();
+            let is_other = |other: &&Deleted| {
+                let same = other.number == u64::from(inode.number) && other.generation == Some(inode.generation);
+                same && other.node != node
+            };
+            return Ok(self.deleted.all(&self.volume)?.iter().filter(is_other).cloned().collect());
+        }
+        let inode = self.inode(node)?;
+        Ok(self.deleted.of_living(&self.volume, inode.number)?.to_vec())
+    }
+
+    fn unallocated(&self) -> Result<Arc<dyn Disk>> {
+        deleted::unallocated(&self.volume)
     }
 }

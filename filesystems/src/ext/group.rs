@@ -22,6 +22,10 @@ pub struct Group {
     pub inode_table: u64,
     /// `bg_flags`.
     pub flags: u16,
+    /// How many inodes at the end of the table were never used.
+    pub itable_unused: u32,
+    /// The block bitmap's checksum; the lower 16 bits in short descriptors.
+    pub block_bitmap_csum: u32,
 }
 
 impl Group {
@@ -40,11 +44,17 @@ impl Group {
         }
         let high = GroupDescHigh::ref_from_prefix(rest).ok().map(|(high, _)| high);
         let join = |low: u32, high: Option<u32>| u64::from(high.unwrap_or(0)) << 32 | u64::from(low);
+        let half = |low: u16, high: Option<u16>| u32::from(high.unwrap_or(0)) << 16 | u32::from(low);
         Ok(Self {
             block_bitmap: join(low.bg_block_bitmap_lo.get(), high.map(|high| high.bg_block_bitmap_hi.get())),
             inode_bitmap: join(low.bg_inode_bitmap_lo.get(), high.map(|high| high.bg_inode_bitmap_hi.get())),
             inode_table: join(low.bg_inode_table_lo.get(), high.map(|high| high.bg_inode_table_hi.get())),
             flags: low.bg_flags.get(),
+            itable_unused: half(low.bg_itable_unused_lo.get(), high.map(|high| high.bg_itable_unused_hi.get())),
+            block_bitmap_csum: half(
+                low.bg_block_bitmap_csum_lo.get(),
+                high.map(|high| high.bg_block_bitmap_csum_hi.get()),
+            ),
         })
     }
 }

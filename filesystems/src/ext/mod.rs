@@ -5,6 +5,7 @@
 mod block_map;
 pub mod casefold;
 pub mod checksum;
+mod deleted;
 pub mod directory;
 mod extents;
 pub mod features;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -22,6 +23,9 @@ const KEPT: u64 = 40;
 const SIZE: u64 = 192 << 20;
 /// Of the files that come back, so many in a hundred must be under their own path.
 const UNDER_THEIR_PATH: usize = 95;
+
+/// Between writing, deleting and recovering.
+const SECONDS_APART: Duration = Duration::from_millis(2100);
 
 struct Case {
     name: &'static str,
@@ -158,6 +162,8 @@ fn make(case: &Case, image: &Path, used_after: bool) -> Result<(Hashes, BTreeSet
     }
     run_command(command("sync", ["-f"]).arg(root))?;
     let all = hashes(root)?;
+    // ext4magic tells before from after by whole seconds.
+    std::thread::sleep(SECONDS_APART);
     let is_deleted = |path: &String| (0..DELETED).any(|number| path_of(number).as_os_str() == path.as_str());
     let deleted: Hashes = all.iter().filter(|(path, _)| is_deleted(path)).map(clone).collect();
     for number in 0..DELETED {
@@ -176,6 +182,7 @@ fn make(case: &Case, image: &Path, used_after: bool) -> Result<(Hashes, BTreeSet
         ever.extend(hashes(root)?.into_values());
     }
     mount.unmount()?;
+    std::thread::sleep(SECONDS_APART);
     Ok((deleted, ever))
 }
 
@@ -281,7 +288,7 @@ fn extundelete(image: &Path, out: &Path) -> Result<()> {
 }
 
 fn ext4magic(image: &Path, out: &Path) -> Result<()> {
-    for (how, name) in [("-R", "by-journal"), ("-M", "by-all")] {
+    for (how, name) in [("-R", "by-tree"), ("-M", "by-all")] {
         any_output(command("ext4magic", [how, "-d", name]).arg(image).current_dir(out))?;
     }
     Ok(())

@@ -1,0 +1,118 @@
+//! Who had a block, and when: what takes the promise from an older owner.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
+
+use super::candidates::Identity;
+use super::geometry::Geometry;
+use crate::ext::layout::{self, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, Extent, ExtentHeader, inode_flags, mode};
+
+/// How many claims are kept (ours): 32 bytes each. With more no file is promised to be intact.
+const MAX_CLAIMS: usize = 1 << 20;
+
+/// Somebody had these blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Claim {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// The transaction's place in time; `None` if it is not known.
+    pub(super) order: Option<i64>,
+    /// The inode; (0, 0) for metadata of an unknown one.
+    pub(super) owner: Identity,
+}
+
+/// All claims on blocks that are free now.
+#[derive(Default)]
+pub(super) struct Claims {
+    list: Vec<Claim>,
+    /// The longest claim in blocks.
+    longest: u64,
+    seen: HashMap<Identity, u64>,
+    /// Whether some were passed over, so that no promise can be made.
+    pub(super) overflow: bool,
+}
+
+impl Claims {
+    /// Adds a claim on the blocks `start .. end`, unless they are all in use: then the bitmap says enough.
+    pub(super) fn add(&mut self, geometry: &Geometry<'_>, start: u64, end: u64, order: Option<i64>, owner: Identity) {
+        let end = end.min(geometry.volume.superblock().blocks);
+        if start >= end || !(start..end).any(|block| geometry.is_free(block)) {
+            return;
+        }
+        if self.list.len() >= MAX_CLAIMS {
+            self.overflow = true;
+            return;
+        }
+        self.longest = self.longest.max(end - start);
+        self.list.push(Claim { start, end, order, owner });
+    }
+
+    /// Adds what an inode in the journal maps by itself.
+    pub(super) fn add_inode(
+        &mut self,
+        geometry: &Geometry<'_>,
+        raw: &layout::Inode,
+        order: Option<i64>,
+        number: u32,
+    ) {
+        if !matches!(raw.i_mode.get() & mode::TYPE, mode::FILE | mode::DIRECTORY | mode::SYMLINK)
+            || raw.i_flags.get() & inode_flags::INLINE_DATA != 0
+            || raw.i_blocks_lo.get() == 0
+        {
+            return;
+        }
+        let owner = (number, raw.i_generation.get());
+        // The same blocks again at a later time are no news to those who had them before the first time, but a later
+        // order must win: the newest copy of an unchanged map is seen when the map was made.
+        let mut hasher = DefaultHasher::new();
+        (raw.i_block, order.is_none()).hash(&mut hasher);
+        if self.seen.insert(owner, hasher.finish()) == Some(hasher.finish()) {
+            return;
+        }
+        let acl = u64::from(raw.i_file_acl_lo.get()) | u64::from(raw.l_i_file_acl_high.get()) << 32;
+        if acl != 0 {
+            self.add(geometry, acl, acl.saturating_add(1), order, (0, 0));
+        }
+        if raw.i_flags.get() & inode_flags::EXTENTS != 0 {
+            self.add_leaf(geometry, &raw.i_block, order, owner);
+        } else if let Ok(pointers) = <[U32]>::ref_from_bytes(&raw.i_block) {
+            for pointer in pointers.iter().map(|pointer| u64::from(pointer.get())).filter(|pointer| *pointer != 0) {
+                self.add(geometry, pointer, pointer + 1, order, owner);
+            }
+        }
+    }
+
+    /// Adds what a leaf of an extent tree maps, if it is one.
+    pub(super) fn add_leaf(&mut self, geometry: &Geometry<'_>, node: &[u8], order: Option<i64>, owner: Identity) {
+        let Ok((header, rest)) = ExtentHeader::ref_from_prefix(node) else { return };
+        if header.eh_magic.get() != EXTENT_MAGIC || header.eh_depth.get() != 0 {
+            return;
+        }
+        let count = usize::from(header.eh_entries.get());
+        for extent in rest.chunks_exact(size_of::<Extent>()).take(count) {
+            let Ok(extent) = Extent::ref_from_bytes(extent) else { return };
+            let len = match extent.ee_len.get() {
+                len if len <= EXTENT_INIT_MAX_LEN => len,
+                biased => biased - EXTENT_INIT_MAX_LEN,
+            };
+            let start = u64::from(extent.ee_start_hi.get()) << 32 | u64::from(extent.ee_start_lo.get());
+            self.add(geometry, start, start + u64::from(len), order, owner);
+        }
+    }
+
+    /// Makes the claims ready to be asked for.
+    pub(super) fn sort(&mut self) {
+        self.seen = HashMap::new();
+        self.list.sort_unstable();
+        self.list.dedup();
+    }
+
+    /// The claims on any of the blocks `start .. end`.
+    pub(super) fn on(&self, start: u64, end: u64) -> impl Iterator<Item = &Claim> {
+        let first = self.list.partition_point(|claim| claim.start.saturating_add(self.longest) <= start);
+        self.list[first..].iter().take_while(move |claim| claim.start < end).filter(move |claim| claim.end > start)
+    }
+}

@@ -1,0 +1,164 @@
+//! Which blocks hold inode tables or other fixed metadata, and which are free.
+
+use std::cell::RefCell;
+
+use crate::ext::checksum::crc32c;
+use crate::ext::features::{incompat, ro_compat};
+use crate::ext::group::Group;
+use crate::ext::volume::{Block, Volume};
+
+/// `bg_flags`: the inode table holds nothing yet; the block bitmap is not initialised.
+const INODE_UNINIT: u16 = 1;
+const BLOCK_UNINIT: u16 = 2;
+
+/// A part of an inode table: blocks that lie together and hold inodes in order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    /// The first block.
+    pub(super) start: u64,
+    /// How many.
+    pub(super) blocks: u64,
+    /// The first block's first inode.
+    pub(super) first_inode: u32,
+    /// How many inodes of the table may have been used.
+    pub(super) used: u32,
+}
+
+/// The fixed places of a file system. Damaged groups are left out, and nothing in them counts as free.
+pub(super) struct Geometry<'a> {
+    pub(super) volume: &'a Volume,
+    /// By group, where it is sound.
+    groups: Vec<Option<Group>>,
+    /// By their first block.
+    pub(super) tables: Vec<Table>,
+    /// Blocks that never hold content, ascending: start and end.
+    fixed: Vec<(u64, u64)>,
+    bitmap: RefCell<Option<(u32, Bitmap)>>,
+}
+
+#[derive(Clone)]
+enum Bitmap {
+    Read(Block),
+    /// Nothing but the fixed places is used.
+    Uninit,
+    /// Nothing is known.
+    Damaged,
+}
+
+impl<'a> Geometry<'a> {
+    pub(super) fn new(volume: &'a Volume) -> Self {
+        let superblock = volume.superblock();
+        let per_block = volume.block_size() / u64::from(superblock.inode_size);
+        let table_blocks = u64::from(superblock.inodes_per_group).div_ceil(per_block);
+        let descs = u64::from(superblock.groups.div_ceil(superblock.descs_per_block()));
+        let reserved = u64::from(superblock.raw.s_reserved_gdt_blocks.get());
+        let meta_bg = superblock.features.has_incompat(incompat::META_BG);
+        let (mut groups, mut tables, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..superblock.groups {
+            let start = group_start(volume, number);
+            if superblock.has_backup(number) {
+                // With meta_bg the descriptors are elsewhere; taking a little more for fixed only loses promises.
+                fixed.push((start, start.saturating_add(1 + descs + reserved)));
+            } else if meta_bg {
+                fixed.push((start, start.saturating_add(2)));
+            }
+            let group = volume.group(number).ok();
+            if let Some(group) = &group {
+                fixed.push((group.block_bitmap, group.block_bitmap.saturating_add(1)));
+                fixed.push((group.inode_bitmap, group.inode_bitmap.saturating_add(1)));
+                fixed.push((group.inode_table, group.inode_table.saturating_add(table_blocks)));
+                let per_group = superblock.inodes_per_group;
+                let checked = superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM);
+                let used = match checked {
+                    true if group.flags & INODE_UNINIT != 0 => 0,
+                    true => per_group.saturating_sub(group.itable_unused),
+                    false => per_group,
+                };
+                if group.inode_table.checked_add(table_blocks).is_some_and(|end| end <= superblock.blocks) {
+                    let first_inode = number * per_group + 1;
+                    tables.push(Table { start: group.inode_table, blocks: table_blocks, first_inode, used });
+                }
+            }
+            groups.push(group);
+        }
+        tables.sort_by_key(|table| table.start);
+        fixed.sort_unstable();
+        Self { volume, groups, tables, fixed, bitmap: RefCell::new(None) }
+    }
+
+    /// The number of the first inode in a block of an inode table.
+    pub(super) fn first_inode(&self, block: u64) -> Option<u32> {
+        let after = self.tables.partition_point(|table| table.start <= block);
+        let table = self.tables.get(after.checked_sub(1)?)?;
+        let inside = block - table.start;
+        let per_block = self.volume.block_size() / u64::from(self.volume.superblock().inode_size);
+        let number = u64::from(table.first_inode) + inside * per_block;
+        (inside < table.blocks).then(|| u32::try_from(number).ok())?
+    }
+
+    fn is_fixed(&self, block: u64) -> bool {
+        let after = self.fixed.partition_point(|(start, _)| *start <= block);
+        // Intervals may overlap in damaged file systems; a few before are enough for sound ones.
+        self.fixed[..after].iter().rev().take(4).any(|(_, end)| block < *end)
+    }
+
+    /// Whether a block is free, or nothing is known of it.
+    pub(super) fn is_free(&self, block: u64) -> bool {
+        let superblock = self.volume.superblock();
+        if block < superblock.first_data_block.into() || block >= superblock.blocks || self.is_fixed(block) {
+            return false;
+        }
+        let inside = block - u64::from(superblock.first_data_block);
+        // It fits: there are at most 2^32 groups.
+        let group = (inside / u64::from(superblock.blocks_per_group)) as u32;
+        let bit = inside % u64::from(superblock.blocks_per_group) / u64::from(superblock.cluster_blocks);
+        let mut kept = self.bitmap.borrow_mut();
+        let bitmap = match &*kept {
+            Some((number, bitmap)) if *number == group => bitmap,
+            _ => &kept.insert((group, self.bitmap(group))).1,
+        };
+        match bitmap {
+            Bitmap::Read(bytes) => bytes.get((bit / 8) as usize).is_some_and(|byte| byte >> (bit % 8) & 1 == 0),
+            Bitmap::Uninit => true,
+            Bitmap::Damaged => false,
+        }
+    }
+
+    fn bitmap(&self, number: u32) -> Bitmap {
+        let superblock = self.volume.superblock();
+        let Some(Some(group)) = self.groups.get(number as usize) else { return Bitmap::Damaged };
+        if superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM)
+            && group.flags & BLOCK_UNINIT != 0
+        {
+            return Bitmap::Uninit;
+        }
+        let Ok(block) = self.volume.block(group.block_bitmap) else { return Bitmap::Damaged };
+        if let Some(seed) = superblock.checksum_seed {
+            let len = (superblock.blocks_per_group / superblock.cluster_blocks / 8) as usize;
+            let have = crc32c(seed, block.get(..len).unwrap_or_default());
+            let mask = if superblock.desc_size >= 64 { u32::MAX } else { 0xffff };
+            if (have ^ group.block_bitmap_csum) & mask != 0 {
+                return Bitmap::Damaged;
+            }
+        }
+        Bitmap::Read(block)
+    }
+
+    /// Whether an inode is in use by its bitmap.
+    pub(super) fn inode_in_use(&self, number: u32) -> bool {
+        let per_group = self.volume.superblock().inodes_per_group;
+        let Some(index) = number.checked_sub(1) else { return true };
+        let Some(Some(group)) = self.groups.get((index / per_group) as usize) else { return true };
+        if group.flags & INODE_UNINIT != 0 {
+            return false;
+        }
+        let Ok(block) = self.volume.block(group.inode_bitmap) else { return true };
+        let bit = (index % per_group) as usize;
+        block.get(bit / 8).is_none_or(|byte| byte >> (bit % 8) & 1 == 1)
+    }
+}
+
+fn group_start(volume: &Volume, number: u32) -> u64 {
+    let superblock = volume.superblock();
+    u64::from(superblock.first_data_block) + u64::from(number) * u64::from(superblock.blocks_per_group)
+}

@@ -1,0 +1,371 @@
+//! The list of deleted nodes: versions judged, named, and put under their directories.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::blocks::{self, BlockCopy};
+use super::candidates::Identity;
+use super::mapping::{Mapper, Mapping};
+use super::names::{Name, Owner};
+use super::search::{Search, verifies};
+use super::verdict::{Phantoms, Verdict};
+use super::version::Version;
+use crate::deleted::{Deleted, Evidence, Parent};
+use crate::ext::inode::Inode;
+use crate::ext::layout::{inode_flags, mode};
+use crate::ext::map::State;
+use crate::tree::{NodeId, Time};
+
+/// How many directories one in the other are followed (ours): the kernel's longest path has fewer.
+const MAX_DEPTH: usize = 4096;
+
+/// A deleted node and what is read for it.
+pub(super) struct Found {
+    pub(super) version: Version,
+    pub(super) deleted: Deleted,
+}
+
+type Spans = BTreeMap<u32, Vec<(u32, Option<i64>, Option<i64>)>>;
+
+/// Puts everything together. `own` are the blocks of the living inode whose versions are looked for; the nodes get the
+/// ids from `first` on.
+pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> Vec<Found> {
+    let mut mappings = resolve(search);
+    let scan = unresolved(search, &mappings);
+    if !scan.is_empty() {
+        search.free_space(&scan);
+        mappings = resolve(search);
+    }
+    leaves_alone(search, &mut mappings);
+    claim(search, &mappings);
+    names(search, &mappings);
+
+    let places = search.living_directories();
+    let places = deleted_places(search, &mappings, places);
+    let seeds = search.directory_seeds();
+    let spans = search.spans();
+    let phantoms = Phantoms::new(search);
+
+    // The newest version of each node, for the directories under which others are.
+    let mut ids: BTreeMap<Identity, u64> = BTreeMap::new();
+    let mut next = first;
+    for (identity, node) in &search.candidates.nodes {
+        ids.insert(*identity, next);
+        next += node.versions.len().max(1) as u64;
+    }
+    let mut found = Vec::new();
+    for (identity, node) in &search.candidates.nodes {
+        let mut maps = mappings.remove(identity).unwrap_or_default();
+        let name = name(search, *identity, &spans, &seeds, &places);
+        let parent = name.map_or(Parent::Unknown, |name| parent(search, name, &seeds, &places, &ids));
+        let mut verdicts = Vec::new();
+        {
+            let mut newer: Vec<(&Inode, &Mapping)> = Vec::new();
+            for (index, candidate) in node.versions.iter().enumerate() {
+                let Some(mapping) = maps.get(index) else { break };
+                verdicts.push(search.judge(node, index, mapping, &newer, &phantoms, own));
+                // The newest few are enough: each has the blocks of the one before or new ones.
+                newer.push((&candidate.inode, mapping));
+            }
+        }
+        let mut all: Vec<(Inode, Mapping, Verdict, Evidence)> = Vec::new();
+        for (candidate, verdict) in node.versions.iter().zip(verdicts) {
+            let inode = (*candidate.inode).clone();
+            let checked = search.geometry.volume.superblock().checksum_seed.is_some();
+            let evidence = Evidence {
+                what: "inode",
+                offset: inode.offset,
+                transaction: candidate.sequence,
+                in_journal: candidate.order.is_some() || !candidate.placed,
+                checksum: checked.then_some(true),
+            };
+            let mapping = if maps.is_empty() { Mapping::default() } else { maps.remove(0) };
+            all.push((inode, mapping, verdict, evidence));
+        }
+        if let (true, Some(remains)) = (all.is_empty(), &node.remains) {
+            all.push(of_remains(search, remains, maps.pop()));
+        }
+        for (version, (mut inode, mapping, verdict, evidence)) in (0u32..).zip(all) {
+            if inode.file_acl != 0 && !search.geometry.is_free(inode.file_acl) {
+                // Attributes in a block that is in use may be others'.
+                inode.file_acl = 0;
+            }
+            let mut list = vec![evidence];
+            list.extend(name.map(Name::evidence));
+            list.extend(mapping.evidence);
+            let deleted = Deleted {
+                node: NodeId(first + found.len() as u64),
+                parent,
+                name: name.map(|name| name.name.to_vec()),
+                number: identity.0.into(),
+                generation: Some(identity.1),
+                version,
+                deleted: node.deleted.map(|seconds| Time { seconds: seconds.into(), nanoseconds: 0 }),
+                state: verdict.state,
+                lost: verdict.lost.clone(),
+                evidence: list,
+            };
+            let version =
+                Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
+            found.push(Found { version, deleted });
+        }
+    }
+    break_loops(&mut found, first);
+    found
+}
+
+/// The maps of all versions.
+fn resolve(search: &Search<'_>) -> BTreeMap<Identity, Vec<Mapping>> {
+    let mapper = Mapper { geometry: search.geometry, blocks: &search.blocks };
+    let maps = |node: &super::candidates::Node| node.versions.iter().map(|version| mapper.resolve(version)).collect();
+    search.candidates.nodes.iter().map(|(identity, node)| (*identity, maps(node))).collect()
+}
+
+/// The seeds of the inodes whose maps have gaps, or of which no version was found.
+fn unresolved(search: &Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) -> HashSet<u32> {
+    let mut seeds = HashSet::new();
+    if search.geometry.volume.superblock().checksum_seed.is_none() {
+        return seeds;
+    }
+    for (identity, node) in &search.candidates.nodes {
+        let incomplete = mappings.get(identity).is_some_and(|maps| maps.iter().any(|map| !map.missing.is_empty()));
+        let inode = node.versions.first().map(|version| &version.inode).or(node.remains.as_ref());
+        let Some(inode) = inode.filter(|inode| inode.has(inode_flags::EXTENTS)) else { continue };
+        let file = inode.mode & mode::TYPE == mode::FILE;
+        if incomplete || node.versions.is_empty() && file {
+            seeds.insert(inode.seed);
+        }
+    }
+    seeds
+}
+
+/// Gives files of which no version was found the leaves that verify for them.
+fn leaves_alone(search: &Search<'_>, mappings: &mut BTreeMap<Identity, Vec<Mapping>>) {
+    let volume = search.geometry.volume;
+    for (identity, node) in &search.candidates.nodes {
+        let Some(remains) = node.remains.as_ref().filter(|_| node.versions.is_empty()) else { continue };
+        let Some(loose) = search.blocks.by_seed.get(&remains.seed).filter(|_| remains.seed != 0) else { continue };
+        let mut leaves = Vec::new();
+        for loose in loose.iter().filter(|loose| loose.depth == 0) {
+            let evidence = Evidence {
+                what: "extent block",
+                offset: loose.copy.at,
+                transaction: loose.copy.sequence,
+                in_journal: loose.copy.in_journal,
+                checksum: Some(true),
+            };
+            leaves.extend(
+                blocks::read(&**volume.disk(), loose.copy.at, volume.block_size()).map(|bytes| (evidence, bytes)),
+            );
+        }
+        mappings.insert(*identity, vec![Mapping::of_leaves(&leaves, volume.superblock().blocks)]);
+    }
+}
+
+/// What is left of an inode without a version: its attributes, and the blocks of its leaves, if there are some.
+fn of_remains(search: &Search<'_>, remains: &Inode, mapping: Option<Mapping>) -> (Inode, Mapping, Verdict, Evidence) {
+    let mut inode = remains.clone();
+    let evidence = Evidence {
+        what: "inode",
+        offset: inode.offset,
+        transaction: None,
+        in_journal: false,
+        checksum: search.geometry.volume.superblock().checksum_seed.map(|_| true),
+    };
+    let mapping = mapping.unwrap_or_default();
+    let block_size = search.geometry.volume.block_size();
+    let Some(end) = mapping.runs.last().map(|run| run.end()) else {
+        let verdict = Verdict { state: crate::State::MetadataOnly, lost: Vec::new() };
+        return (inode, mapping, verdict, evidence);
+    };
+    // The size itself is gone: up to the end of the last block.
+    inode.size = end.saturating_mul(block_size).min(i64::MAX as u64);
+    let mut lost: Vec<std::ops::Range<u64>> = Vec::new();
+    let mut left = false;
+    let mut next = 0;
+    for run in &mapping.runs {
+        // What is between the leaves' extents may be a hole, or in a leaf that is gone.
+        let gone = (run.logical > next).then(|| next * block_size..run.logical * block_size);
+        lost.extend(gone);
+        if let State::Written(at) = run.state {
+            for index in 0..run.len {
+                let start = (run.logical + index) * block_size;
+                match search.geometry.is_free(at + index) {
+                    true => left = true,
+                    false => lost.push(start..start + block_size),
+                }
+            }
+        }
+        next = run.end();
+    }
+    lost.dedup_by(|next, last| {
+        let joins = next.start <= last.end;
+        if joins {
+            last.end = last.end.max(next.end);
+        }
+        joins
+    });
+    let state = if left { crate::State::Partial } else { crate::State::Overwritten };
+    (inode, mapping, Verdict { state, lost }, evidence)
+}
+
+/// Every version's own blocks are claims on those of others.
+fn claim(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
+    for (identity, node) in &search.candidates.nodes {
+        let Some(maps) = mappings.get(identity) else { continue };
+        for (version, mapping) in node.versions.iter().zip(maps) {
+            for (start, end) in mapping.runs.iter().filter_map(super::mapping::physical) {
+                search.claims.add(search.geometry, start, end, version.order, *identity);
+            }
+        }
+    }
+    search.claims.sort();
+}
+
+/// Reads what is left of deleted directories' own blocks.
+fn names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
+    let volume = search.geometry.volume;
+    let superblock = volume.superblock();
+    for (identity, node) in &search.candidates.nodes {
+        let Some(maps) = mappings.get(identity).filter(|_| node.is_directory()) else { continue };
+        let mut seen = HashSet::new();
+        for (version, mapping) in node.versions.iter().zip(maps) {
+            for (start, end) in mapping.runs.iter().filter_map(super::mapping::physical) {
+                for block in (start..end).take(1 << 16) {
+                    if !search.geometry.is_free(block) || !seen.insert(block) {
+                        continue;
+                    }
+                    let Ok(bytes) = volume.block(block) else { continue };
+                    let seed = version.inode.seed;
+                    if superblock.checksum_seed.is_some() && !verifies(&bytes, seed) {
+                        continue;
+                    }
+                    let copy = BlockCopy { at: bytes.offset(), order: None, sequence: None, in_journal: false };
+                    let owner = (Some(identity.0), None);
+                    search.names.add_block(superblock, &bytes, &copy, Some(block), owner, false);
+                }
+            }
+        }
+    }
+}
+
+/// Adds deleted directories to the owners of places.
+fn deleted_places(
+    search: &Search<'_>,
+    mappings: &BTreeMap<Identity, Vec<Mapping>>,
+    mut places: HashMap<u64, Vec<u32>>,
+) -> HashMap<u64, Vec<u32>> {
+    for (identity, node) in search.candidates.nodes.iter().filter(|(_, node)| node.is_directory()) {
+        for mapping in mappings.get(identity).into_iter().flatten().take(node.versions.len()) {
+            for (start, end) in mapping.runs.iter().filter_map(super::mapping::physical) {
+                for block in (start..end).take(1 << 16).filter(|block| search.names.places.contains(block)) {
+                    let owners = places.entry(block).or_default();
+                    if !owners.contains(&identity.0) {
+                        owners.push(identity.0);
+                    }
+                }
+            }
+        }
+    }
+    places
+}
+
+/// The directory of a name, as far as its number and, if known, its generation.
+fn directory(
+    name: &Name,
+    seeds: &HashMap<u32, Identity>,
+    places: &HashMap<u64, Vec<u32>>,
+) -> Option<(u32, Option<u32>)> {
+    match name.owner {
+        Owner::Inode(number) => Some((number, None)),
+        Owner::Seed(seed) => seeds.get(&seed).map(|(number, generation)| (*number, Some(*generation))),
+        // A place that two directories had says nothing.
+        Owner::Block(block) => match places.get(&block).map(Vec::as_slice) {
+            Some([number]) => Some((*number, None)),
+            _ => None,
+        },
+    }
+}
+
+fn name<'s>(
+    search: &'s Search<'_>,
+    (number, generation): Identity,
+    spans: &Spans,
+    seeds: &HashMap<u32, Identity>,
+    places: &HashMap<u64, Vec<u32>>,
+) -> Option<&'s Name> {
+    let node = search.candidates.nodes.get(&(number, generation))?;
+    let inode = node.versions.first().map(|version| &version.inode).or(node.remains.as_ref())?;
+    let (mut from, mut to) = (None, search.live_since.get(&number).copied());
+    let own = spans.get(&number)?.iter().find(|span| span.0 == generation)?;
+    for other in spans.get(&number)?.iter().filter(|span| span.0 != generation) {
+        match (other.2, own.1, own.2, other.1) {
+            (Some(last), Some(first), ..) if last < first => from = from.max(Some(last)),
+            (.., Some(last), Some(first)) if first > last => {
+                to = Some(to.map_or(first, |to| to.min(first)));
+            }
+            _ => {}
+        }
+    }
+    search.names.best(number, inode.mode, from, to, &|name| directory(name, seeds, places).is_some())
+}
+
+fn parent(
+    search: &Search<'_>,
+    name: &Name,
+    seeds: &HashMap<u32, Identity>,
+    places: &HashMap<u64, Vec<u32>>,
+    ids: &BTreeMap<Identity, u64>,
+) -> Parent {
+    let Some((number, generation)) = directory(name, seeds, places) else { return Parent::Unknown };
+    if let Some(generation) = generation {
+        return match ids.get(&(number, generation)) {
+            Some(id) => Parent::Deleted(NodeId(*id)),
+            None if search.inodes.lives(number, generation) => Parent::Live(NodeId(number.into())),
+            None => Parent::Unknown,
+        };
+    }
+    let deleted = ids.range((number, 0)..=(number, u32::MAX)).filter(|(identity, _)| {
+        search.candidates.nodes.get(identity).is_some_and(|node| node.is_directory())
+    });
+    let deleted: Vec<_> = deleted.collect();
+    let alive = search.inodes.get(number).is_some_and(|inode| inode.live && inode.directory);
+    let since = search.live_since.get(&number).copied();
+    match (&deleted[..], alive) {
+        ([], true) => Parent::Live(NodeId(number.into())),
+        ([(_, id)], false) => Parent::Deleted(NodeId(**id)),
+        // The number was used again for another directory: the time decides.
+        ([(_, id)], true) => match (name.last, since) {
+            (Some(last), Some(since)) if last >= since => Parent::Live(NodeId(number.into())),
+            (Some(_), Some(_)) => Parent::Deleted(NodeId(**id)),
+            _ => Parent::Unknown,
+        },
+        _ => Parent::Unknown,
+    }
+}
+
+/// Takes nodes out of directories that are, by way of others, in themselves.
+fn break_loops(found: &mut [Found], first: u64) {
+    let parent_of = |found: &[Found], index: usize| match found.get(index).map(|found| found.deleted.parent) {
+        Some(Parent::Deleted(node)) => usize::try_from(node.0.checked_sub(first)?).ok(),
+        _ => None,
+    };
+    // Each node is walked through once: from those that are known to end, nothing is followed.
+    let mut ends = vec![false; found.len()];
+    for start in 0..found.len() {
+        let (mut path, mut at) = (Vec::new(), Some(start));
+        let mut on_path = HashSet::new();
+        while let Some(index) = at.filter(|index| !ends.get(*index).copied().unwrap_or(true)) {
+            if !on_path.insert(index) || path.len() > MAX_DEPTH {
+                if let Some(found) = found.get_mut(index) {
+                    found.deleted.parent = Parent::Unknown;
+                }
+                break;
+            }
+            path.push(index);
+            at = parent_of(found, index);
+        }
+        for index in path {
+            ends[index] = true;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Deleted inodes: found in inode tables, in all of the journal, and in extent blocks that survive in free space.
+//!
+//! A current kernel empties an inode when it deletes it; what the inode was is in older copies of its block in the
+//! journal. Each step has a file: [`scan`] walks the whole log, [`inodes`] the inode tables, [`search`] takes what
+//! they find, [`candidates`] keeps the versions, [`mapping`] puts their maps together from surviving blocks, [`names`]
+//! collects names, [`claims`] who else had which blocks, [`verdict`] judges, [`listing`] makes the list.
+//!
+//! *Who a copy belongs to.* The tags of a descriptor block say it. Where that block is overwritten, the inode's checksum
+//! does: it covers the file system's UUID, the inode's number, its generation and its body. A CRC's register can be run
+//! backwards, so the number is computed from the checksum and the body ([`rewind`]), and must fit the place in the block.
+//! In the same way an extent or directory block gives the register that its inode's number and generation lead to, and
+//! one look into a table finds the inode.
+//!
+//! *Intact* is a promise. It is given if the blocks are free, nobody is known to have had them after the version, every
+//! transaction since is whole in the log so that a later owner would be known, and the map accounts for all space that
+//! the inode had.
+
+mod blocks;
+mod candidates;
+mod claims;
+mod free_space;
+mod geometry;
+mod inodes;
+mod listing;
+mod mapping;
+mod names;
+mod rewind;
+mod scan;
+mod search;
+mod verdict;
+mod version;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use images::{Disk, Error, Result};
+
+use super::map::State;
+use super::volume::Volume;
+use crate::deleted::{Deleted, Parent};
+use crate::tree::NodeId;
+
+use geometry::Geometry;
+use listing::Found;
+use search::Search;
+pub(super) use version::Version;
+
+/// Deleted nodes have this bit, and below it their index.
+pub(super) const DELETED: u64 = 1 << 40;
+/// How many living inodes' versions are kept (ours).
+const MAX_LIVING: usize = 1000;
+
+/// The deleted nodes of a file system, looked for when they are first asked for.
+#[derive(Default)]
+pub(super) struct DeletedNodes {
+    all: OnceLock<std::result::Result<Arc<[Deleted]>, Arc<Error>>>,
+    of_living: Mutex<HashMap<u32, Arc<[Deleted]>>>,
+    /// By index, the versions; ids stay valid.
+    nodes: RwLock<Vec<Arc<Version>>>,
+    /// What was in deleted directories.
+    children: OnceLock<HashMap<NodeId, Vec<usize>>>,
+}
+
+impl DeletedNodes {
+    /// All deleted nodes.
+    pub(super) fn all(&self, volume: &Volume) -> Result<Arc<[Deleted]>> {
+        let found = self.all.get_or_init(|| self.search(volume, None).map_err(Arc::new));
+        found.clone().map_err(Error::Shared)
+    }
+
+    /// The earlier versions of an inode that lives.
+    pub(super) fn of_living(&self, volume: &Volume, number: u32) -> Result<Arc<[Deleted]>> {
+        let known = || self.of_living.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = known().get(&number) {
+            return Ok(list.clone());
+        }
+        // All ids of the deleted nodes come first, so that they are the same in every run.
+        self.all(volume)?;
+        let list = self.search(volume, Some(number))?;
+        let mut known = known();
+        if known.len() < MAX_LIVING {
+            known.insert(number, list.clone());
+        }
+        Ok(list)
+    }
+
+    fn search(&self, volume: &Volume, only: Option<u32>) -> Result<Arc<[Deleted]>> {
+        let geometry = Geometry::new(volume);
+        let log = Search::log(volume);
+        let mut search = Search::new(&geometry, log.as_ref(), only)?;
+        let mut own = Vec::new();
+        if let Some(number) = only {
+            let inode = volume.inode(number)?;
+            let _ = volume.map(&inode, 0, &mut |run| {
+                if let State::Written(at) = run.state {
+                    own.push((at, at + run.len));
+                }
+                own.len() < 1 << 20
+            });
+            own.sort_unstable();
+            search.candidates.drop_current(&inode);
+        }
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<Found> = listing::list(&mut search, &own, DELETED | nodes.len() as u64);
+        let mut list = Vec::with_capacity(found.len());
+        for found in found {
+            nodes.push(Arc::new(found.version));
+            list.push(found.deleted);
+        }
+        Ok(list.into())
+    }
+
+    /// The version that a node is; `None` if it is not a deleted node at all.
+    pub(super) fn get(&self, volume: &Volume, node: NodeId) -> Result<Option<Arc<Version>>> {
+        if node.0 & DELETED == 0 {
+            return Ok(None);
+        }
+        self.all(volume)?;
+        let index = usize::try_from(node.0 ^ DELETED).map_err(|_| Error::NotFound)?;
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(index).cloned().map(Some).ok_or(Error::NotFound)
+    }
+
+    /// What was in a deleted directory: indexes of the list, newest versions only.
+    pub(super) fn children(&self, volume: &Volume, directory: NodeId) -> Result<(Arc<[Deleted]>, &[usize])> {
+        let all = self.all(volume)?;
+        let children = self.children.get_or_init(|| {
+            let mut children: HashMap<NodeId, Vec<usize>> = HashMap::new();
+            for (index, deleted) in all.iter().enumerate().filter(|(_, deleted)| deleted.version == 0) {
+                if let (Parent::Deleted(parent), Some(_)) = (deleted.parent, &deleted.name) {
+                    children.entry(parent).or_default().push(index);
+                }
+            }
+            children
+        });
+        Ok((all, children.get(&directory).map(Vec::as_slice).unwrap_or_default()))
+    }
+}
+
+/// The space that no file uses.
+pub(super) fn unallocated(volume: &Volume) -> Result<Arc<dyn Disk>> {
+    free_space::disk(volume)
+}

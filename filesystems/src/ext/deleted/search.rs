@@ -1,0 +1,355 @@
+//! The search: every source is read once, in the order of the disk, and then put together.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use images::Result;
+use zerocopy::FromBytes;
+
+use super::blocks::{BlockCopy, Blocks, Loose};
+use super::candidates::{Candidates, Identity};
+use super::claims::Claims;
+use super::geometry::Geometry;
+use super::inodes::Inodes;
+use super::names::{self, Names, Owner};
+use super::scan::{Copy, Transactions, walk};
+use crate::ext::checksum::{crc32c, inode_seed};
+use crate::ext::features::compat;
+use crate::ext::inode::Inode;
+use crate::ext::journal::{self, Log};
+use crate::ext::layout::{self, GOOD_OLD_INODE_SIZE, ROOT_INO, inode_flags, mode};
+use crate::ext::map::State;
+use crate::ext::volume::Volume;
+use crate::ext::{inline, layout::InodeExtra};
+
+/// How much free space is read at once, in bytes (ours).
+const CHUNK: u64 = 1 << 20;
+/// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
+const CHECKSUM_LO_AT: usize = 0x7c;
+const CHECKSUM_HI_AT: usize = 0x82;
+
+/// All that was found, before it is judged.
+pub(super) struct Search<'a> {
+    pub(super) geometry: &'a Geometry<'a>,
+    pub(super) inodes: Inodes,
+    pub(super) candidates: Candidates,
+    pub(super) claims: Claims,
+    pub(super) blocks: Blocks,
+    pub(super) names: Names,
+    pub(super) transactions: Option<Transactions>,
+    /// The first transaction in which a living inode was seen, by number.
+    pub(super) live_since: HashMap<u32, i64>,
+    /// Whether changes can be in the journal outside of transactions.
+    pub(super) fast_commits: bool,
+}
+
+impl<'a> Search<'a> {
+    /// Reads the inode tables and the journal. With `only`, the versions of this living inode are what is looked for.
+    pub(super) fn new(geometry: &'a Geometry<'a>, log: Option<&Log>, only: Option<u32>) -> Result<Self> {
+        let volume = geometry.volume;
+        let superblock = volume.superblock();
+        let mut candidates = Candidates::default();
+        let inodes = Inodes::read(geometry, &mut |number, at, record| {
+            if number < superblock.first_inode || only.is_some() {
+                return;
+            }
+            if let Ok(inode) = Inode::parse(superblock, number, at, record) {
+                candidates.add_dead(inode, geometry.inode_in_use(number));
+            }
+        })?;
+        let mut search = Self {
+            geometry,
+            inodes,
+            candidates,
+            claims: Claims::default(),
+            blocks: Blocks::new(),
+            names: Names::default(),
+            transactions: None,
+            live_since: HashMap::new(),
+            fast_commits: log.is_some_and(|log| log.superblock.fast_commit_end.is_some()),
+        };
+        if let Some(log) = log {
+            let reference = log.superblock.sequence;
+            let transactions = walk(log, &mut |copy, bytes| search.take(copy, bytes, reference, only))?;
+            search.transactions = Some(transactions);
+        }
+        search.candidates.sort();
+        Ok(search)
+    }
+
+    /// The journal of a volume, if it has one that can be opened.
+    pub(super) fn log(volume: &Volume) -> Option<Log> {
+        if !volume.superblock().features.has_compat(compat::HAS_JOURNAL) {
+            return None;
+        }
+        match journal::open(volume) {
+            Ok(log) => Some(log),
+            Err(error) => {
+                log::warn!("{}: deleted files are looked for without the journal: {error}", volume.disk());
+                None
+            }
+        }
+    }
+
+    /// Takes one copy from the journal.
+    fn take(&mut self, copy: &Copy, bytes: &[u8], reference: u32, only: Option<u32>) {
+        let order = copy.sequence.map(|sequence| i64::from(sequence.wrapping_sub(reference) as i32));
+        let superblock = self.geometry.volume.superblock();
+        let first = match copy.block {
+            Some(block) => self.geometry.first_inode(block),
+            None => self.table_block(bytes),
+        };
+        if let Some(first) = first {
+            let size = usize::from(superblock.inode_size);
+            for (index, record) in bytes.chunks_exact(size).enumerate() {
+                if let Some(number) = first.checked_add(index as u32) {
+                    self.take_inode(copy, number, record, copy.at + (index * size) as u64, order, only);
+                }
+            }
+            return;
+        }
+        let block_copy = BlockCopy { at: copy.at, order, sequence: copy.sequence, in_journal: true };
+        if let Some(block) = copy.block {
+            if block >= superblock.blocks {
+                return;
+            }
+            self.claims.add(self.geometry, block, block + 1, order, (0, 0));
+            self.blocks.by_block.entry(block).or_default().push(block_copy);
+        }
+        if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
+            if superblock.checksum_seed.is_some() && copy.block.is_none() {
+                self.blocks.add_loose(seed, Loose { copy: block_copy, depth, first });
+            }
+            self.claims.add_leaf(self.geometry, bytes, order, (seed, 0));
+            return;
+        }
+        let seed = match (superblock.checksum_seed, names::tail(bytes)) {
+            (Some(_), Some((body, checksum))) => Some(self.blocks.start(body, checksum)),
+            _ => None,
+        };
+        let is_directory =
+            self.names.add_block(superblock, bytes, &block_copy, copy.block, (None, seed), false);
+        if !is_directory && copy.block.is_some() && superblock.checksum_seed.is_none() {
+            self.claim_pointers(bytes, order);
+        }
+    }
+
+    /// What may be an indirect block claims the blocks it points to.
+    fn claim_pointers(&mut self, bytes: &[u8], order: Option<i64>) {
+        let blocks = self.geometry.volume.superblock().blocks;
+        let pointers = || bytes.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
+        if !pointers().all(|pointer| pointer < blocks) {
+            return;
+        }
+        let mut run: Option<(u64, u64)> = None;
+        for pointer in pointers() {
+            run = match run {
+                Some((start, end)) if end == pointer => Some((start, end + 1)),
+                other => {
+                    if let Some((start, end)) = other {
+                        self.claims.add(self.geometry, start, end, order, (0, 0));
+                    }
+                    (pointer != 0).then_some((pointer, pointer + 1))
+                }
+            };
+        }
+        if let Some((start, end)) = run {
+            self.claims.add(self.geometry, start, end, order, (0, 0));
+        }
+    }
+
+    fn take_inode(
+        &mut self,
+        copy: &Copy,
+        number: u32,
+        record: &[u8],
+        at: u64,
+        order: Option<i64>,
+        only: Option<u32>,
+    ) {
+        let superblock = self.geometry.volume.superblock();
+        let Ok((raw, _)) = layout::Inode::ref_from_prefix(record) else { return };
+        if raw.i_mode.get() & mode::TYPE == 0 || number > superblock.inodes {
+            return;
+        }
+        self.claims.add_inode(self.geometry, raw, order, number);
+        if number < superblock.first_inode && number != ROOT_INO {
+            return;
+        }
+        let (generation, flags) = (raw.i_generation.get(), raw.i_flags.get());
+        let inline_directory =
+            raw.i_mode.get() & mode::TYPE == mode::DIRECTORY && flags & inode_flags::INLINE_DATA != 0;
+        let lives = self.inodes.lives(number, generation);
+        if lives {
+            if let Some(order) = order {
+                let since = self.live_since.entry(number).or_insert(order);
+                *since = order.min(*since);
+            }
+        }
+        let wanted = match only {
+            Some(only) => only == number && lives,
+            None => !lives && number >= superblock.first_inode,
+        };
+        if !wanted && !inline_directory {
+            return;
+        }
+        let Ok(inode) = Inode::parse(superblock, number, at, record) else { return };
+        if inline_directory && only.is_none() {
+            self.take_inline_names(&inode, copy, order);
+        }
+        if wanted {
+            self.candidates.add_copy(inode, copy, order);
+        }
+    }
+
+    fn take_inline_names(&mut self, inode: &Inode, copy: &Copy, order: Option<i64>) {
+        let superblock = self.geometry.volume.superblock();
+        let Ok([(first, first_at), (second, second_at)]) = inline::parts(inode) else { return };
+        let checksum = superblock.checksum_seed.map(|_| true);
+        // The first part begins with the parent's inode.
+        for (bytes, at) in [(first.get(4..).unwrap_or_default(), first_at + 4), (second, second_at)] {
+            let copy = BlockCopy { at, order, sequence: copy.sequence, in_journal: true };
+            self.names.add_entries(superblock, bytes, &copy, Owner::Inode(inode.number), checksum, false);
+        }
+    }
+
+    /// The first inode of a block of an inode table whose descriptor is gone, computed from the inodes' checksums.
+    ///
+    /// Each inode's checksum gives one number; it counts if it fits the inode's place in the block and two inodes
+    /// agree. A record of 128 bytes has half a checksum only, from which nothing can be computed.
+    fn table_block(&mut self, bytes: &[u8]) -> Option<u32> {
+        let superblock = self.geometry.volume.superblock();
+        let seed = superblock.checksum_seed?;
+        let size = usize::from(superblock.inode_size);
+        if size < GOOD_OLD_INODE_SIZE + size_of::<InodeExtra>() {
+            return None;
+        }
+        let per_block = superblock.block_size / u32::from(superblock.inode_size);
+        let mut agreed: Option<u32> = None;
+        for (index, record) in (0u32..).zip(bytes.chunks_exact(size)) {
+            let (raw, rest) = layout::Inode::ref_from_prefix(record).ok()?;
+            let (extra, _) = InodeExtra::ref_from_prefix(rest).ok()?;
+            if raw.i_mode.get() & mode::TYPE == 0 || extra.i_extra_isize.get() < 4 {
+                continue;
+            }
+            let mut body = record.to_vec();
+            for at in [CHECKSUM_LO_AT, CHECKSUM_HI_AT] {
+                body.get_mut(at..at + 2)?.fill(0);
+            }
+            let checksum = u32::from(extra.i_checksum_hi.get()) << 16 | u32::from(raw.l_i_checksum_lo.get());
+            let after_generation = self.blocks.start(&body, checksum);
+            let after_number = self.blocks.before(after_generation, &raw.i_generation.get().to_le_bytes());
+            let number = self.blocks.before(after_number, &[0; 4]) ^ seed;
+            let place = number.checked_sub(1)? % superblock.inodes_per_group % per_block;
+            if number > superblock.inodes || place != index {
+                return None;
+            }
+            let first = number - index;
+            match agreed {
+                None => agreed = Some(first),
+                Some(before) if before == first => return Some(first),
+                Some(_) => return None,
+            }
+        }
+        agreed
+    }
+
+    /// Reads the directories that live, for names in gaps, and for the places of blocks that nothing else attributes.
+    /// Returns the owners of such places.
+    pub(super) fn living_directories(&mut self) -> HashMap<u64, Vec<u32>> {
+        let volume = self.geometry.volume;
+        let superblock = volume.superblock();
+        let mut places: HashMap<u64, Vec<u32>> = HashMap::new();
+        let living: Vec<u32> = self.inodes.directories().filter(|inode| inode.live).map(|inode| inode.number).collect();
+        for number in living {
+            if number < superblock.first_inode && number != ROOT_INO {
+                continue;
+            }
+            let Ok(inode) = volume.inode(number) else { continue };
+            if inode.has(inode_flags::INLINE_DATA) {
+                continue;
+            }
+            let blocks = inode.size.div_ceil(volume.block_size()).min(superblock.blocks);
+            let mut runs = Vec::new();
+            let _ = volume.map(&inode, 0, &mut |run| {
+                if let State::Written(at) = run.state {
+                    runs.push((at, run.len.min(blocks.saturating_sub(run.logical))));
+                }
+                run.end() < blocks
+            });
+            for at in runs.iter().flat_map(|(at, len)| *at..at + len) {
+                if self.names.places.contains(&at) {
+                    places.entry(at).or_default().push(number);
+                }
+                let Ok(block) = volume.block(at) else { continue };
+                let copy = BlockCopy { at: block.offset(), order: None, sequence: None, in_journal: false };
+                self.names.add_block(superblock, &block, &copy, Some(at), (Some(number), None), true);
+            }
+        }
+        places
+    }
+
+    /// Reads the free space for extent blocks that verify for one of `seeds`.
+    pub(super) fn free_space(&mut self, seeds: &HashSet<u32>) {
+        let volume = self.geometry.volume;
+        let (disk, size) = (volume.disk(), volume.block_size());
+        let mut buffer = Vec::new();
+        let end = volume.superblock().blocks.min(disk.size() / size);
+        let mut block = u64::from(volume.superblock().first_data_block);
+        while block < end {
+            let Ok(extent) = disk.extent_at(block * size) else { return };
+            let whole = (extent.len / size).max(1).min(end - block);
+            if extent.data.reads_zero() {
+                block += whole;
+                continue;
+            }
+            let mut count = whole.min((CHUNK / size).max(1));
+            // Full stretches are not read at all.
+            let free: Vec<bool> = (block..block + count).map(|block| self.geometry.is_free(block)).collect();
+            let Some(skip) = free.iter().position(|free| *free) else {
+                block += count;
+                continue;
+            };
+            block += skip as u64;
+            count -= skip as u64;
+            buffer.resize((count * size) as usize, 0);
+            if disk.read_at(&mut buffer, block * size).is_ok() {
+                for (index, bytes) in buffer.chunks_exact(size as usize).enumerate() {
+                    if !free.get(skip + index).copied().unwrap_or(false) || !bytes.starts_with(&[0x0a, 0xf3]) {
+                        continue;
+                    }
+                    let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) else { continue };
+                    if seeds.contains(&seed) {
+                        let at = (block + index as u64) * size;
+                        let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
+                        self.blocks.add_loose(seed, Loose { copy, depth, first });
+                    }
+                }
+            }
+            block += count;
+        }
+    }
+
+    /// The directories by the seed of their blocks' checksums.
+    pub(super) fn directory_seeds(&self) -> HashMap<u32, Identity> {
+        let Some(seed) = self.geometry.volume.superblock().checksum_seed else { return HashMap::new() };
+        let known = self.inodes.directories().map(|inode| (inode.number, inode.generation));
+        let deleted = self.candidates.nodes.iter().filter(|(_, node)| node.is_directory()).map(|(identity, _)| *identity);
+        known.chain(deleted).map(|(number, generation)| (inode_seed(seed, number, generation), (number, generation))).collect()
+    }
+
+    /// For each number the deleted inodes that had it, with the transactions in which each was seen.
+    pub(super) fn spans(&self) -> BTreeMap<u32, Vec<(u32, Option<i64>, Option<i64>)>> {
+        let mut spans: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for ((number, generation), node) in &self.candidates.nodes {
+            let first = node.versions.iter().filter_map(|version| version.oldest).min();
+            let last = node.versions.iter().filter_map(|version| version.order).max();
+            spans.entry(*number).or_default().push((*generation, first, last));
+        }
+        spans
+    }
+}
+
+/// Whether a directory block verifies for a seed.
+pub(super) fn verifies(block: &[u8], seed: u32) -> bool {
+    names::tail(block).is_some_and(|(body, checksum)| crc32c(seed, body) == checksum)
+}

@@ -1,0 +1,208 @@
+//! How much of a version is left, and whether that can be promised.
+
+use std::ops::Range;
+
+use super::candidates::{Candidate, Node};
+use super::mapping::Mapping;
+use super::search::Search;
+use crate::deleted::State;
+use crate::ext::inode::Inode;
+use crate::ext::layout::{inode_flags, mode};
+use crate::ext::map::{self, Run};
+
+/// A commit block's time is taken a little after the last change in its transaction, in seconds.
+const COMMIT_SLACK: i64 = 1;
+
+/// What can be said of one version.
+pub(super) struct Verdict {
+    pub(super) state: State,
+    pub(super) lost: Vec<Range<u64>>,
+}
+
+/// What the deleted inodes of which no version was found say: they may have had any block that is free.
+pub(super) struct Phantoms {
+    /// The latest time at which one of them can have taken blocks.
+    last: i64,
+}
+
+impl Phantoms {
+    pub(super) fn new(search: &Search<'_>) -> Self {
+        let mut last = i64::MIN;
+        for node in search.candidates.nodes.values().filter(|node| node.versions.is_empty()) {
+            if let Some(remains) = &node.remains {
+                // Where there is no time of creation it may have grown until it was deleted, but not in the second of
+                // a mass delete.
+                let deleted = node.deleted.map_or(remains.changed.seconds, i64::from);
+                last = last.max(remains.created.map_or(deleted - 1, |time| time.seconds));
+            }
+        }
+        Self { last }
+    }
+}
+
+impl Search<'_> {
+    /// Judges version `index` of a node.
+    pub(super) fn judge(
+        &self,
+        node: &Node,
+        index: usize,
+        mapping: &Mapping,
+        newer: &[(&Inode, &Mapping)],
+        phantoms: &Phantoms,
+        own: &[(u64, u64)],
+    ) -> Verdict {
+        let Some(candidate) = node.versions.get(index) else {
+            return Verdict { state: State::MetadataOnly, lost: Vec::new() };
+        };
+        let inode = &*candidate.inode;
+        let block_size = self.geometry.volume.block_size();
+        let end = inode.size.div_ceil(block_size);
+        let mut proved = self.can_promise(node, candidate, phantoms) && !mapping.doubtful;
+        let mut gone: Vec<(u64, u64)> = mapping.missing.iter().map(|(start, to)| (*start, (*to).min(end))).collect();
+        let mut written = 0;
+        for run in mapping.runs.iter().filter(|run| run.logical < end) {
+            let map::State::Written(at) = run.state else { continue };
+            let run = Run { len: run.len.min(end - run.logical), ..*run };
+            written += run.len;
+            proved &= self.judge_run(node, candidate, &run, at, newer, own, &mut gone);
+        }
+        // The map's own blocks must not have been somebody else's since.
+        for block in &mapping.nodes {
+            proved &= self.geometry.is_free(*block) && !self.claimed_after(candidate, *block, block + 1, |_, _| {});
+        }
+        gone.retain(|(start, to)| start < to);
+        gone.sort_unstable();
+        let mut lost: Vec<Range<u64>> = Vec::new();
+        for (start, to) in gone {
+            let (start, to) = (start.saturating_mul(block_size), to.saturating_mul(block_size).min(inode.size));
+            match lost.last_mut() {
+                Some(last) if start <= last.end => last.end = last.end.max(to),
+                _ => lost.push(start..to),
+            }
+        }
+        lost.retain(|range| range.start < range.end);
+        let missing: u64 = mapping.missing.iter().map(|(start, to)| (*to).min(end).saturating_sub(*start)).sum();
+        let lost_bytes: u64 = lost.iter().map(|range| range.end - range.start).sum();
+        let all = (written + missing).saturating_mul(block_size).min(inode.size);
+        let state = if lost.is_empty() {
+            if proved { State::Intact } else { State::Partial }
+        } else if lost_bytes < all {
+            State::Partial
+        } else if written == 0 {
+            State::MetadataOnly
+        } else {
+            State::Overwritten
+        };
+        Verdict { state, lost }
+    }
+
+    /// Adds what is gone of a written run; returns whether the rest is proved.
+    #[allow(clippy::too_many_arguments)] // One call, and each is a different thing.
+    fn judge_run(
+        &self,
+        node: &Node,
+        candidate: &Candidate,
+        run: &Run,
+        at: u64,
+        newer: &[(&Inode, &Mapping)],
+        own: &[(u64, u64)],
+        gone: &mut Vec<(u64, u64)>,
+    ) -> bool {
+        let mut proved = true;
+        let is_own = |block: u64| {
+            let after = own.partition_point(|(start, _)| *start <= block);
+            after.checked_sub(1).and_then(|at| own.get(at)).is_some_and(|(_, end)| block < *end)
+        };
+        for index in 0..run.len {
+            let block = at + index;
+            if is_own(block) {
+                proved = false;
+            } else if !self.geometry.is_free(block) {
+                if node.orphan {
+                    // It is still in use by this very inode, as far as one can tell.
+                    proved = false;
+                    continue;
+                }
+                let logical = run.logical + index;
+                match gone.last_mut() {
+                    Some(last) if last.1 == logical => last.1 += 1,
+                    _ => gone.push((logical, logical + 1)),
+                }
+            }
+        }
+        let claimed = self.claimed_after(candidate, at, at + run.len, |start, end| {
+            let (start, end) = (start.max(at) - at, end.min(at + run.len) - at);
+            gone.push((run.logical + start, run.logical + end));
+        });
+        // A newer version of the same file may have written into the same blocks.
+        let inode = &*candidate.inode;
+        let shared = newer.iter().any(|(other, mapping)| {
+            (other.modified != inode.modified || other.size != inode.size)
+                && mapping.runs.iter().filter_map(super::mapping::physical).any(|(start, end)| {
+                    start < at + run.len && at < end
+                })
+        });
+        proved && !claimed && !shared
+    }
+
+    /// Whether anybody else had one of the blocks at or after the time of a version; `known` is told which were
+    /// taken at a time that is certainly later.
+    fn claimed_after(&self, candidate: &Candidate, start: u64, end: u64, mut known: impl FnMut(u64, u64)) -> bool {
+        let inode = &*candidate.inode;
+        let mut any = false;
+        for claim in self.claims.on(start, end) {
+            let same_inode = claim.owner == (inode.number, inode.generation)
+                || inode.seed != 0 && claim.owner == (inode.seed, 0);
+            if same_inode {
+                continue;
+            }
+            match (claim.order, candidate.order) {
+                (Some(claim), Some(own)) if claim < own => continue,
+                // Blocks that are freed in a transaction are not given out again in the same one; metadata of the
+                // same transaction is the file's own.
+                (Some(same), Some(own)) if same == own && claim.owner == (0, 0) => continue,
+                (Some(later), Some(own)) if later > own && claim.owner != (0, 0) && claim.owner.1 != 0 => {
+                    known(claim.start, claim.end);
+                    any = true;
+                }
+                _ => any = true,
+            }
+        }
+        any
+    }
+
+    /// Whether nothing can have happened after a version that would have left no trace.
+    fn can_promise(&self, node: &Node, candidate: &Candidate, phantoms: &Phantoms) -> bool {
+        let superblock = self.geometry.volume.superblock();
+        let inode = &*candidate.inode;
+        if self.claims.overflow || self.candidates.overflow || self.blocks.overflow || node.orphan {
+            return false;
+        }
+        if inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
+            return false;
+        }
+        // What has no content cannot be wrong in it, if the version itself is the last.
+        let deleted = node.deleted.map_or(inode.changed.seconds, i64::from);
+        if inode.mode & mode::TYPE == mode::FILE && phantoms.last >= deleted {
+            return false;
+        }
+        match (&self.transactions, candidate.order, candidate.sequence) {
+            (Some(transactions), Some(order), Some(sequence)) => {
+                let checked = superblock.checksum_seed.is_some() || candidate.placed;
+                checked
+                    && !self.fast_commits
+                    && transactions.is_whole(sequence)
+                    && transactions.unbroken_since(order)
+                    // What a tool writes without the journal leaves no trace in it.
+                    && self.inodes.last_change <= transactions.last_commit as i64 + COMMIT_SLACK
+            }
+            (_, None, None) if candidate.placed => {
+                // On the disk with its pointers: nothing was made, changed or mounted since it was deleted.
+                node.deleted.is_some()
+                    && self.inodes.last_change <= deleted
+                    && i64::from(superblock.raw.s_mtime.get()) <= deleted
+            }
+            _ => false,
+        }
+    }
+}

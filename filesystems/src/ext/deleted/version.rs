@@ -1,0 +1,108 @@
+//! One version of a deleted node, and the reading of it.
+
+use std::io;
+use std::ops::Range;
+
+use images::{Data, Error, Extent, Result, corrupt};
+
+use crate::ext::inode::Inode;
+use crate::ext::layout::inode_flags;
+use crate::ext::map::{Run, State};
+use crate::ext::volume::Volume;
+use crate::ext::{inline, layout::mode};
+
+/// A version whose place is known.
+pub(in crate::ext) struct Version {
+    pub(super) inode: Inode,
+    /// Written and unwritten runs, ascending and apart.
+    pub(super) runs: Box<[Run]>,
+    /// What is gone, in bytes, ascending and apart.
+    pub(super) lost: Box<[Range<u64>]>,
+}
+
+impl Version {
+    /// The inode as of this version.
+    pub(in crate::ext) fn inode(&self) -> &Inode {
+        &self.inode
+    }
+
+    /// Reads content from `offset`; short only at the end. Fails where bytes that are gone are asked for.
+    pub(in crate::ext) fn read(&self, volume: &Volume, buf: &mut [u8], offset: u64) -> Result<usize> {
+        if self.inode.has(inode_flags::INLINE_DATA) {
+            return inline::read(&self.inode, buf, offset);
+        }
+        let left = self.inode.size.saturating_sub(offset);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let (buf, end) = (&mut buf[..len], offset + len as u64);
+        let first = self.lost.partition_point(|lost| lost.end <= offset);
+        if let Some(lost) = self.lost.get(first).filter(|lost| len > 0 && lost.start < end) {
+            let (number, (start, to)) = (self.inode.number, (lost.start, lost.end));
+            // The image is sound: EIO, as for a disk that has lost a sector.
+            let gone = io::Error::other(format!("its bytes {start} to {to} are gone"));
+            return Err(Error::io(format!("deleted inode {number}"), gone));
+        }
+        buf.fill(0);
+        let size = volume.block_size();
+        let first = self.runs.partition_point(|run| run.end().saturating_mul(size) <= offset);
+        for run in &self.runs[first..] {
+            let start = run.logical.saturating_mul(size);
+            if start >= end {
+                break;
+            }
+            let State::Written(block) = run.state else { continue };
+            let (from, to) = (start.max(offset), run.end().saturating_mul(size).min(end));
+            let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+            volume.disk().read_at(part, block * size + (from - start))?;
+        }
+        Ok(len)
+    }
+
+    /// What lies at `offset`, which must lie inside the file.
+    pub(in crate::ext) fn extent_at<'a>(&self, volume: &'a Volume, offset: u64) -> Result<Extent<'a>> {
+        if offset >= self.inode.size {
+            return Err(Error::Invalid);
+        }
+        let to_end = self.inode.size - offset;
+        if self.inode.has(inode_flags::INLINE_DATA) {
+            return Ok(Extent { len: to_end, data: Data::Opaque });
+        }
+        let first = self.lost.partition_point(|lost| lost.end <= offset);
+        let mut most = to_end;
+        match self.lost.get(first) {
+            Some(lost) if lost.start <= offset => return Ok(Extent { len: lost.end - offset, data: Data::Opaque }),
+            Some(lost) => most = most.min(lost.start - offset),
+            None => {}
+        }
+        let size = volume.block_size();
+        let first = self.runs.partition_point(|run| run.end().saturating_mul(size) <= offset);
+        let Some(run) = self.runs.get(first) else { return Ok(Extent { len: most, data: Data::Hole }) };
+        let start = run.logical.saturating_mul(size);
+        if start > offset {
+            return Ok(Extent { len: most.min(start - offset), data: Data::Hole });
+        }
+        let len = most.min(run.end().saturating_mul(size) - offset);
+        match run.state {
+            State::Written(block) => Ok(volume.disk().extent_at(block * size + (offset - start))?.at_most(len)),
+            _ => Ok(Extent { len, data: Data::Zero }),
+        }
+    }
+
+    /// The target of a symbolic link.
+    pub(in crate::ext) fn read_link(&self, volume: &Volume) -> Result<Vec<u8>> {
+        let inode = &self.inode;
+        if inode.mode & mode::TYPE != mode::SYMLINK {
+            return Err(Error::Invalid);
+        }
+        if inode.size == 0 || inode.size > volume.block_size() {
+            return Err(corrupt!(format!("deleted symbolic link {}", inode.number), inode.offset, "{} bytes", inode.size));
+        }
+        let mut target = vec![0; inode.size as usize];
+        if self.runs.is_empty() && !inode.has(inode_flags::INLINE_DATA) && inode.size < 60 && self.lost.is_empty() {
+            target.copy_from_slice(&inode.i_block()[..inode.size as usize]);
+        } else {
+            self.read(volume, &mut target, 0)?;
+        }
+        target.truncate(target.iter().position(|byte| *byte == 0).unwrap_or(target.len()));
+        Ok(target)
+    }
+}

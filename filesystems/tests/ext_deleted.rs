@@ -1,0 +1,242 @@
+//! Deleted files of ext: the kernel deletes them on a loop mount, and they must come back. Needs root.
+
+mod ext_image;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use ext_image::{Image, Mount, is_root, run};
+use filesystems::{Deleted, FileSystem, Kind, NodeId, Parent, State};
+use sha2::{Digest, Sha256};
+
+/// One loop mount at a time: there are few loop devices.
+static LOOP: Mutex<()> = Mutex::new(());
+
+/// Bytes that differ from block to block.
+fn content(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Path below the mount and hash of the content.
+type Files = BTreeMap<String, String>;
+
+/// 120 files of 0 B to 20 MB, some in many pieces, in a deep tree; returns the hash of each.
+fn populate(root: &Path) -> Files {
+    let sizes = [0, 1, 50, 100, 1000, 1024, 4095, 4096, 4097, 10_000, 50_000, 70_000, 200_000, 1_000_000, 3_000_000];
+    let mut files = Files::new();
+    let mut put = |path: String, bytes: &[u8]| {
+        let host = root.join(&path);
+        fs::create_dir_all(host.parent().unwrap()).unwrap();
+        fs::write(&host, bytes).unwrap();
+        files.insert(path, hash(bytes));
+    };
+    for index in 0..116 {
+        let directory = match index % 4 {
+            0 => String::new(),
+            1 => format!("dir{}/", index % 7),
+            2 => format!("tree/{}/{}/deep/er/", index % 5, index % 3),
+            _ => "a/b/c/d/e/f/g/h/i/j/".to_owned(),
+        };
+        let len = sizes[index % sizes.len()] + index / 10;
+        put(format!("{directory}file {index:03}"), &content(len, index as u64 + 1));
+    }
+    put("large/twenty megabytes.bin".into(), &content(20_000_000, 777));
+    // Two files that grow in turns: many extents each.
+    let pieces: Vec<(String, Vec<u8>)> = (0..2).map(|i| (format!("pieces{i}"), content(2_400_000, 900 + i))).collect();
+    let open: Vec<File> = pieces.iter().map(|(path, _)| File::create(root.join(path)).unwrap()).collect();
+    for start in (0..2_400_000).step_by(8000) {
+        for (file, (_, bytes)) in open.iter().zip(&pieces) {
+            file.write_all_at(&bytes[start..start + 8000], start as u64).unwrap();
+            file.sync_data().unwrap();
+        }
+    }
+    files.extend(pieces.into_iter().map(|(path, bytes)| (path, hash(&bytes))));
+    // More extents than fit in an inode, with holes between.
+    let sparse = File::create(root.join("sparse")).unwrap();
+    for index in 0..600u64 {
+        sparse.write_all_at(&content(1500, 2000 + index), index * 20_480).unwrap();
+    }
+    drop(sparse);
+    files.insert("sparse".into(), hash(&fs::read(root.join("sparse")).unwrap()));
+    assert_eq!(files.len(), 120);
+    files
+}
+
+fn sync() {
+    run("coreutils", "sync", &[]);
+}
+
+/// The full content of a node; `None` if a part cannot be read.
+fn read(fs: &dyn FileSystem, node: NodeId) -> Option<Vec<u8>> {
+    let size = fs.stat(node).unwrap().size;
+    if size > 100 << 20 {
+        return None;
+    }
+    let mut bytes = vec![0; size as usize];
+    let len = fs.read_at(node, &mut bytes, 0).ok()?;
+    assert_eq!(len, bytes.len(), "short");
+    Some(bytes)
+}
+
+/// The paths of all living directories.
+fn living(fs: &dyn FileSystem) -> BTreeMap<NodeId, String> {
+    let mut paths = BTreeMap::from([(fs.root(), String::new())]);
+    let mut todo = vec![fs.root()];
+    while let Some(node) = todo.pop() {
+        let mut found = Vec::new();
+        fs.read_dir(node, 0, &mut |entry| {
+            found.push((entry.node, String::from_utf8_lossy(entry.name).into_owned()));
+            true
+        })
+        .unwrap();
+        for (child, name) in found {
+            if fs.stat(child).unwrap().kind == Kind::Directory {
+                paths.insert(child, format!("{}{name}/", paths[&node]));
+                todo.push(child);
+            }
+        }
+    }
+    paths
+}
+
+fn path(list: &[Deleted], living: &BTreeMap<NodeId, String>, deleted: &Deleted) -> Option<String> {
+    let name = String::from_utf8_lossy(deleted.name.as_deref()?).into_owned();
+    Some(match deleted.parent {
+        Parent::Live(node) => format!("{}{name}", living.get(&node)?),
+        Parent::Deleted(node) => {
+            let parent = list.iter().find(|other| other.node == node).expect("a parent is in the list");
+            format!("{}/{name}", path(list, living, parent)?)
+        }
+        Parent::Unknown => return None,
+    })
+}
+
+/// What came back of a set of files.
+#[derive(Debug, Default)]
+struct Score {
+    files: usize,
+    content: usize,
+    intact: usize,
+    named: usize,
+    missing: Vec<String>,
+}
+
+/// Compares what is found with what was deleted; `known` are the hashes of everything that was ever a file. Fails if
+/// anything is called intact and has a hash that is not among them.
+fn score(name: &str, fs: &dyn FileSystem, deleted: &Files, known: &dyn Fn(&str, &str) -> bool) -> Score {
+    let start = std::time::Instant::now();
+    let list = fs.deleted().unwrap();
+    let took = start.elapsed();
+    let paths = living(fs);
+    let mut by_hash: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
+    let mut intact: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in &list {
+        let stat = fs.stat(entry.node).unwrap();
+        if stat.kind != Kind::File || entry.state == State::MetadataOnly {
+            continue;
+        }
+        let found = path(&list, &paths, entry);
+        let bytes = read(fs, entry.node);
+        if entry.state == State::Intact {
+            let bytes = bytes.as_ref().unwrap_or_else(|| panic!("{name}: intact and unreadable: {entry:?}"));
+            let hash = hash(bytes);
+            let at = found.clone().unwrap_or_default();
+            assert!(known(&at, &hash), "{name}: {at:?} is called intact and is wrong: {entry:?} {stat:?}");
+            *intact.entry(hash).or_default() += 1;
+        }
+        if let Some(bytes) = bytes {
+            by_hash.entry(hash(&bytes)).or_default().push(found);
+        }
+    }
+    let mut score = Score { files: deleted.len(), ..Score::default() };
+    for (path, hash) in deleted {
+        match by_hash.get(hash) {
+            Some(found) => {
+                score.content += 1;
+                score.named += usize::from(found.iter().any(|found| found.as_deref() == Some(path)));
+                score.intact += usize::from(intact.contains_key(hash));
+            }
+            None => score.missing.push(path.clone()),
+        }
+    }
+    println!(
+        "{name}: {} of {} came back, {} intact, {} under their path; list of {} in {took:?}",
+        score.content,
+        score.files,
+        score.intact,
+        score.named,
+        list.len()
+    );
+    score
+}
+
+fn remove(root: &Path, files: &Files) {
+    for (index, path) in files.keys().enumerate() {
+        if index % 3 == 0 {
+            fs::remove_file(root.join(path)).unwrap();
+        }
+    }
+    for entry in fs::read_dir(root).unwrap() {
+        let path: PathBuf = entry.unwrap().path();
+        if path.ends_with("lost+found") || path.ends_with("keep") {
+            continue;
+        }
+        let done = Command::new("rm").arg("-r").arg(&path).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+/// Nothing is written after the delete: every file comes back.
+fn all_come_back(options: &str) {
+    if !is_root(options) {
+        return;
+    }
+    let _one = LOOP.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let image = Image::new(options, 256, None);
+    let files = {
+        let mount = Mount::new(&image, "rw");
+        fs::write(mount.path.join("keep"), "kept").unwrap();
+        let files = populate(&mount.path);
+        sync();
+        remove(&mount.path, &files);
+        sync();
+        files
+    };
+    let fs = image.open();
+    let score = score(options, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
+    assert_eq!(score.content, 120, "{options}: {:?}", score.missing);
+    assert!(score.named * 100 >= 95 * score.files, "{options}: {score:?}");
+}
+
+macro_rules! cases {
+    ($($name:ident: $options:expr;)*) => {
+        $(#[test] fn $name() { all_come_back($options) })*
+    };
+}
+
+cases! {
+    ext3: "-t ext3 -b 4096 -O has_journal,dir_index,filetype -I 256 -J size=16";
+    ext3_1k_128_byte_inodes: "-t ext3 -b 1024 -O has_journal,dir_index,filetype -I 128 -J size=8";
+    ext4: "-t ext4 -b 4096 -O extent,64bit,flex_bg,metadata_csum,dir_index,huge_file,dir_nlink,extra_isize,has_journal,filetype -I 256 -J size=16";
+    ext4_1k: "-t ext4 -b 1024 -O extent,64bit,flex_bg,metadata_csum,dir_index,huge_file,has_journal,filetype -I 256 -J size=8";
+    ext4_bigalloc: "-t ext4 -b 4096 -C 16384 -O bigalloc,extent,64bit,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=16";
+    ext4_without_checksums: "-t ext4 -b 4096 -O extent,^metadata_csum,dir_index,huge_file,has_journal,filetype -I 256 -J size=16";
+    ext4_inline_data: "-t ext4 -b 4096 -O inline_data,extent,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=16";
+}
