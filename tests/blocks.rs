@@ -134,7 +134,9 @@ fn with_snapshots(directory: &Path) -> PathBuf {
     let image = directory.join("s.qcow2");
     let path = image.to_str().unwrap();
     qemu_img(&["create", "-q", "-f", "qcow2", path, "64M"]);
-    for (at, snapshot) in [("1M", Some("before/../install")), ("40M", Some("twice")), ("2M", Some("twice")), ("63M", None)] {
+    for (at, snapshot) in
+        [("1M", Some("before/../install")), ("40M", Some("twice")), ("2M", Some("twice")), ("63M", None)]
+    {
         // Whole clusters: of a part that was never written the host may say hole or data, as its cache stands.
         tool(&["qemu-io", "-f", "qcow2", "-c", &format!("write -P 0x5a {at} 256k"), path], "qemu-utils");
         if let Some(snapshot) = snapshot {

@@ -89,7 +89,8 @@ fn it_agrees_with_qemu_img() {
         }
     }
     let text = works(&["info", &path("top")]);
-    for word in ["qcow2, version 1.1", "40 MiB (41943040 bytes)", "a snapshot", "backing file", "mode 0644", "of holes"] {
+    for word in ["qcow2, version 1.1", "40 MiB (41943040 bytes)", "a snapshot", "backing file", "mode 0644", "of holes"]
+    {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(!text.contains('\u{1b}'), "{text}");

@@ -109,9 +109,14 @@ pub struct Layer {
 ///
 /// Fails if the image itself cannot be described. What is wrong further down is in the `problem` of the last layer.
 pub fn info(path: &Path, options: &Options) -> Result<Vec<Layer>> {
-    let (file, format) = image::recognised(path, options, FORMATS)?;
+    info_with(path, options, FORMATS)
+}
+
+/// [`info`] with a table of formats of its own.
+fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Vec<Layer>> {
+    let (file, format) = image::recognised(path, options, formats)?;
     let mut layers = Vec::new();
-    let rules = Rules { backing: options.backing, formats: FORMATS };
+    let rules = Rules { backing: options.backing, formats };
     describe(file, format, rules, None, &mut layers)?;
     Ok(layers)
 }
@@ -185,5 +190,58 @@ impl Opener for Seen<'_> {
         let named = Named { name: name.as_os_str().as_bytes().to_vec(), format: format.map(str::to_owned) };
         self.named.borrow_mut().push(named);
         self.gate.open(name, format)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::disk::Memory;
+
+    /// A format that says nothing of itself: its files name a part and, unless they are called so, a parent.
+    static SILENT: &[Format] = &[Format {
+        name: "silent",
+        probe: |disk| Ok(disk.to_string().ends_with(".silent")),
+        open: |disk, request| {
+            request.opener.open(Path::new("part"), Some(RAW))?;
+            match disk.to_string().ends_with("parent.silent") {
+                true => Ok(Arc::new(Memory::new("m", vec![0; 99]))),
+                false => request.opener.open(Path::new("parent.silent"), Some("silent")),
+            }
+        },
+    }];
+
+    #[test]
+    fn formats_that_say_nothing_are_seen_from_outside() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, len) in [("top.silent", 10), ("parent.silent", 20), ("part", 30)] {
+            fs::write(at(name), vec![0; len]).unwrap();
+        }
+        let info = || info_with(&at("top.silent"), &Options::default(), SILENT).unwrap();
+        let layers = info();
+        let seen: Vec<_> = layers
+            .iter()
+            .map(|layer| (layer.format, layer.file_size, layer.description.virtual_size, layer.files[0].path.clone()))
+            .collect();
+        assert_eq!(seen, [("silent", 10, Some(99), at("part")), ("silent", 20, Some(99), at("part"))]);
+        assert_eq!(layers[0].backing_path, Some(at("parent.silent")));
+        assert!(layers.iter().all(|layer| layer.problem.is_none()));
+        fs::remove_file(at("part")).unwrap();
+        let layers = info();
+        assert_eq!((layers.len(), layers[0].description.virtual_size), (1, None));
+        assert!(layers[0].problem.as_ref().unwrap().to_string().contains("No such file"));
+    }
+
+    #[test]
+    fn a_raw_image_is_its_size() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let layers = info(file.path(), &Options::default()).unwrap();
+        let [layer] = &layers[..] else { panic!("{layers:?}") };
+        assert_eq!((layer.format, layer.description.virtual_size, layer.file_size), (RAW, Some(1 << 20), 1 << 20));
+        assert_eq!(layer.description, Description { virtual_size: Some(1 << 20), ..Description::default() });
     }
 }

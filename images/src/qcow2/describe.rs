@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::header::{Compression, Header};
 use super::layout::*;
-use super::mapping::Tables;
 use super::snapshot;
 use crate::disk::Cached;
 use crate::info::{Description, Named, Snapshot};
 use crate::{Disk, Result};
 
+/// The granularity in which headers and snapshots are read, in bytes.
+const PAGE: usize = 4096;
 /// Our bound of the pages kept while headers and snapshots are read, in bytes.
 const CACHE_BYTES: u64 = 1 << 20;
 
@@ -21,7 +22,7 @@ const MAX_NAME: usize = 255;
 
 /// The header and the table of snapshots, with the field names of `qemu-img info`.
 pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
-    let cached = Cached::new(file.clone(), Tables::PAGE, CACHE_BYTES);
+    let cached = Cached::new(file.clone(), PAGE, CACHE_BYTES);
     let header = Header::read(&cached)?;
     let mut snapshots = Vec::new();
     snapshot::for_each(&cached, &header, |found| {
