@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use program::{Point, fails_with, guest, imgmount, works};
+use program::{Point, fails_with, guest, imgmount, run, works};
 
 /// A folder with a virsh of its own, which writes down what it is asked.
 struct Host {
@@ -183,4 +183,38 @@ fn what_virsh_does_not_do_is_said() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("libvirt-clients") && said.contains("dumpxml"), "{said}");
+}
+
+/// libvirt's own test driver takes its guests from a file, and its virsh is the real one.
+#[test]
+fn the_real_virsh_is_understood() {
+    let host = Host::new("shut off");
+    let volume = host.at("pool").join("a volume.qcow2");
+    fs::create_dir(host.at("pool")).unwrap();
+    let uuid = "0a1b2c3d-0000-4000-8000-000000000001";
+    let guest = disk(&guest(), "qcow2", "vda");
+    fs::write(
+        host.at("node.xml"),
+        format!(
+            "<node><domain type='test'><name>--demo guest</name><uuid>{uuid}</uuid><memory>1000</memory>
+             <os><type>hvm</type></os><devices>{guest}
+             <disk type='volume'><driver type='raw'/><source pool='images' volume='a volume.qcow2'/>
+             <target dev='vdb' bus='virtio'/><readonly/></disk></devices></domain>
+             <pool type='dir'><name>images</name><target><path>{}</path></target>
+             <volume><name>a volume.qcow2</name><capacity>65536</capacity></volume></pool></node>",
+            host.at("pool").display()
+        ),
+    )
+    .unwrap();
+    fs::write(&volume, [9; 1 << 16]).unwrap();
+    let uri = format!("--connect=test://{}", host.at("node.xml").display());
+    for name in ["--domain=--demo guest".to_owned(), format!("--domain={uuid}")] {
+        let output = run(&["filesystems", "-v", &uri, &name]);
+        let [out, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(output.status.success(), "{said}; virsh is in libvirt-clients");
+        assert!(out.contains("/dev/demo/root") && out.contains("/dev/sdb"), "{out}");
+        assert!(said.contains("is running: what is read"), "{said}");
+        assert!(said.contains("a volume.qcow2, which it may only read"), "{said}");
+    }
+    fails_with(&["inspect", &uri, "--domain=nobody"], &["virsh dumpxml", "failed to get domain 'nobody'"]);
 }
