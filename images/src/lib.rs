@@ -3,6 +3,7 @@
 //! A [`Disk`] is bytes that any thread can read at any offset. Host files, image formats, caches, views and overlays
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
+mod blocks;
 pub mod disk;
 pub mod error;
 pub mod format;
@@ -11,7 +12,12 @@ mod image;
 pub mod info;
 mod lock;
 mod name;
+mod parent;
 mod qcow2;
+mod vdi;
+mod vhd;
+mod vhdx;
+mod vmdk;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

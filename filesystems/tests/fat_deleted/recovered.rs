@@ -3,14 +3,13 @@
 use super::*;
 
 /// Type, sectors of 512 bytes a cluster, size in KiB.
-const VOLUMES: [(&str, &str, u64); 7] = [
+const VOLUMES: [(&str, &str, u64); 6] = [
     ("12", "1", 1440),
     ("12", "8", 8 << 10),
     ("16", "1", 16 << 10),
     ("16", "8", 64 << 10),
     ("32", "1", 40 << 10),
-    ("32", "8", 300 << 10),
-    ("32", "64", 2200 << 10),
+    ("32", "4", 140 << 10),
 ];
 
 fn volume(dir: &Path, (bits, sectors, kilobytes): (&str, &str, u64)) -> PathBuf {
@@ -141,14 +140,14 @@ fn volumes_that_were_used_after() {
                 write(&source, &name, &content);
                 copied.push(name);
             }
-            for name in copied {
-                mtools("mcopy", &image, &[text(&source.join(&name)), "::"]);
-                live.push(name);
-            }
-            for _ in 0..live.len() / 2 {
-                let name = live.swap_remove(random.below(live.len() as u64) as usize);
-                mtools("mdel", &image, &[&format!("::{name}")]);
-            }
+            let sources: Vec<_> = copied.iter().map(|name| source.join(name)).collect();
+            let mut args: Vec<&str> = sources.iter().map(|path| text(path)).collect();
+            args.push("::");
+            mtools("mcopy", &image, &args);
+            live.extend(copied);
+            let gone = (0..live.len() / 2).map(|_| live.swap_remove(random.below(live.len() as u64) as usize));
+            let gone: Vec<_> = gone.map(|name| format!("::{name}")).collect();
+            mtools("mdel", &image, &gone.iter().map(String::as_str).collect::<Vec<_>>());
         }
         truth.retain(|_, name| !live.contains(name));
         let truth: BTreeSet<_> = truth.into_keys().collect();
@@ -176,9 +175,8 @@ fn a_fragmented_file() {
         let mut args: Vec<&str> = sources.iter().map(|path| text(path)).collect();
         args.push("::");
         mtools("mcopy", &image, &args);
-        for number in (0..30).step_by(2) {
-            mtools("mdel", &image, &[&format!("::F{number}")]);
-        }
+        let gone: Vec<_> = (0..30).step_by(2).map(|number| format!("::F{number}")).collect();
+        mtools("mdel", &image, &gone.iter().map(String::as_str).collect::<Vec<_>>());
         // FAT32 goes on after what was allocated last, so its hint is put back.
         if case.0 == "32" {
             let mut bytes = fs::read(&image).unwrap();
@@ -199,23 +197,20 @@ fn a_fragmented_file() {
     }
 }
 
-/// Writes a date and time of FAT into an entry: created and written.
-fn set_times(bytes: &mut [u8], name: &[u8], year: u16) {
+/// Lets the entry of this short name be created and written on the first day of a year.
+fn set_year(bytes: &mut [u8], name: &[u8], year: u16) {
     let at = bytes.windows(name.len()).position(|bytes| bytes == name).unwrap();
     let date = ((year - 1980) << 9 | 1 << 5 | 1).to_le_bytes();
-    for field in [14, 16, 22, 24] {
-        bytes[at + field..at + field + 2].copy_from_slice(if field % 8 == 0 && field != 16 || field == 16 {
-            &date
-        } else {
-            &[0, 0]
-        });
+    for (time_at, date_at) in [(14, 16), (22, 24)] {
+        bytes[at + time_at..][..2].fill(0);
+        bytes[at + date_at..][..2].copy_from_slice(&date);
     }
 }
 
 /// A file that was overwritten in part by a later one: what is gone is an error, the rest is there.
 #[test]
 fn a_file_that_was_overwritten_in_part() {
-    for case in VOLUMES {
+    for case in [VOLUMES[0], VOLUMES[2], VOLUMES[3], VOLUMES[4]] {
         let dir = tempfile::tempdir().unwrap();
         let image = volume(dir.path(), case);
         let cluster = case.1.parse::<usize>().unwrap() * 512;
@@ -236,14 +231,14 @@ fn a_file_that_was_overwritten_in_part() {
         // mtools takes the slot of FIRST, and its three clusters and two of the victim.
         copy("LATER");
         let mut bytes = fs::read(&image).unwrap();
-        set_times(&mut bytes, b"\xe5ICTIM     ", 2020);
-        set_times(&mut bytes, b"LATER      ", 2021);
+        set_year(&mut bytes, b"\xe5ICTIM     ", 2020);
+        set_year(&mut bytes, b"LATER      ", 2021);
         fs::write(&image, bytes).unwrap();
         let fs = open(disk(&image));
         let all = fs.deleted().unwrap();
         let victim = all.iter().find(|deleted| deleted.name.as_deref() == Some(b"_ICTIM")).unwrap();
         assert_eq!(victim.state, State::Partial, "{case:?} {victim:?}");
-        assert_eq!(victim.lost, [0..2 * cluster as u64]);
+        assert_eq!(victim.lost, vec![0..2 * cluster as u64; 1]);
         let mut rest = vec![0; cluster * 8];
         fs.read_at(victim.node, &mut rest, 2 * cluster as u64).unwrap();
         assert!(rest == content[2 * cluster..]);
@@ -272,7 +267,7 @@ fn a_renamed_file_is_not_deleted_content() {
 /// The free clusters, and holes.
 #[test]
 fn free_space() {
-    for case in VOLUMES {
+    for case in [VOLUMES[0], VOLUMES[2], VOLUMES[4]] {
         let dir = tempfile::tempdir().unwrap();
         let image = volume(dir.path(), case);
         for name in ["KEPT", "GONE", "KEPT2"] {
@@ -291,7 +286,7 @@ fn free_space() {
         let len = shown.len().min(bytes.len());
         free.read_at(&mut shown[..len], 0).unwrap();
         let find = |content: &[u8]| shown.windows(64).position(|window| window == &content[..64]);
-        let at = find(&noise(4, 50_000)).filter(|_| true);
+        let at = find(&noise(4, 50_000));
         // KEPT and GONE have names of the same length, so the same content; one of the two is free.
         let at = at.unwrap();
         assert!(shown[at..at + 50_000] == noise(4, 50_000)[..]);

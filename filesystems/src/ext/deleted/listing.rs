@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::blocks::{self, BlockCopy};
 use super::candidates::Identity;
-use super::mapping::{Mapper, Mapping};
+use super::mapping::{Mapper, Mapping, physical};
 use super::names::{Name, Owner};
 use super::search::{Search, verifies};
-use super::verdict::{Phantoms, Verdict};
+use super::verdict::{Phantoms, Ranges, Verdict};
 use super::version::Version;
 use crate::deleted::{Deleted, Evidence, Parent};
 use crate::ext::inode::Inode;
@@ -58,17 +58,19 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
         let name = name(search, *identity, &spans, &seeds, &places);
         let parent = name.map_or(Parent::Unknown, |name| parent(search, name, &seeds, &places, &ids));
         let mut verdicts = Vec::new();
-        {
-            let mut newer: Vec<(&Inode, &Mapping)> = Vec::new();
-            for (index, candidate) in node.versions.iter().enumerate() {
-                let Some(mapping) = maps.get(index) else { break };
-                verdicts.push(search.judge(node, index, mapping, &newer, &phantoms, own));
-                // The newest few are enough: each has the blocks of the one before or new ones.
-                newer.push((&candidate.inode, mapping));
+        // Blocks of newer versions with other content: they may have been written in place.
+        let (mut newer, mut same) = (Ranges::default(), Vec::new());
+        let mut last = None;
+        for (index, (candidate, mapping)) in node.versions.iter().zip(&maps).enumerate() {
+            let content = (candidate.inode.modified, candidate.inode.size);
+            if last.replace(content).is_some_and(|last| last != content) {
+                same.drain(..).for_each(|(start, end)| newer.add(start, end));
             }
+            verdicts.push(search.judge(node, index, mapping, &newer, &phantoms, own));
+            same.extend(mapping.runs.iter().filter_map(physical));
         }
         let mut all: Vec<(Inode, Mapping, Verdict, Evidence)> = Vec::new();
-        for (candidate, verdict) in node.versions.iter().zip(verdicts) {
+        for (index, (candidate, verdict)) in node.versions.iter().zip(verdicts).enumerate() {
             let inode = (*candidate.inode).clone();
             let checked = search.geometry.volume.superblock().checksum_seed.is_some();
             let evidence = Evidence {
@@ -78,7 +80,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 in_journal: candidate.order.is_some() || !candidate.placed,
                 checksum: checked.then_some(true),
             };
-            let mapping = if maps.is_empty() { Mapping::default() } else { maps.remove(0) };
+            let mapping = maps.get_mut(index).map(std::mem::take).unwrap_or_default();
             all.push((inode, mapping, verdict, evidence));
         }
         if let (true, Some(remains)) = (all.is_empty(), &node.remains) {
@@ -104,8 +106,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 lost: verdict.lost.clone(),
                 evidence: list,
             };
-            let version =
-                Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
+            let version = Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
             found.push(Found { version, deleted });
         }
     }
@@ -213,7 +214,7 @@ fn claim(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
     for (identity, node) in &search.candidates.nodes {
         let Some(maps) = mappings.get(identity) else { continue };
         for (version, mapping) in node.versions.iter().zip(maps) {
-            for (start, end) in mapping.runs.iter().filter_map(super::mapping::physical) {
+            for (start, end) in mapping.runs.iter().filter_map(physical) {
                 search.claims.add(search.geometry, start, end, version.order, *identity);
             }
         }
@@ -229,7 +230,7 @@ fn names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
         let Some(maps) = mappings.get(identity).filter(|_| node.is_directory()) else { continue };
         let mut seen = HashSet::new();
         for (version, mapping) in node.versions.iter().zip(maps) {
-            for (start, end) in mapping.runs.iter().filter_map(super::mapping::physical) {
+            for (start, end) in mapping.runs.iter().filter_map(physical) {
                 for block in (start..end).take(1 << 16) {
                     if !search.geometry.is_free(block) || !seen.insert(block) {
                         continue;
@@ -256,7 +257,7 @@ fn deleted_places(
 ) -> HashMap<u64, Vec<u32>> {
     for (identity, node) in search.candidates.nodes.iter().filter(|(_, node)| node.is_directory()) {
         for mapping in mappings.get(identity).into_iter().flatten().take(node.versions.len()) {
-            for (start, end) in mapping.runs.iter().filter_map(super::mapping::physical) {
+            for (start, end) in mapping.runs.iter().filter_map(physical) {
                 for block in (start..end).take(1 << 16).filter(|block| search.names.places.contains(block)) {
                     let owners = places.entry(block).or_default();
                     if !owners.contains(&identity.0) {
@@ -324,9 +325,9 @@ fn parent(
             None => Parent::Unknown,
         };
     }
-    let deleted = ids.range((number, 0)..=(number, u32::MAX)).filter(|(identity, _)| {
-        search.candidates.nodes.get(identity).is_some_and(|node| node.is_directory())
-    });
+    let deleted = ids
+        .range((number, 0)..=(number, u32::MAX))
+        .filter(|(identity, _)| search.candidates.nodes.get(identity).is_some_and(|node| node.is_directory()));
     let deleted: Vec<_> = deleted.collect();
     let alive = search.inodes.get(number).is_some_and(|inode| inode.live && inode.directory);
     let since = search.live_since.get(&number).copied();

@@ -53,7 +53,8 @@ impl Mapper<'_> {
     /// The map of a version. Of two ways to put it together, the one that the inode's own block count confirms.
     pub(super) fn resolve(&self, candidate: &Candidate) -> Mapping {
         let inode = &*candidate.inode;
-        let fast_symlink = inode.mode & mode::TYPE == mode::SYMLINK && inode.size < 60 && !inode.has(inode_flags::EXTENTS);
+        let fast_symlink =
+            inode.mode & mode::TYPE == mode::SYMLINK && inode.size < 60 && !inode.has(inode_flags::EXTENTS);
         let mapped = matches!(inode.mode & mode::TYPE, mode::FILE | mode::DIRECTORY | mode::SYMLINK);
         if !mapped || fast_symlink && self.own_blocks(inode) == 0 || inode.has(inode_flags::INLINE_DATA) {
             return Mapping::default();
@@ -241,7 +242,8 @@ impl Mapper<'_> {
         let (mut start, mut span) = (DIRECT_BLOCKS, per_block);
         for height in 1..=3usize {
             let at = (DIRECT_BLOCKS as usize - 1 + height) * 4;
-            let pointer = row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            let pointer =
+                row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes));
             self.indirect(job, pointer, height, start, span);
             start += span;
             span = span.saturating_mul(per_block);

@@ -176,9 +176,7 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
         let span = match current {
             Some(span) if span.sequence == sequence => Some(Span { last: position, ..span }),
             // A transaction's first block follows a commit block or begins the log.
-            _ if after_commit || position == first => {
-                Some(Span { sequence, first: position, last: position })
-            }
+            _ if after_commit || position == first => Some(Span { sequence, first: position, last: position }),
             _ => None,
         };
         after_commit = false;

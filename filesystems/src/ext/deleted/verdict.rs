@@ -1,12 +1,12 @@
 //! How much of a version is left, and whether that can be promised.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::candidates::{Candidate, Node};
 use super::mapping::Mapping;
 use super::search::Search;
 use crate::deleted::State;
-use crate::ext::inode::Inode;
 use crate::ext::layout::{inode_flags, mode};
 use crate::ext::map::{self, Run};
 
@@ -17,6 +17,31 @@ const COMMIT_SLACK: i64 = 1;
 pub(super) struct Verdict {
     pub(super) state: State,
     pub(super) lost: Vec<Range<u64>>,
+}
+
+/// Blocks of newer versions: stretches that are apart, by their start.
+#[derive(Default)]
+pub(super) struct Ranges(BTreeMap<u64, u64>);
+
+impl Ranges {
+    /// Adds the blocks `start .. end`.
+    pub(super) fn add(&mut self, mut start: u64, mut end: u64) {
+        while let Some((from, to)) = self.0.range(..=end).next_back().map(|(from, to)| (*from, *to)) {
+            if to < start {
+                break;
+            }
+            if from <= start && end <= to {
+                return;
+            }
+            self.0.remove(&from);
+            (start, end) = (start.min(from), end.max(to));
+        }
+        self.0.insert(start, end);
+    }
+
+    fn touches(&self, start: u64, end: u64) -> bool {
+        self.0.range(..end).next_back().is_some_and(|(_, to)| *to > start)
+    }
 }
 
 /// What the deleted inodes of which no version was found say: they may have had any block that is free.
@@ -47,7 +72,7 @@ impl Search<'_> {
         node: &Node,
         index: usize,
         mapping: &Mapping,
-        newer: &[(&Inode, &Mapping)],
+        newer: &Ranges,
         phantoms: &Phantoms,
         own: &[(u64, u64)],
     ) -> Verdict {
@@ -104,7 +129,7 @@ impl Search<'_> {
         candidate: &Candidate,
         run: &Run,
         at: u64,
-        newer: &[(&Inode, &Mapping)],
+        newer: &Ranges,
         own: &[(u64, u64)],
         gone: &mut Vec<(u64, u64)>,
     ) -> bool {
@@ -135,14 +160,7 @@ impl Search<'_> {
             gone.push((run.logical + start, run.logical + end));
         });
         // A newer version of the same file may have written into the same blocks.
-        let inode = &*candidate.inode;
-        let shared = newer.iter().any(|(other, mapping)| {
-            (other.modified != inode.modified || other.size != inode.size)
-                && mapping.runs.iter().filter_map(super::mapping::physical).any(|(start, end)| {
-                    start < at + run.len && at < end
-                })
-        });
-        proved && !claimed && !shared
+        proved && !claimed && !newer.touches(at, at + run.len)
     }
 
     /// Whether anybody else had one of the blocks at or after the time of a version; `known` is told which were
@@ -151,8 +169,8 @@ impl Search<'_> {
         let inode = &*candidate.inode;
         let mut any = false;
         for claim in self.claims.on(start, end) {
-            let same_inode = claim.owner == (inode.number, inode.generation)
-                || inode.seed != 0 && claim.owner == (inode.seed, 0);
+            let same_inode =
+                claim.owner == (inode.number, inode.generation) || inode.seed != 0 && claim.owner == (inode.seed, 0);
             if same_inode {
                 continue;
             }

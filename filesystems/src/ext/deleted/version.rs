@@ -94,7 +94,12 @@ impl Version {
             return Err(Error::Invalid);
         }
         if inode.size == 0 || inode.size > volume.block_size() {
-            return Err(corrupt!(format!("deleted symbolic link {}", inode.number), inode.offset, "{} bytes", inode.size));
+            return Err(corrupt!(
+                format!("deleted symbolic link {}", inode.number),
+                inode.offset,
+                "{} bytes",
+                inode.size
+            ));
         }
         let mut target = vec![0; inode.size as usize];
         if self.runs.is_empty() && !inode.has(inode_flags::INLINE_DATA) && inode.size < 60 && self.lost.is_empty() {

@@ -2,6 +2,7 @@
 //!
 //! Nothing on the disk says whose a cluster was, so no content is [`State::Intact`] but that of empty files.
 
+mod clusters;
 mod content;
 mod name;
 mod scan;
@@ -78,7 +79,7 @@ impl Node {
 /// The error of reading bytes that are gone.
 pub fn lost(offset: u64) -> Error {
     let what = format!("cannot read the deleted file at byte {offset:#x}");
-    Error::io(what, io::Error::other("its clusters are used again"))
+    Error::io(what, io::Error::other("its clusters are used again, or not known"))
 }
 
 /// A date and time as one number, 0 if there is none; in units of 2 s within a day.
@@ -111,6 +112,10 @@ pub fn search(disk: &dyn Disk, geometry: &Geometry) -> Result<(Vec<Deleted>, Has
     let (mut all, mut nodes) = (Vec::new(), HashMap::new());
     for found in found {
         let id = found.node();
+        // Damaged chains may lead through one directory twice.
+        if nodes.contains_key(&id) {
+            continue;
+        }
         let (deleted, node) = if found.is_directory() {
             directory(geometry, &scan, found)
         } else {

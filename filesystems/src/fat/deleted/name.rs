@@ -218,7 +218,8 @@ pub fn each_slot(disk: &dyn Disk, pieces: &[(u64, u64)], each: &mut dyn FnMut(Sl
 /// What stands for bytes that cannot be read: no entry consists of it.
 const UNREAD: u8 = 0xff;
 
-fn read_what_is_readable(disk: &dyn Disk, buf: &mut [u8], at: u64) -> Result<()> {
+/// Fills `buf` with what can be read, and [`UNREAD`] for sectors that cannot; fails if there are any.
+pub fn read_what_is_readable(disk: &dyn Disk, buf: &mut [u8], at: u64) -> Result<()> {
     disk.read_at(buf, at).inspect_err(|_| {
         for (sector, at) in buf.chunks_mut(SECTOR).zip((at..).step_by(SECTOR)) {
             if disk.read_at(sector, at).is_err() {

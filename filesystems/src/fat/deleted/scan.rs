@@ -9,7 +9,8 @@ use super::super::geometry::{Geometry, Root, Width};
 use super::super::layout::*;
 use super::super::map::{Map, Use};
 use super::super::name::is_dot;
-use super::name::{Named, Slot, each_slot, is_directory_cluster, is_plausible};
+use super::clusters::{Cluster, join};
+use super::name::{Named, Slot, each_slot, is_directory_cluster, is_plausible, read_what_is_readable};
 use super::{Owner, node_at, seconds};
 use crate::{Evidence, NodeId, Parent};
 
@@ -17,6 +18,8 @@ use crate::{Evidence, NodeId, Parent};
 const FOUND_MAX: usize = 1 << 19;
 /// How many high halves of a cluster's number are tried, ours: 512 GiB in clusters of 32 KiB.
 const HIGH_HALVES_MAX: usize = 256;
+/// How rare a chance must be to count as none.
+const RARE: f64 = 0.05;
 /// How deep directories without a name may lie in each other, ours.
 const ORPHAN_DEPTH: u32 = 64;
 /// How much free space is read at once to look for directories, in bytes, and the size from which on only the head of
@@ -67,8 +70,13 @@ pub struct Scan<'a> {
     /// The directories by their first cluster.
     live: HashMap<u32, NodeId>,
     deleted: HashMap<u32, NodeId>,
-    /// Whether the high half of the number of the first cluster is erased by whoever deleted: what Windows does.
+    /// Whether the high half of the number of the first cluster may be erased, which is what Windows does and Linux and
+    /// mtools do not; and whether it seems to be.
+    is_high_unknown: bool,
     is_high_erased: bool,
+    /// The directories in free space by their first cluster, and all clusters of those that have more than one.
+    heads: BTreeMap<u32, Head>,
+    chains: HashMap<u32, Vec<u32>>,
     /// If it is: where the entries that are in use lie, in order, and their first clusters.
     firsts: Vec<(u64, u32)>,
 }
@@ -86,21 +94,28 @@ impl<'a> Scan<'a> {
             lost_chains: BTreeMap::new(),
             live: HashMap::new(),
             deleted: HashMap::new(),
+            is_high_unknown: false,
             is_high_erased: false,
             firsts: Vec::new(),
+            heads: BTreeMap::new(),
+            chains: HashMap::new(),
         };
         scan.walk_live();
         scan.lost_chains = scan.map.lost_chains().into_iter().collect();
-        scan.is_high_erased = scan.geometry.width == Width::Fat32
-            && scan.owners.iter().any(|owner| owner.first > u32::from(u16::MAX))
-            && scan.found.iter().all(|found| found.entry.fst_clus_hi.get() == 0);
+        let fragments = scan.search_free_space();
+        scan.is_high_unknown =
+            scan.geometry.width == Width::Fat32 && scan.found.iter().all(|found| found.entry.fst_clus_hi.get() == 0);
+        scan.is_high_erased = scan.is_high_unknown && scan.seems_high_erased();
         if scan.is_high_erased {
             scan.firsts = scan.owners.iter().map(|owner| (owner.at, owner.first)).collect();
             scan.firsts.sort_unstable();
         }
         let mut next = 0;
         scan.walk_deleted(&mut next);
-        scan.walk_orphans(&mut next);
+        scan.walk_orphans(fragments, &mut next);
+        if scan.found.len() == FOUND_MAX {
+            log::warn!("{disk}: only the first {FOUND_MAX} deleted entries are listed");
+        }
         Ok(scan)
     }
 
@@ -188,9 +203,6 @@ impl<'a> Scan<'a> {
         if !is_plausible(self.geometry, &entry) {
             return;
         }
-        if self.found.len() == FOUND_MAX {
-            log::warn!("{}: only the first {FOUND_MAX} deleted entries are listed", self.disk);
-        }
         if self.found.len() >= FOUND_MAX {
             return;
         }
@@ -216,15 +228,33 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Whether a deleted directory is found only with another high half; or else, whether so many deleted entries
+    /// without one would be a rare chance, going by the entries in use.
+    fn seems_high_erased(&self) -> bool {
+        let mut directories = self.found.iter().filter(|found| found.is_directory());
+        if directories.any(|found| self.directory_at(found).is_some_and(|first| first != found.first)) {
+            return true;
+        }
+        let low = self.owners.iter().filter(|owner| owner.first <= u32::from(u16::MAX)).count();
+        let share = (low + 1) as f64 / (self.owners.len() + 2) as f64;
+        let deleted = self.found.iter().filter(|found| found.first != 0).count();
+        self.owners.len() > low && share.powi(i32::try_from(deleted).unwrap_or(i32::MAX)) < RARE
+    }
+
     /// The numbers that the first cluster can have, the likeliest first.
     fn candidates(&self, found: &Found) -> Vec<u32> {
-        if !self.is_high_erased || found.first == 0 {
+        let is_unknown = if found.is_directory() { self.is_high_unknown } else { self.is_high_erased };
+        if !is_unknown || found.first == 0 || found.first > u32::from(u16::MAX) {
             return vec![found.first];
         }
         // Likely near the file before it, or near its directory.
         let before = self.firsts.partition_point(|(at, _)| *at < found.at).checked_sub(1);
         let parent = found.parent_first >> 16;
-        let mut high = vec![before.map_or(parent, |before| self.firsts[before].1 >> 16), parent];
+        let mut high = match found.is_directory() {
+            // It is proved where it is.
+            true => vec![0, parent],
+            false => vec![before.map_or(parent, |before| self.firsts[before].1 >> 16), parent],
+        };
         high.extend((0..=self.geometry.clusters >> 16).take(HIGH_HALVES_MAX));
         let mut seen = HashSet::new();
         high.retain(|high| seen.insert(*high));
@@ -253,26 +283,29 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The clusters of a deleted directory, if the first still says that it is: `.` leads to itself and `..` to the
+    /// The first cluster of a deleted directory, if it still says that it is: `.` leads to itself and `..` to the
     /// parent, and it was created when the entry was.
-    fn find_directory(&mut self, index: usize) {
-        let found = &self.found[index];
-        if !found.clusters.is_empty() {
-            return;
-        }
+    fn directory_at(&self, found: &Found) -> Option<u32> {
         let created = seconds(found.entry.crt_date, found.entry.crt_time);
-        let candidates = self.candidates(found);
-        let is_it = |first: &u32| {
+        self.candidates(found).into_iter().find(|first| {
             let Some(head) = self.head(*first) else { return false };
             let is_parent =
                 head.parent == found.parent_first || self.is_root(head.parent) && self.is_root(found.parent_first);
             let is_created = created == 0 || head.created == 0 || head.created == created;
             is_parent && is_created && !self.deleted.contains_key(first)
-        };
-        let Some(first) = candidates.iter().copied().find(is_it) else { return };
+        })
+    }
+
+    /// Finds the clusters of a deleted directory.
+    fn find_directory(&mut self, index: usize) {
+        let found = &self.found[index];
+        if !found.clusters.is_empty() {
+            return;
+        }
+        let Some(first) = self.directory_at(found) else { return };
+        let node = found.node();
         let clusters = self.directory_clusters_from(first);
         let at = self.geometry.offset_of(first);
-        let node = node_at(found.at);
         let found = &mut self.found[index];
         if found.first != first {
             found.evidence.push(super::evidence("first cluster with its high half found", at));
@@ -285,7 +318,8 @@ impl<'a> Scan<'a> {
     /// What the first two entries of a cluster say, if it is the first of a directory that no live entry names.
     fn head(&self, first: u32) -> Option<Head> {
         match self.map.at(first)?.0 {
-            Use::Free | Use::Chain(0) => {}
+            Use::Free => return self.heads.get(&first).copied(),
+            Use::Chain(0) => {}
             _ => return None,
         }
         let mut bytes = [0; HEAD];
@@ -309,36 +343,15 @@ impl<'a> Scan<'a> {
         Some(Head { entry: dot, own: self.first_cluster(&dot), parent: self.first_cluster(&dot_dot), created })
     }
 
-    /// The clusters of a directory that is not live: its chain if the FAT still has it, or as many of the next free
-    /// ones as go on being a directory.
+    /// The clusters of a directory that is not live: its chain if the FAT still has it, or the clusters in
+    /// free space that go on with it.
     fn directory_clusters_from(&self, first: u32) -> Vec<(u32, u32)> {
         if let Some((Use::Chain(_), _)) = self.map.at(first) {
             return self.map.chain(first, self.clusters_max());
         }
-        let mut clusters = vec![(first, 1)];
-        let mut last = first;
-        for _ in 1..self.clusters_max() {
-            let ends = each_slot(self.disk, &self.pieces(&[(last, 1)]), &mut |slot| !matches!(slot, Slot::End));
-            if ends {
-                break;
-            }
-            let Some(next) = self.next_free(last + 1) else { break };
-            let is_taken = self.directory_clusters.contains_key(&next);
-            if is_taken || !self.cluster(next).is_some_and(|bytes| is_directory_cluster(self.geometry, &bytes)) {
-                break;
-            }
-            clusters.push((next, 1));
-            last = next;
-        }
-        clusters
-    }
-
-    /// The free cluster at `from`, or the first after what is in use there.
-    fn next_free(&self, from: u32) -> Option<u32> {
-        match self.map.at(from)? {
-            (Use::Free, _) => Some(from),
-            // Runs that are not free may follow each other; a directory that jumps over more than one is not followed.
-            (_, end) => matches!(self.map.at(end)?.0, Use::Free).then_some(end),
+        match self.chains.get(&first) {
+            Some(chain) => chain.iter().map(|cluster| (*cluster, 1)).collect(),
+            None => vec![(first, 1)],
         }
     }
 
@@ -381,8 +394,9 @@ impl<'a> Scan<'a> {
     }
 
     /// Finds directories in free space and in lost chains, that no entry leads to, and reads them.
-    fn walk_orphans(&mut self, next: &mut usize) {
-        let (mut heads, fragments) = self.search_free_space();
+    fn walk_orphans(&mut self, fragments: Vec<u32>, next: &mut usize) {
+        let mut heads = self.heads.clone();
+        heads.retain(|first, _| !self.directory_clusters.contains_key(first));
         let lost: Vec<u32> = self.lost_chains.keys().copied().collect();
         for first in lost {
             if let Some(head) = self.head(first).filter(|_| !self.deleted.contains_key(&first)) {
@@ -454,9 +468,10 @@ impl<'a> Scan<'a> {
         self.found.push(Found { at, entry, name: None, parent, parent_first, first, clusters, evidence });
     }
 
-    /// The free clusters that begin directories, and those that look as if they went on with one.
-    fn search_free_space(&self) -> (BTreeMap<u32, Head>, Vec<u32>) {
-        let (mut heads, mut fragments) = (BTreeMap::new(), Vec::new());
+    /// Finds the free clusters that begin directories, and those that go on with them. What goes on with none that is
+    /// known is returned.
+    fn search_free_space(&mut self) -> Vec<u32> {
+        let (mut heads, mut firsts, mut others) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let cluster_size = self.geometry.cluster_size;
         let per_read = if cluster_size >= HEADS_ONLY { 1 } else { CHUNK as u32 / cluster_size };
         let mut buf = Vec::new();
@@ -464,7 +479,8 @@ impl<'a> Scan<'a> {
             let (mut cluster, end) = (start, start + count);
             while cluster < end {
                 let at = self.geometry.offset_of(cluster);
-                if at >= self.disk.size() {
+                let on_disk = self.disk.size().saturating_sub(at) / u64::from(cluster_size);
+                if on_disk == 0 {
                     break;
                 }
                 if let Ok(extent) = self.disk.extent_at(at) {
@@ -474,36 +490,36 @@ impl<'a> Scan<'a> {
                         continue;
                     }
                 }
-                let now = per_read.min(end - cluster);
+                let now = per_read.min(end - cluster).min(u32::try_from(on_disk).unwrap_or(u32::MAX));
                 buf.resize(if per_read == 1 { HEAD } else { (now * cluster_size) as usize }, 0);
-                if self.disk.read_at(&mut buf, at).is_err() {
-                    buf.fill(0);
-                }
+                // What cannot be read is like no directory.
+                let _ = read_what_is_readable(self.disk, &mut buf, at);
                 for (bytes, cluster) in buf.chunks((cluster_size as usize).min(buf.len())).zip(cluster..) {
-                    if self.directory_clusters.contains_key(&cluster) {
+                    let head = self.parse_head(bytes).filter(|head| head.own == cluster);
+                    if head.is_none() && !is_directory_cluster(self.geometry, bytes) {
                         continue;
                     }
-                    match self.parse_head(bytes) {
-                        Some(head) if head.own == cluster => {
-                            heads.insert(cluster, head);
-                        }
-                        Some(_) => {}
-                        None if is_directory_cluster(self.geometry, bytes) => {
-                            let is_whole = per_read > 1
-                                || self.cluster(cluster).is_some_and(|all| is_directory_cluster(self.geometry, &all));
-                            fragments.extend(is_whole.then_some(cluster));
-                        }
-                        None => {}
+                    let whole = if per_read > 1 { Some(bytes.to_vec()) } else { self.cluster(cluster) };
+                    let Some(whole) = whole else { continue };
+                    let summary = Cluster::read(self.geometry, &whole);
+                    if let Some(head) = head {
+                        heads.insert(cluster, head);
+                        firsts.insert(cluster, (head.parent, summary));
+                    } else if is_directory_cluster(self.geometry, &whole) {
+                        others.insert(cluster, summary);
                     }
                 }
                 cluster += now;
             }
         }
-        (heads, fragments)
+        let (chains, fragments) = join(&firsts, &others);
+        (self.heads, self.chains) = (heads, chains);
+        fragments
     }
 }
 
 /// What `.` and `..` say of a directory.
+#[derive(Clone, Copy)]
 struct Head {
     entry: DirEntry,
     own: u32,
