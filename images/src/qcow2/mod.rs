@@ -1,6 +1,7 @@
 //! qcow2, versions 2 and 3: a disk of clusters that are found through two levels of tables.
 
 mod compressed;
+mod describe;
 mod header;
 mod layout;
 mod mapping;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 pub(crate) use compressed::Compressed;
+pub use describe::describe;
 pub(crate) use header::Compression;
 use header::Header;
 pub(crate) use mapping::Descriptor;
@@ -46,6 +48,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let cached = Cached::sharing(file.clone(), MAX_PAGE, TABLES.clone());
     let header = Header::read(&cached)?;
+    header.refuse_encryption()?;
     if header.corrupt {
         log::warn!(
             "{file}: marked as corrupt by a writer; what is read from it may be wrong (qemu-img check tells more)"
