@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use images::{Backing, Error, Result};
 
 pub use self::forensics::{Deleted, Filters, History, Recover, Selection, Timeline};
+use crate::keys::{Keys, Typed};
 use crate::stack::Stack;
 
 const EXAMPLES: &str = "\
@@ -108,14 +109,15 @@ pub struct Images {
     /// The libvirt connection (not supported yet)
     #[arg(short = 'c', long, value_name = "URI", hide = true)]
     connect: Option<String>,
-    /// A key for an encrypted volume (not supported yet)
-    #[arg(long, value_name = "SELECTOR", hide = true)]
-    key: Vec<String>,
-    /// Read keys from standard input (not supported yet)
-    #[arg(long, hide = true)]
+    /// A key for an encrypted volume: ID:key:STRING, ID:file:FILE, or its detached header ID:header:FILE; the ID is a
+    /// device, a LUKS UUID or all; may be repeated
+    #[arg(long, value_name = "SELECTOR")]
+    key: Vec<Typed>,
+    /// Read keys from standard input: a line for each volume that no other key opens
+    #[arg(long)]
     keys_from_stdin: bool,
-    /// Echo keys that are typed (not supported yet)
-    #[arg(long, hide = true)]
+    /// Show keys while they are typed
+    #[arg(long)]
     echo_keys: bool,
 }
 
@@ -289,8 +291,18 @@ impl Request {
         self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.images)
     }
 
-    /// Opens the images and finds everything in them.
+    /// Opens the images and finds everything in them, also in the encrypted volumes that a key was given for.
     pub fn open(&self) -> Result<Stack> {
+        self.open_with(&self.options().keys()?)
+    }
+
+    /// The same, and asks at the terminal for the keys of other encrypted volumes, where `wanted` says so of the name of
+    /// the volume and of the device inside.
+    pub fn open_asking(&self, wanted: impl Fn(&str, &str) -> bool + 'static) -> Result<Stack> {
+        self.open_with(&self.options().keys()?.asking(wanted))
+    }
+
+    fn open_with(&self, keys: &Keys) -> Result<Stack> {
         let options = self.options();
         let open = |image: &Image| {
             let (format, sector_size) = (image.format.clone(), image.sector_size);
@@ -300,7 +312,7 @@ impl Request {
         let disks = self.images.iter().map(open).collect::<Result<_>>()?;
         let mut wanted = filesystems::Options::default();
         wanted.replay = !options.no_replay;
-        Stack::of(disks, wanted)
+        Stack::with_keys(disks, wanted, keys)
     }
 
     fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
@@ -335,13 +347,20 @@ impl Images {
         }
     }
 
+    /// Whether keys are read from standard input, and so only once.
+    pub fn reads_keys(&self) -> bool {
+        self.keys_from_stdin
+    }
+
+    /// The keys for encrypted volumes. Reads the key files.
+    fn keys(&self) -> Result<Keys> {
+        Keys::new(&self.key, self.keys_from_stdin, self.echo_keys)
+    }
+
     /// guestmount's options that have no meaning here yet.
     fn refuse(&self) -> Result<()> {
         if !self.domain.is_empty() || self.connect.is_some() {
             return wrong("-c and -d: libvirt guests are not supported yet; name their images with -a");
-        }
-        if !self.key.is_empty() || self.keys_from_stdin || self.echo_keys {
-            return wrong("--key, --keys-from-stdin and --echo-keys: encrypted volumes are not supported yet");
         }
         Ok(())
     }
@@ -485,12 +504,10 @@ mod tests {
             ("imgmount -a x -i --ro --rw /mnt", "cannot mix"),
             ("imgmount -a x -i --live /mnt", "--live"),
             ("imgmount -d guest -i /mnt", "libvirt"),
-            ("imgmount -a x -i --key a:key:b /mnt", "encrypted"),
             ("imgmount -a nbd://h/x -i /mnt", "nbd"),
             ("imgmount -a file://host/x -i /mnt", "another host"),
             ("imgmount inspect", "-a"),
             ("imgmount deleted", "-a"),
-            ("imgmount recover --to x --key a:key:b -a y", "encrypted"),
         ] {
             assert!(message(line).contains(want), "{line}: {}", message(line));
         }
