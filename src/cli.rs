@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use images::{Backing, Error, Result};
 
 pub use self::forensics::{Deleted, Filters, History, Recover, Selection, Timeline};
+use crate::keys::{Keys, Typed};
 use crate::stack::Stack;
 use crate::{domain, info_command};
 
@@ -115,14 +116,15 @@ pub struct Images {
     /// The libvirt connection for -d, as virsh takes it
     #[arg(short = 'c', long, value_name = "URI", requires = "domain")]
     connect: Option<String>,
-    /// A key for an encrypted volume (not supported yet)
-    #[arg(long, value_name = "SELECTOR", hide = true)]
-    key: Vec<String>,
-    /// Read keys from standard input (not supported yet)
-    #[arg(long, hide = true)]
+    /// A key for an encrypted volume: ID:key:STRING, ID:file:FILE, or its detached header ID:header:FILE; the ID is a
+    /// device, a LUKS UUID or all; may be repeated
+    #[arg(long, value_name = "SELECTOR")]
+    key: Vec<Typed>,
+    /// Read keys from standard input: a line for each volume that no other key opens
+    #[arg(long)]
     keys_from_stdin: bool,
-    /// Echo keys that are typed (not supported yet)
-    #[arg(long, hide = true)]
+    /// Show keys while they are typed
+    #[arg(long)]
     echo_keys: bool,
 }
 
@@ -310,14 +312,24 @@ impl Request {
         self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.images)
     }
 
-    /// Opens the images and finds everything in them.
+    /// Opens the images and finds everything in them, also in the encrypted volumes that a key was given for.
     pub fn open(&self) -> Result<Stack> {
+        self.open_with(&self.options().keys()?)
+    }
+
+    /// The same, and asks at the terminal for the keys of other encrypted volumes, where `wanted` says so of the name of
+    /// the volume and of the device inside.
+    pub fn open_asking(&self, wanted: impl Fn(&str, &str) -> bool + 'static) -> Result<Stack> {
+        self.open_with(&self.options().keys()?.asking(wanted))
+    }
+
+    fn open_with(&self, keys: &Keys) -> Result<Stack> {
         let options = self.options();
         let open = |image: &Image| images::open(&image.path, &self.image_options(image));
         let disks = self.images()?.iter().map(open).collect::<Result<_>>()?;
         let mut wanted = filesystems::Options::default();
         wanted.replay = !options.no_replay;
-        Stack::of(disks, wanted)
+        Stack::with_keys(disks, wanted, keys)
     }
 
     /// The images in their order, those of guests included. libvirt is asked once.
@@ -355,7 +367,6 @@ impl Request {
             (None, _) => (&cli.mount.images, matches),
             _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new() }),
         };
-        options.refuse()?;
         let inputs = options.in_order(matches)?;
         if cli.command.is_none() {
             cli.mount.check(matches)?;
@@ -381,12 +392,14 @@ pub(crate) fn backing(policy: &str) -> Backing {
 }
 
 impl Images {
-    /// guestmount's options that have no meaning here yet.
-    fn refuse(&self) -> Result<()> {
-        if !self.key.is_empty() || self.keys_from_stdin || self.echo_keys {
-            return wrong("--key, --keys-from-stdin and --echo-keys: encrypted volumes are not supported yet");
-        }
-        Ok(())
+    /// Whether keys are read from standard input, and so only once.
+    pub fn reads_keys(&self) -> bool {
+        self.keys_from_stdin
+    }
+
+    /// The keys for encrypted volumes. Reads the key files.
+    fn keys(&self) -> Result<Keys> {
+        Keys::new(&self.key, self.keys_from_stdin, self.echo_keys)
     }
 
     /// Gives every `-a` the `--format` and `--blocksize` that stood last before it, and puts `-a` and `-d` in one row.
@@ -536,12 +549,10 @@ mod tests {
             ("imgmount -a x -i --live /mnt", "--live"),
             ("imgmount -d guest", "-i"),
             ("imgmount --format=raw -d guest -i /mnt", "--format"),
-            ("imgmount -a x -i --key a:key:b /mnt", "encrypted"),
             ("imgmount -a nbd://h/x -i /mnt", "nbd"),
             ("imgmount -a file://host/x -i /mnt", "another host"),
             ("imgmount inspect", "-a"),
             ("imgmount deleted", "-a"),
-            ("imgmount recover --to x --key a:key:b -a y", "encrypted"),
         ] {
             assert!(message(line).contains(want), "{line}: {}", message(line));
         }

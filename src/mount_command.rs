@@ -30,12 +30,44 @@ pub fn run(request: &Request) -> Result<u8> {
         background::Role::Server(server) => server,
     };
     terminal::start_log(mount.images.verbose, mount.images.trace);
-    let stack = request.open()?;
+    let stack = open(request, mount)?;
     let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
     let served = fuse::serve(tree, directory, &options, || server.ready());
     server.finish();
     served.map(|()| 0)
+}
+
+/// Opens the images, and asks at the terminal for keys: with `-i` for all encrypted volumes, with `-m` for those that
+/// its devices may lie in.
+///
+/// This process has the terminal and the standard input of the command: nothing that is typed or read there is passed
+/// on between processes.
+fn open(request: &Request, mount: &Mount) -> Result<Stack> {
+    if mount.inspector {
+        return request.open_asking(|_, _| true);
+    }
+    let stack = request.open()?;
+    let mut missing = Vec::new();
+    for wanted in &mount.mount {
+        let device = Wanted::parse(wanted)?.device;
+        match stack.find(device) {
+            Some(at) if stack.devices[at].locked().is_none() => {}
+            Some(at) => missing.push(stack.devices[at].name.clone()),
+            None => missing.push(format!("/dev/{}", device.strip_prefix("/dev/").unwrap_or(device))),
+        }
+    }
+    // Keys from standard input have been read, and are gone.
+    if missing.is_empty() || mount.images.reads_keys() || !stack.devices.iter().any(|device| device.locked().is_some())
+    {
+        return Ok(stack);
+    }
+    drop(stack);
+    request.open_asking(move |volume, inside| {
+        // A name that is no encrypted volume's may be a logical volume or a partition in any of them.
+        let may_be = |name: &String| name == volume || name == inside || !name.starts_with("/dev/mapper/luks-");
+        missing.iter().any(may_be)
+    })
 }
 
 fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {

@@ -396,7 +396,12 @@ fn used_again_ext3() {
 
 #[test]
 fn used_again_ext4_without_checksums() {
-    used_again("-t ext4 -b 4096 -O extent,^metadata_csum,dir_index,has_journal,filetype -I 256 -J size=4", 100, (300, false), 2);
+    used_again(
+        "-t ext4 -b 4096 -O extent,^metadata_csum,dir_index,has_journal,filetype -I 256 -J size=4",
+        100,
+        (300, false),
+        2,
+    );
 }
 
 #[test]
@@ -412,7 +417,8 @@ fn used_again_bigalloc() {
 /// Every step in a transaction of its own: what is still there after all of them can be promised.
 #[test]
 fn used_again_step_by_step() {
-    let options = "-t ext4 -b 4096 -O extent,64bit,flex_bg,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=8";
+    let options =
+        "-t ext4 -b 4096 -O extent,64bit,flex_bg,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=8";
     used_again(options, 100, (120, true), 2);
     used_again("-t ext3 -b 1024 -O has_journal,dir_index,filetype -I 256 -J size=1", 80, (120, true), 2);
 }
