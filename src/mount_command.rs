@@ -7,10 +7,10 @@ use filesystems::view::Mounts;
 use filesystems::{FileSystem, Options};
 use images::{Error, Result};
 
-use crate::cli::{Mount, Request};
+use crate::cli::{Input, Mount, Request};
 use crate::deleted::{Source, beside};
 use crate::stack::{Contents, Stack};
-use crate::{background, fuse, inspect, terminal};
+use crate::{background, blocks, fuse, inspect, terminal};
 
 /// Mounts and, in the serving process, returns after unmounting. The value is the exit status.
 pub fn run(request: &Request) -> Result<u8> {
@@ -31,7 +31,7 @@ pub fn run(request: &Request) -> Result<u8> {
     };
     terminal::start_log(mount.images.verbose, mount.images.trace);
     let stack = request.open()?;
-    let tree = tree(&stack, mount)?;
+    let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
     let served = fuse::serve(tree, directory, &options, || server.ready());
     server.finish();
@@ -40,7 +40,11 @@ pub fn run(request: &Request) -> Result<u8> {
 
 fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
     let mut options = fuse::Options::default();
-    let names: Vec<String> = request.images.iter().map(|image| image.path.display().to_string()).collect();
+    let name = |input: &Input| match input {
+        Input::Image(image) => image.path.display().to_string(),
+        Input::Guest(guest) => guest.clone(),
+    };
+    let names: Vec<String> = request.inputs.iter().map(name).collect();
     options.fsname = Some(names.join(","));
     for option in &mount.option {
         options.add(option).map_err(|why| Error::Usage(format!("-o {option}: {why}")))?;
@@ -50,6 +54,14 @@ fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
         options.set_timeout(Duration::from_secs(seconds));
     }
     Ok(options)
+}
+
+/// The tree that `--blocks` asks for.
+fn blocks(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
+    if request.cli.mount.wants_writing() {
+        return Err(Error::ReadOnly("--rw: the files of --blocks are for reading only".to_owned()));
+    }
+    blocks::tree(stack, request)
 }
 
 /// The tree that `-i` and `-m` ask for.

@@ -27,7 +27,7 @@ pub fn run(request: &Request, options: &Recover) -> Result<u8> {
     let stack = request.open()?;
     let sources = Source::selected(&stack, &options.selection)?;
     origin::check(&options.to)?;
-    let images: Vec<_> = request.images.iter().map(|image| image.path.as_path()).collect();
+    let images: Vec<_> = request.images()?.iter().map(|image| image.path.as_path()).collect();
     recover(&sources, &images, options)
 }
 

@@ -1,5 +1,6 @@
 //! How an image format is found and opened: one table of leaves, and the gate for the files that images name.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,22 +43,31 @@ pub trait Opener {
     /// `raw` is the format of a file that is its own content, as an external data file is. With `None` the file is
     /// probed, and it is an error if nothing recognises it. A `json:` name that holds a format overrides `format`.
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>>;
+
+    /// The name of the image itself in its folder, if it has one: for formats of which names are a part.
+    fn file_name(&self) -> Option<&OsStr> {
+        None
+    }
 }
 
-/// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] =
-    &[crate::qcow2::FORMAT, crate::vmdk::FORMAT, crate::vdi::FORMAT, crate::vhd::FORMAT, crate::vhdx::FORMAT];
+/// Every image format. All are recognised by their content but split raw, which its name tells; raw is the fallback.
+pub static FORMATS: &[Format] = &[
+    crate::qcow2::FORMAT,
+    crate::vmdk::FORMAT,
+    crate::vdi::FORMAT,
+    crate::vhd::FORMAT,
+    crate::vhdx::FORMAT,
+    crate::qcow1::FORMAT,
+    crate::qed::FORMAT,
+    crate::parallels::FORMAT,
+    crate::split::FORMAT,
+];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
 
 /// First bytes of image formats that are not read: without this table they would pass for raw disks of garbage.
-const FOREIGN: &[(&str, &[u8])] = &[
-    ("QED", b"QED\0"),
-    ("Parallels", b"WithoutFreeSpace"),
-    ("Parallels", b"WithouFreSpacExt"),
-    ("EWF", b"EVF\x09\x0d\x0a\xff\0"),
-];
+const FOREIGN: &[(&str, &[u8])] = &[("EWF", b"EVF\x09\x0d\x0a\xff\0")];
 
 /// The format whose probe matches `disk`, or `None` for raw. Two that match are an error which names both.
 pub(crate) fn recognise<'a>(disk: &dyn Disk, formats: &'a [Format]) -> Result<Option<&'a Format>> {

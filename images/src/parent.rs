@@ -77,7 +77,8 @@ fn is_drive(path: &str) -> bool {
     chars.next().is_some_and(|drive| drive.is_ascii_alphabetic()) && chars.next() == Some(':')
 }
 
-fn is_absent(error: &Error) -> bool {
+/// Whether the error says that there is no such file.
+pub fn is_absent(error: &Error) -> bool {
     let kind = match error.root() {
         Error::Io { source, .. } => source.kind(),
         _ => return false,

@@ -42,6 +42,13 @@ const PACKAGES: &[Package] = &[
         reason: "makes qcow2 images of every kind",
         purposes: &[Test, Bench],
     },
+    Package {
+        name: "libvirt-clients",
+        program: "virsh",
+        reason: "knows guests, with a driver that needs no hypervisor",
+        purposes: &[Test],
+    },
+    Package { name: "file", program: "file", reason: "names what is on a device", purposes: &[Test] },
     Package { name: "dosfstools", program: "mkfs.fat", reason: "makes FAT volumes", purposes: &[Test, Bench] },
     Package {
         name: "mtools",

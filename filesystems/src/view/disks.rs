@@ -11,7 +11,11 @@ use crate::{Entry, FileSystem, Info, Kind, NodeId, Stat};
 pub struct Disks {
     names: Hierarchy,
     members: Vec<Member>,
+    attributes: Box<Attributes>,
 }
+
+/// The attributes of the member with this index, made from those that it would have otherwise.
+type Attributes = dyn Fn(usize, Stat) -> Stat + Send + Sync;
 
 /// One disk as a file.
 pub struct Member {
@@ -28,12 +32,22 @@ impl Disks {
     /// A directory with these files. The names must be usable and differ, and no file lie in another.
     pub fn new(members: Vec<Member>) -> Result<Self> {
         let names = Hierarchy::new(members.iter().map(|member| &member.name[..]), true)?;
-        Ok(Self { names, members })
+        Ok(Self { names, members, attributes: Box::new(|_, stat| stat) })
+    }
+
+    /// The same files with other attributes: `attributes` gets the index of a member and those that it would have, each
+    /// time that somebody asks. Kind and size are not for it to change.
+    pub fn with_attributes(self, attributes: impl Fn(usize, Stat) -> Stat + Send + Sync + 'static) -> Self {
+        Self { attributes: Box::new(attributes), ..self }
     }
 
     fn member(&self, node: NodeId) -> Result<&Member> {
+        Ok(&self.members[self.index(node)?])
+    }
+
+    fn index(&self, node: NodeId) -> Result<usize> {
         let end = self.names.end(node)?;
-        end.and_then(|end| self.members.get(end)).ok_or(Error::IsDirectory)
+        end.filter(|&end| end < self.members.len()).ok_or(Error::IsDirectory)
     }
 }
 
@@ -48,17 +62,17 @@ impl FileSystem for Disks {
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
         let directory = self.names.stat(node)?;
-        Ok(match self.member(node) {
-            Ok(member) => Stat {
-                kind: Kind::File,
-                permissions: 0o444,
-                links: 1,
-                size: member.disk.size(),
-                blocks: member.allocated.div_ceil(512),
-                ..directory
-            },
-            Err(_) => directory,
-        })
+        let Ok(index) = self.index(node) else { return Ok(directory) };
+        let member = &self.members[index];
+        let file = Stat {
+            kind: Kind::File,
+            permissions: 0o444,
+            links: 1,
+            size: member.disk.size(),
+            blocks: member.allocated.div_ceil(512),
+            ..directory
+        };
+        Ok((self.attributes)(index, file))
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
@@ -129,6 +143,10 @@ mod tests {
         })
         .unwrap();
         assert_eq!(kinds, [Kind::File, Kind::Directory]);
+        let [root, group] = [node("vg/root"), node("vg")];
+        let view = view.with_attributes(|index, stat| Stat { blocks: stat.blocks + index as u64, ..stat });
+        assert_eq!(view.stat(root).unwrap().blocks, 2, "one block, and the second member");
+        assert_eq!(view.stat(group).unwrap().blocks, 0);
     }
 
     #[test]

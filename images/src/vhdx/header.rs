@@ -125,7 +125,7 @@ fn read_regions(file: &dyn Disk, at: u64) -> Result<Regions> {
             _ => continue,
         };
         let region = Region { offset: entry.file_offset.get(), length: entry.length.get() };
-        if region.offset < MIB || region.offset % MIB != 0 {
+        if region.offset < MIB || !region.offset.is_multiple_of(MIB) {
             return Err(corrupt!(WHAT, at, "region {guid} at byte {:#x}, want a multiple of 1 MiB", region.offset));
         }
         blocks::check_table(file, "VHDX region", region.offset, region.length.into(), 1).within(WHAT)?;

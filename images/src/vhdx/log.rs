@@ -145,14 +145,14 @@ impl Log<'_> {
         let descriptors = header.descriptor_count.get() as usize;
         let fits = length >= sector
             && length <= self.bytes.len()
-            && length % sector == 0
-            && header.tail.get() as usize % sector == 0
+            && length.is_multiple_of(sector)
+            && (header.tail.get() as usize).is_multiple_of(sector)
             && (header.tail.get() as usize) < self.bytes.len()
             && header.sequence_number.get() > 0
             && descriptors <= length / size_of::<LogDescriptor>();
         if header.signature != LOG_ENTRY_SIGNATURE
             || header.log_guid != self.header.log_guid.to_bytes_le()
-            || start % sector != 0
+            || !start.is_multiple_of(sector)
             || !fits
         {
             return Ok(None);

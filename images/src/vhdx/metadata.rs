@@ -168,8 +168,11 @@ fn read_locator(file: &dyn Disk, item: Item) -> Result<ParentLocator> {
             let bytes = bytes.get(start..start + usize::from(length)).ok_or_else(short)?;
             utf16_le(bytes).ok_or_else(|| corrupt!(WHAT, item.at, "a key or value that is no UTF-16"))
         };
+        // An unknown key is as good as none. Texts may share their bytes, so that only those that count are read.
+        if entry.key_length.get() > MAX_KEY_LENGTH {
+            continue;
+        }
         let key = text(entry.key_offset, entry.key_length.get())?;
-        // An unknown key is as good as none; values may be large and many may share their bytes.
         if KEYS.iter().any(|known| known.eq_ignore_ascii_case(&key)) && pairs.len() < KEYS.len() {
             pairs.push((key, text(entry.value_offset, entry.value_length.get())?));
         }
@@ -177,5 +180,7 @@ fn read_locator(file: &dyn Disk, item: Item) -> Result<ParentLocator> {
     Ok(ParentLocator(pairs))
 }
 
+/// The length of the longest of [`KEYS`] in bytes of UTF-16.
+const MAX_KEY_LENGTH: u16 = 2 * "absolute_win32_path".len() as u16;
 /// The keys that the specification defines.
 const KEYS: [&str; 5] = ["parent_linkage", "parent_linkage2", "relative_path", "volume_path", "absolute_win32_path"];

@@ -66,7 +66,7 @@ pub fn damage(format: &str, image: &[u8], places: &[(usize, usize)], opener: &dy
         u64::from(u32::MAX) - 1, len, len / 512, len - 1, 1 << 40, 1 << 62, i64::MAX as u64, 1 << 63, u64::MAX,
         u64::MAX - 511, 0xfff0_0000_0000_0006, 0xfff0_0000_0000_0007,
     ];
-    let every = (image.len() >> 19).clamp(1, 16);
+    let every = (image.len() >> 19).clamp(4, 16);
     let mut bytes = image.to_vec();
     for (start, length) in places {
         for at in (*start..start + length).step_by(4) {

@@ -4,6 +4,8 @@
 
 mod check;
 mod hostile;
+mod older;
+mod split;
 #[allow(dead_code, reason = "the tests of qcow2 use more of it")]
 #[path = "../qcow2/tools.rs"]
 mod tools;

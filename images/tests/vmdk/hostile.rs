@@ -167,7 +167,7 @@ fn random_descriptors() {
     ];
     let mut random = Random(5);
     let mut opened = 0;
-    for _ in 0..3000 {
+    for _ in 0..1500 {
         let mut bytes = text.clone().into_bytes();
         for _ in 0..random.below(4) {
             let at = random.below(bytes.len() as u64) as usize;
@@ -182,7 +182,7 @@ fn random_descriptors() {
             _ => opened += 1,
         }
     }
-    assert!(opened > 100, "only {opened} were descriptors");
+    assert!(opened > 50, "only {opened} were descriptors");
 }
 
 #[test]

@@ -32,7 +32,6 @@ pub(super) enum Owner {
 #[derive(Clone, Debug)]
 pub(super) struct Name {
     pub(super) owner: Owner,
-    pub(super) inode: u32,
     /// `file_type`, 0 if there is none.
     pub(super) file_type: u8,
     pub(super) name: Box<[u8]>,
@@ -207,7 +206,6 @@ impl Names {
         self.by_inode.entry(raw.inode).or_default().push(self.list.len());
         self.list.push(Name {
             owner,
-            inode: raw.inode,
             file_type: raw.file_type,
             name: raw.name.into(),
             first: copy.order,

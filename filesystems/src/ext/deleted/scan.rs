@@ -14,8 +14,6 @@ pub(super) struct Copy {
     pub(super) block: Option<u64>,
     /// The transaction.
     pub(super) sequence: Option<u32>,
-    /// Whether the checksum in its tag is right; true where tags have none.
-    pub(super) sound: bool,
 }
 
 /// A transaction that lies in the log from its first block to its commit block.
@@ -130,7 +128,7 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
         let mut buffer = Vec::new();
         for position in orphans.drain(..) {
             if let (Ok(at), Ok(())) = (log.offset(position), log.read(position, &mut buffer)) {
-                each(&Copy { at, block: None, sequence, sound: true }, &buffer);
+                each(&Copy { at, block: None, sequence }, &buffer);
             }
         }
     };
@@ -152,7 +150,7 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
                         (sequence, block, current, after_commit) = (None, None, None, false);
                         pending.clear();
                     }
-                    let copy = Copy { at: log.offset(position)?, block, sequence, sound };
+                    let copy = Copy { at: log.offset(position)?, block, sequence };
                     if tag.escaped && sound {
                         if let Some(head) = buffer.first_chunk_mut() {
                             *head = crate::ext::journal::layout::JBD2_MAGIC_NUMBER.to_be_bytes();

@@ -13,6 +13,10 @@ use crate::ext::map::{self, Run};
 /// A commit block's time is taken a little after the last change in its transaction, in seconds.
 const COMMIT_SLACK: i64 = 1;
 
+/// In this time an empty file would have got the content that was written to it, in seconds: the kernel's 30 for dirty
+/// pages to expire and 5 for the next look at them, and 5 for the next commit.
+const WRITE_BACK: i64 = 40;
+
 /// What can be said of one version.
 pub(super) struct Verdict {
     pub(super) state: State,
@@ -65,6 +69,21 @@ impl Phantoms {
     }
 }
 
+/// Whether a version is what the file was, and not what had reached the disk of it by then: new content is given its
+/// blocks, and the inode its size, some time after the write.
+fn is_settled(node: &Node, index: usize) -> bool {
+    let Some(inode) = node.versions.get(index).map(|version| &version.inode) else { return false };
+    let newer = index.checked_sub(1).and_then(|newer| node.versions.get(newer)).map(|newer| &newer.inode);
+    if newer.is_some_and(|newer| newer.modified == inode.modified && newer.size != inode.size) {
+        return false;
+    }
+    if inode.mode & mode::TYPE != mode::FILE || inode.size > 0 {
+        return true;
+    }
+    let until = newer.map(|newer| newer.changed.seconds).or(node.deleted.map(i64::from)).unwrap_or(0);
+    until.saturating_sub(inode.changed.seconds.max(inode.modified.seconds)) >= WRITE_BACK
+}
+
 impl Search<'_> {
     /// Judges version `index` of a node.
     pub(super) fn judge(
@@ -83,6 +102,7 @@ impl Search<'_> {
         let block_size = self.geometry.volume.block_size();
         let end = inode.size.div_ceil(block_size);
         let mut proved = self.can_promise(node, candidate, phantoms) && !mapping.doubtful;
+        proved &= is_settled(node, index);
         let mut gone: Vec<(u64, u64)> = mapping.missing.iter().map(|(start, to)| (*start, (*to).min(end))).collect();
         let mut written = 0;
         for run in mapping.runs.iter().filter(|run| run.logical < end) {
@@ -179,6 +199,8 @@ impl Search<'_> {
                 // Blocks that are freed in a transaction are not given out again in the same one; metadata of the
                 // same transaction is the file's own.
                 (Some(same), Some(own)) if same == own && claim.owner == (0, 0) => continue,
+                // The blocks of a directory are metadata themselves.
+                _ if claim.owner == (0, 0) && inode.mode & mode::TYPE == mode::DIRECTORY => continue,
                 (Some(later), Some(own)) if later > own && claim.owner != (0, 0) && claim.owner.1 != 0 => {
                     known(claim.start, claim.end);
                     any = true;
