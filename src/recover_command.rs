@@ -77,7 +77,7 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
     bar.finish_and_clear();
     let name = report.name.clone();
     let totals = report.finish()?;
-    let mut text = format!("{} recovered ({})", totals.recovered, terminal::size(totals.bytes));
+    let mut text = format!("{} recovered", totals.recovered);
     for (count, what) in [
         (totals.unproven, "unproven"),
         (totals.partial, "in part"),
@@ -88,7 +88,8 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
             text += &format!(", {count} {what}");
         }
     }
-    terminal::print(&format!("{text}; see {}\n", options.to.join(name).display()))?;
+    let written = terminal::size(totals.bytes);
+    terminal::print(&format!("{text}, {written} written; see {}\n", options.to.join(name).display()))?;
     let incomplete = unsearched || totals.partial + totals.skipped + totals.failed > 0;
     Ok(if incomplete { INCOMPLETE } else { 0 })
 }

@@ -184,7 +184,7 @@ fn make(case: &Case, image: &Path, used_after: bool) -> Result<(Hashes, BTreeSet
     let deleted: Hashes = all.iter().filter(|(path, _)| is_deleted(path)).map(clone).collect();
     for number in 0..DELETED {
         // A third goes with its directory.
-        if number % 3 != 0 {
+        if !number.is_multiple_of(3) {
             fs::remove_file(root.join(path_of(number)))?;
         }
     }
@@ -210,7 +210,7 @@ fn clone((path, hash): (&String, &String)) -> (String, String) {
 fn path_of(number: u64) -> PathBuf {
     match number {
         DELETED.. => format!("kept/{}/file-{number}", number % 4),
-        _ if number % 3 == 0 => format!("whole/{}/deep/deeper/file-{number}.dat", number % 7),
+        _ if number.is_multiple_of(3) => format!("whole/{}/deep/deeper/file-{number}.dat", number % 7),
         _ => format!("some/{}/document {number}.txt", number % 5),
     }
     .into()
