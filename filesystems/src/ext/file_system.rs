@@ -161,7 +161,8 @@ impl FileSystem for Ext {
         if self.deleted.get(&self.volume, dir)?.is_some() {
             let (all, children) = self.deleted.children(&self.volume, dir)?;
             for (next, index) in (1..).zip(children).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
-                let Some((child, name)) = all.get(*index).and_then(|child| Some((child, child.name.as_deref()?))) else {
+                let Some((child, name)) = all.get(*index).and_then(|child| Some((child, child.name.as_deref()?)))
+                else {
                     continue;
                 };
                 if !each(Entry { name, node: child.node, kind: None, next }) {

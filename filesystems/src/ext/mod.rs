@@ -65,6 +65,10 @@ fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
 /// Opens the file system on a disk, its journal replayed in memory if it must be and `options` allow it.
 pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
     let superblock = Superblock::read(&*disk)?;
+    let disk = match &options.journal {
+        Some(journal) => journal::external::join(disk, journal.clone(), &superblock)?,
+        None => disk,
+    };
     if !superblock.needs_recovery() {
         return Ext::new(Volume::new(disk, superblock), Vec::new());
     }

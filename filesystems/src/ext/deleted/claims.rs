@@ -51,13 +51,7 @@ impl Claims {
     }
 
     /// Adds what an inode in the journal maps by itself.
-    pub(super) fn add_inode(
-        &mut self,
-        geometry: &Geometry<'_>,
-        raw: &layout::Inode,
-        order: Option<i64>,
-        number: u32,
-    ) {
+    pub(super) fn add_inode(&mut self, geometry: &Geometry<'_>, raw: &layout::Inode, order: Option<i64>, number: u32) {
         if !matches!(raw.i_mode.get() & mode::TYPE, mode::FILE | mode::DIRECTORY | mode::SYMLINK)
             || raw.i_flags.get() & inode_flags::INLINE_DATA != 0
             || raw.i_blocks_lo.get() == 0

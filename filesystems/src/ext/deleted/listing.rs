@@ -106,8 +106,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 lost: verdict.lost.clone(),
                 evidence: list,
             };
-            let version =
-                Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
+            let version = Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
             found.push(Found { version, deleted });
         }
     }
@@ -326,9 +325,9 @@ fn parent(
             None => Parent::Unknown,
         };
     }
-    let deleted = ids.range((number, 0)..=(number, u32::MAX)).filter(|(identity, _)| {
-        search.candidates.nodes.get(identity).is_some_and(|node| node.is_directory())
-    });
+    let deleted = ids
+        .range((number, 0)..=(number, u32::MAX))
+        .filter(|(identity, _)| search.candidates.nodes.get(identity).is_some_and(|node| node.is_directory()));
     let deleted: Vec<_> = deleted.collect();
     let alive = search.inodes.get(number).is_some_and(|inode| inode.live && inode.directory);
     let since = search.live_since.get(&number).copied();

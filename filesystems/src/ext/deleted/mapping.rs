@@ -53,7 +53,8 @@ impl Mapper<'_> {
     /// The map of a version. Of two ways to put it together, the one that the inode's own block count confirms.
     pub(super) fn resolve(&self, candidate: &Candidate) -> Mapping {
         let inode = &*candidate.inode;
-        let fast_symlink = inode.mode & mode::TYPE == mode::SYMLINK && inode.size < 60 && !inode.has(inode_flags::EXTENTS);
+        let fast_symlink =
+            inode.mode & mode::TYPE == mode::SYMLINK && inode.size < 60 && !inode.has(inode_flags::EXTENTS);
         let mapped = matches!(inode.mode & mode::TYPE, mode::FILE | mode::DIRECTORY | mode::SYMLINK);
         if !mapped || fast_symlink && self.own_blocks(inode) == 0 || inode.has(inode_flags::INLINE_DATA) {
             return Mapping::default();
@@ -98,7 +99,7 @@ impl Mapper<'_> {
     fn space(&self, _: &Inode, mapping: &Mapping) -> u64 {
         let cluster = u64::from(self.geometry.volume.superblock().cluster_blocks);
         let (mut count, mut last) = (mapping.nodes.len() as u64, None);
-        let mut runs: Vec<(u64, u64)> = mapping.runs.iter().filter_map(|run| physical(run)).collect();
+        let mut runs: Vec<(u64, u64)> = mapping.runs.iter().filter_map(physical).collect();
         runs.sort_unstable();
         for (start, end) in runs {
             let (mut first, after) = (start / cluster, end.div_ceil(cluster));
@@ -241,7 +242,8 @@ impl Mapper<'_> {
         let (mut start, mut span) = (DIRECT_BLOCKS, per_block);
         for height in 1..=3usize {
             let at = (DIRECT_BLOCKS as usize - 1 + height) * 4;
-            let pointer = row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            let pointer =
+                row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes));
             self.indirect(job, pointer, height, start, span);
             start += span;
             span = span.saturating_mul(per_block);
@@ -299,11 +301,11 @@ impl Mapper<'_> {
                 job.mapping.missing.push((logical, logical + 1));
                 continue;
             }
-            if let Some(last) = job.mapping.runs.last_mut() {
-                if last.end() == logical && last.state == State::Written(pointer.wrapping_sub(last.len)) {
-                    last.len += 1;
-                    continue;
-                }
+            let follows =
+                |last: &Run| last.end() == logical && last.state == State::Written(pointer.wrapping_sub(last.len));
+            if let Some(last) = job.mapping.runs.last_mut().filter(|last| follows(last)) {
+                last.len += 1;
+                continue;
             }
             job.mapping.runs.push(Run { logical, len: 1, state: State::Written(pointer) });
         }

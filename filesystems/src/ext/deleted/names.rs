@@ -195,8 +195,7 @@ impl Names {
             }
             if copy.order > same.last {
                 same.last = copy.order;
-                (same.at, same.sequence, same.in_journal) =
-                    (copy.at + raw.at as u64, copy.sequence, copy.in_journal);
+                (same.at, same.sequence, same.in_journal) = (copy.at + raw.at as u64, copy.sequence, copy.in_journal);
             }
             return;
         }

@@ -3,6 +3,7 @@
 use images::Result;
 
 use crate::ext::journal::Log;
+use crate::ext::journal::layout::JBD2_MAGIC_NUMBER;
 use crate::ext::journal::log::{Content, Tag};
 
 /// A copy of a block in the log.
@@ -151,10 +152,8 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
                         pending.clear();
                     }
                     let copy = Copy { at: log.offset(position)?, block, sequence };
-                    if tag.escaped && sound {
-                        if let Some(head) = buffer.first_chunk_mut() {
-                            *head = crate::ext::journal::layout::JBD2_MAGIC_NUMBER.to_be_bytes();
-                        }
+                    if let Some(head) = buffer.first_chunk_mut().filter(|_| tag.escaped && sound) {
+                        *head = JBD2_MAGIC_NUMBER.to_be_bytes();
                     }
                     each(&copy, &buffer);
                 }
@@ -174,9 +173,7 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
         let span = match current {
             Some(span) if span.sequence == sequence => Some(Span { last: position, ..span }),
             // A transaction's first block follows a commit block or begins the log.
-            _ if after_commit || position == first => {
-                Some(Span { sequence, first: position, last: position })
-            }
+            _ if after_commit || position == first => Some(Span { sequence, first: position, last: position }),
             _ => None,
         };
         after_commit = false;

@@ -126,8 +126,7 @@ impl<'a> Search<'a> {
             (Some(_), Some((body, checksum))) => Some(self.blocks.start(body, checksum)),
             _ => None,
         };
-        let is_directory =
-            self.names.add_block(superblock, bytes, &block_copy, copy.block, (None, seed), false);
+        let is_directory = self.names.add_block(superblock, bytes, &block_copy, copy.block, (None, seed), false);
         if !is_directory && copy.block.is_some() && superblock.checksum_seed.is_none() {
             self.claim_pointers(bytes, order);
         }
@@ -136,7 +135,8 @@ impl<'a> Search<'a> {
     /// What may be an indirect block claims the blocks it points to.
     fn claim_pointers(&mut self, bytes: &[u8], order: Option<i64>) {
         let blocks = self.geometry.volume.superblock().blocks;
-        let pointers = || bytes.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
+        let pointers =
+            || bytes.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
         if !pointers().all(|pointer| pointer < blocks) {
             return;
         }
@@ -157,15 +157,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn take_inode(
-        &mut self,
-        copy: &Copy,
-        number: u32,
-        record: &[u8],
-        at: u64,
-        order: Option<i64>,
-        only: Option<u32>,
-    ) {
+    fn take_inode(&mut self, copy: &Copy, number: u32, record: &[u8], at: u64, order: Option<i64>, only: Option<u32>) {
         let superblock = self.geometry.volume.superblock();
         let Ok((raw, _)) = layout::Inode::ref_from_prefix(record) else { return };
         if raw.i_mode.get() & mode::TYPE == 0 || number > superblock.inodes {
@@ -179,11 +171,9 @@ impl<'a> Search<'a> {
         let inline_directory =
             raw.i_mode.get() & mode::TYPE == mode::DIRECTORY && flags & inode_flags::INLINE_DATA != 0;
         let lives = self.inodes.lives(number, generation);
-        if lives {
-            if let Some(order) = order {
-                let since = self.live_since.entry(number).or_insert(order);
-                *since = order.min(*since);
-            }
+        if let Some(order) = order.filter(|_| lives) {
+            let since = self.live_since.entry(number).or_insert(order);
+            *since = order.min(*since);
         }
         let wanted = match only {
             Some(only) => only == number && lives,
@@ -333,8 +323,12 @@ impl<'a> Search<'a> {
     pub(super) fn directory_seeds(&self) -> HashMap<u32, Identity> {
         let Some(seed) = self.geometry.volume.superblock().checksum_seed else { return HashMap::new() };
         let known = self.inodes.directories().map(|inode| (inode.number, inode.generation));
-        let deleted = self.candidates.nodes.iter().filter(|(_, node)| node.is_directory()).map(|(identity, _)| *identity);
-        known.chain(deleted).map(|(number, generation)| (inode_seed(seed, number, generation), (number, generation))).collect()
+        let deleted =
+            self.candidates.nodes.iter().filter(|(_, node)| node.is_directory()).map(|(identity, _)| *identity);
+        known
+            .chain(deleted)
+            .map(|(number, generation)| (inode_seed(seed, number, generation), (number, generation)))
+            .collect()
     }
 
     /// For each number the deleted inodes that had it, with the transactions in which each was seen.

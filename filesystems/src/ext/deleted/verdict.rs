@@ -189,8 +189,8 @@ impl Search<'_> {
         let inode = &*candidate.inode;
         let mut any = false;
         for claim in self.claims.on(start, end) {
-            let same_inode = claim.owner == (inode.number, inode.generation)
-                || inode.seed != 0 && claim.owner == (inode.seed, 0);
+            let same_inode =
+                claim.owner == (inode.number, inode.generation) || inode.seed != 0 && claim.owner == (inode.seed, 0);
             if same_inode {
                 continue;
             }

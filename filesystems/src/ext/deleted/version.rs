@@ -36,7 +36,11 @@ impl Version {
         let first = self.lost.partition_point(|lost| lost.end <= offset);
         if let Some(lost) = self.lost.get(first).filter(|lost| len > 0 && lost.start < end) {
             let (number, (start, to)) = (self.inode.number, (lost.start, lost.end));
-            return Err(corrupt!(format!("deleted inode {number}"), self.inode.offset, "its bytes {start} to {to} are gone"));
+            return Err(corrupt!(
+                format!("deleted inode {number}"),
+                self.inode.offset,
+                "its bytes {start} to {to} are gone"
+            ));
         }
         buf.fill(0);
         let size = volume.block_size();
@@ -91,7 +95,12 @@ impl Version {
             return Err(Error::Invalid);
         }
         if inode.size == 0 || inode.size > volume.block_size() {
-            return Err(corrupt!(format!("deleted symbolic link {}", inode.number), inode.offset, "{} bytes", inode.size));
+            return Err(corrupt!(
+                format!("deleted symbolic link {}", inode.number),
+                inode.offset,
+                "{} bytes",
+                inode.size
+            ));
         }
         let mut target = vec![0; inode.size as usize];
         if self.runs.is_empty() && !inode.has(inode_flags::INLINE_DATA) && inode.size < 60 && self.lost.is_empty() {
