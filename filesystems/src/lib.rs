@@ -11,6 +11,7 @@ pub mod path;
 pub mod tree;
 pub mod view;
 
+use std::fmt;
 use std::sync::Arc;
 
 use images::disk::Cached;
@@ -42,16 +43,25 @@ pub struct Identity {
 }
 
 /// How a file system is to be opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// Replay a journal that needs it, in memory. If not, the tree is what the disk holds.
     pub replay: bool,
+    /// The disk that holds the journal, for file systems whose journal is on another device.
+    pub journal: Option<Arc<dyn Disk>>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let journal = self.journal.as_ref().map(ToString::to_string);
+        f.debug_struct("Options").field("replay", &self.replay).field("journal", &journal).finish()
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replay: true }
+        Self { replay: true, journal: None }
     }
 }
 

@@ -27,7 +27,7 @@ pub mod xattr;
 
 use std::sync::Arc;
 
-use images::{Disk, Result};
+use images::{Disk, Error, Result};
 
 use crate::{Driver, FileSystem, Identity, Options};
 
@@ -64,16 +64,40 @@ fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
 
 /// Opens the file system on a disk, its journal replayed in memory if it must be and `options` allow it.
 pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
-    let superblock = Superblock::read(&*disk)?;
+    let (superblock, mut notes) = superblock_or_backup(&disk)?;
+    let disk = match &options.journal {
+        Some(journal) => journal::external::join(disk, journal.clone(), &superblock)?,
+        None => disk,
+    };
     if !superblock.needs_recovery() {
-        return Ext::new(Volume::new(disk, superblock), Vec::new());
+        return Ext::new(Volume::new(disk, superblock), notes);
     }
     if !options.replay {
-        let note = "the journal was not replayed: the tree is what the disk holds, and may be inconsistent";
-        return Ext::new(Volume::new(disk, superblock), vec![note.into()]);
+        notes.push("the journal was not replayed: the tree is what the disk holds, and may be inconsistent".into());
+        return Ext::new(Volume::new(disk, superblock), notes);
     }
     let replayed = journal::replay(disk, &superblock)?;
-    // The journal may hold a newer superblock.
-    let superblock = Superblock::read(&*replayed.disk)?;
-    Ext::new(Volume::new(replayed.disk, superblock), replayed.notes)
+    // The journal may hold a newer superblock, or the only sound one.
+    let (superblock, mut notes) = superblock_or_backup(&replayed.disk)?;
+    notes.extend(replayed.notes);
+    Ext::new(Volume::new(replayed.disk, superblock), notes)
+}
+
+/// The superblock, or, if it is damaged, a backup of it and a note that says so. Fails as the primary's reading did if
+/// there is no backup either.
+fn superblock_or_backup(disk: &Arc<dyn Disk>) -> Result<(Superblock, Vec<String>)> {
+    let error = match Superblock::read(&**disk) {
+        Ok(superblock) => return Ok((superblock, Vec::new())),
+        Err(error @ Error::Corrupt { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let Some((mut superblock, block)) = Superblock::read_backup(&**disk) else { return Err(error) };
+    // A backup does not say whether the journal is to be replayed; the journal does.
+    let volume = Volume::new(disk.clone(), superblock.clone());
+    if superblock.features.has_compat(features::compat::HAS_JOURNAL)
+        && journal::open(&volume).is_ok_and(|log| log.superblock.start.is_some())
+    {
+        superblock.features.incompat |= RECOVER;
+    }
+    Ok((superblock, vec![format!("{error}; the backup at block {block} is used")]))
 }

@@ -78,6 +78,27 @@ impl Superblock {
         }
     }
 
+    /// A backup of the superblock, and its block: the first sound one at the places where mke2fs puts the first backup,
+    /// at the start of the second group. The primary must have been found damaged.
+    pub fn read_backup(disk: &dyn Disk) -> Option<(Self, u64)> {
+        for log_block_size in 0..=MAX_LOG_BLOCK_SIZE {
+            let block_size = 1024u64 << log_block_size;
+            let block = block_size * 8 + u64::from(block_size == 1024);
+            let mut bytes = [0; size_of::<layout::SuperBlock>()];
+            if disk.read_at(&mut bytes, block * block_size).is_err() {
+                continue;
+            }
+            let raw: layout::SuperBlock = zerocopy::transmute!(bytes);
+            if raw.s_magic.get() != SUPERBLOCK_MAGIC || raw.s_log_block_size.get() != log_block_size {
+                continue;
+            }
+            if let Ok(superblock) = Self::check(Box::new(raw)) {
+                return Some((superblock, block));
+            }
+        }
+        None
+    }
+
     fn check(raw: Box<layout::SuperBlock>) -> Result<Self> {
         let at = SUPERBLOCK_OFFSET;
         let dynamic = raw.s_rev_level.get() > 0;

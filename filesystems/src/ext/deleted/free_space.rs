@@ -6,6 +6,7 @@ use images::disk::{Concat, Piece, View};
 use images::{Disk, Result, unsupported};
 
 use super::geometry::Geometry;
+use crate::ext::journal::external::is_external;
 use crate::ext::volume::Volume;
 
 /// How many stretches of free and used blocks are kept (ours): about 100 bytes each.
@@ -35,6 +36,8 @@ pub(super) fn disk(volume: &Volume) -> Result<Arc<dyn Disk>> {
         }
         start = next;
     }
-    pieces.push(Piece::Hole(disk.size() - end * size));
+    // An external journal is no part of the volume.
+    let whole = if is_external(volume.superblock()) { end * size } else { disk.size() };
+    pieces.push(Piece::Hole(whole - end * size));
     Ok(Arc::new(Concat::new(name, pieces)?))
 }

@@ -99,7 +99,7 @@ impl Mapper<'_> {
     fn space(&self, _: &Inode, mapping: &Mapping) -> u64 {
         let cluster = u64::from(self.geometry.volume.superblock().cluster_blocks);
         let (mut count, mut last) = (mapping.nodes.len() as u64, None);
-        let mut runs: Vec<(u64, u64)> = mapping.runs.iter().filter_map(|run| physical(run)).collect();
+        let mut runs: Vec<(u64, u64)> = mapping.runs.iter().filter_map(physical).collect();
         runs.sort_unstable();
         for (start, end) in runs {
             let (mut first, after) = (start / cluster, end.div_ceil(cluster));
@@ -301,11 +301,11 @@ impl Mapper<'_> {
                 job.mapping.missing.push((logical, logical + 1));
                 continue;
             }
-            if let Some(last) = job.mapping.runs.last_mut() {
-                if last.end() == logical && last.state == State::Written(pointer.wrapping_sub(last.len)) {
-                    last.len += 1;
-                    continue;
-                }
+            let follows =
+                |last: &Run| last.end() == logical && last.state == State::Written(pointer.wrapping_sub(last.len));
+            if let Some(last) = job.mapping.runs.last_mut().filter(|last| follows(last)) {
+                last.len += 1;
+                continue;
             }
             job.mapping.runs.push(Run { logical, len: 1, state: State::Written(pointer) });
         }

@@ -3,6 +3,7 @@
 use images::Result;
 
 use crate::ext::journal::Log;
+use crate::ext::journal::layout::JBD2_MAGIC_NUMBER;
 use crate::ext::journal::log::{Content, Tag};
 
 /// A copy of a block in the log.
@@ -151,10 +152,8 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
                         pending.clear();
                     }
                     let copy = Copy { at: log.offset(position)?, block, sequence };
-                    if tag.escaped && sound {
-                        if let Some(head) = buffer.first_chunk_mut() {
-                            *head = crate::ext::journal::layout::JBD2_MAGIC_NUMBER.to_be_bytes();
-                        }
+                    if let Some(head) = buffer.first_chunk_mut().filter(|_| tag.escaped && sound) {
+                        *head = JBD2_MAGIC_NUMBER.to_be_bytes();
                     }
                     each(&copy, &buffer);
                 }

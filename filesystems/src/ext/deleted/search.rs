@@ -171,11 +171,9 @@ impl<'a> Search<'a> {
         let inline_directory =
             raw.i_mode.get() & mode::TYPE == mode::DIRECTORY && flags & inode_flags::INLINE_DATA != 0;
         let lives = self.inodes.lives(number, generation);
-        if lives {
-            if let Some(order) = order {
-                let since = self.live_since.entry(number).or_insert(order);
-                *since = order.min(*since);
-            }
+        if let Some(order) = order.filter(|_| lives) {
+            let since = self.live_since.entry(number).or_insert(order);
+            *since = order.min(*since);
         }
         let wanted = match only {
             Some(only) => only == number && lives,

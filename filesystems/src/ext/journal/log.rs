@@ -84,10 +84,15 @@ impl Log {
     /// The journal whose blocks lie at `runs` (ordered, without gaps, and inside the disk) in a file system with blocks
     /// of `block_size` bytes.
     pub fn open(disk: Arc<dyn Disk>, block_size: u32, runs: Vec<Run>) -> Result<Self> {
-        let length = runs.last().map_or(0, |run| run.logical.saturating_add(run.len));
         let Some(at) = runs.first().and_then(|run| run.physical.checked_mul(block_size.into())) else {
             return Err(corrupt!("journal", 0u64, "it has no blocks"));
         };
+        Self::open_at(disk, block_size, runs, at)
+    }
+
+    /// The same for a journal whose superblock is not its first block, but lies at byte `at`: that of a journal device.
+    pub fn open_at(disk: Arc<dyn Disk>, block_size: u32, runs: Vec<Run>, at: u64) -> Result<Self> {
+        let length = runs.last().map_or(0, |run| run.logical.saturating_add(run.len));
         let mut block = [0; size_of::<JournalSuperblock>()];
         disk.read_at(&mut block, at)?;
         let superblock = Superblock::parse(&block, at, block_size, length)?;

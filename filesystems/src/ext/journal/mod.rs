@@ -7,6 +7,7 @@
 //! mounts for writing. The former are in no directory; a file of the latter has its new size already.
 
 mod crc32;
+pub mod external;
 pub mod fast_commit;
 pub mod layout;
 pub mod log;
@@ -93,9 +94,12 @@ pub fn open(volume: &Volume) -> Result<Log> {
     let superblock = volume.superblock();
     let (number, device) = (superblock.raw.s_journal_inum.get(), superblock.raw.s_journal_dev.get());
     if number == 0 {
+        if let Some((runs, superblock_at)) = external::runs(volume)? {
+            return Log::open_at(volume.disk().clone(), superblock.block_size, runs, superblock_at);
+        }
         return Err(match device {
             0 => corrupt!("superblock", 1024u64, "a journal, but neither its inode nor its device"),
-            _ => unsupported!("the journal is on another device ({device:#x}), which is not read"),
+            _ => unsupported!("the journal is on another device ({device:#x}), and no disk was given for it"),
         });
     }
     let inode = volume.inode(number)?;

@@ -1,0 +1,69 @@
+//! A journal on a device of its own: <https://docs.kernel.org/filesystems/ext4/journal.html#layout>.
+//!
+//! The file system and its journal are joined to one disk, the journal behind the last block, so that replay and search
+//! read the copies in place as they do in a journal that is a file.
+
+use std::sync::Arc;
+
+use images::disk::{Concat, Piece, View};
+use images::{Disk, Result, corrupt};
+
+use super::log::Run;
+use crate::ext::features::{compat, incompat};
+use crate::ext::layout::{SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSET, SuperBlock};
+use crate::ext::superblock::Superblock;
+use crate::ext::volume::Volume;
+
+/// Whether a file system has its journal on another device.
+pub fn is_external(superblock: &Superblock) -> bool {
+    superblock.features.has_compat(compat::HAS_JOURNAL) && superblock.raw.s_journal_inum.get() == 0
+}
+
+/// The file system's disk with the journal behind its last block; the disk alone if its journal is its own.
+///
+/// Fails with `Corrupt` if `journal` is not the journal of this file system.
+pub fn join(disk: Arc<dyn Disk>, journal: Arc<dyn Disk>, superblock: &Superblock) -> Result<Arc<dyn Disk>> {
+    if !is_external(superblock) {
+        return Ok(disk);
+    }
+    if !is_journal(&*journal, 0, superblock)? {
+        return Err(corrupt!(journal.to_string(), SUPERBLOCK_OFFSET, "not the journal of this file system"));
+    }
+    let wanted = superblock.blocks.saturating_mul(superblock.block_size.into());
+    let (name, have) = (disk.to_string(), disk.size().min(wanted));
+    let missing = Piece::Missing(wanted - have, "the volume ends before".into());
+    let journal_size = journal.size();
+    let pieces = [
+        Piece::View(View::new(name.clone(), disk, 0, have)?),
+        missing,
+        Piece::View(View::new(journal.to_string(), journal, 0, journal_size)?),
+    ];
+    Ok(Arc::new(Concat::new(name, pieces)?))
+}
+
+/// Where the blocks of a joined journal lie, and its superblock in bytes.
+pub(super) fn runs(volume: &Volume) -> Result<Option<(Vec<Run>, u64)>> {
+    let superblock = volume.superblock();
+    let block_size = volume.block_size();
+    let start = superblock.blocks.saturating_mul(block_size);
+    if volume.disk().size() <= start || !is_journal(&**volume.disk(), start, superblock)? {
+        return Ok(None);
+    }
+    // Its blocks are counted from the start of the device.
+    let len = u32::try_from((volume.disk().size() - start) / block_size).unwrap_or(u32::MAX);
+    let at = start + (SUPERBLOCK_OFFSET / block_size + 1) * block_size;
+    Ok(Some((vec![Run { logical: 0, physical: superblock.blocks, len }], at)))
+}
+
+/// Whether the journal device of this file system begins at `start` of a disk.
+fn is_journal(disk: &dyn Disk, start: u64, superblock: &Superblock) -> Result<bool> {
+    let mut bytes = [0; size_of::<SuperBlock>()];
+    if disk.size().saturating_sub(start) < SUPERBLOCK_OFFSET + bytes.len() as u64 {
+        return Ok(false);
+    }
+    disk.read_at(&mut bytes, start + SUPERBLOCK_OFFSET)?;
+    let raw: SuperBlock = zerocopy::transmute!(bytes);
+    Ok(raw.s_magic.get() == SUPERBLOCK_MAGIC
+        && raw.s_feature_incompat.get() & incompat::JOURNAL_DEV != 0
+        && raw.s_uuid == superblock.raw.s_journal_uuid)
+}
