@@ -107,6 +107,31 @@ fn a_disk_is_what_qemu_img_makes_of_it() {
 }
 
 #[test]
+fn every_format_is_what_qemu_img_makes_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    for (format, options) in [
+        ("vmdk", "subformat=monolithicSparse"),
+        ("vmdk", "subformat=streamOptimized"),
+        ("vmdk", "subformat=twoGbMaxExtentFlat"),
+        ("vdi", "static=off"),
+        ("vpc", "subformat=dynamic"),
+        ("vhdx", "subformat=dynamic"),
+        ("qcow2", "cluster_size=4k"),
+    ] {
+        let image = path(&format!("{options}.{format}"));
+        qemu_img(&["convert", "-O", format, "-o", options, &guest(), &image]);
+        qemu_img(&["convert", "-f", format, "-O", "raw", &image, &path("raw")]);
+        let point = Point::mount(&["-a", &image, "--blocks"]);
+        assert_same(&point.join("sda"), Path::new(&path("raw")));
+        let metadata = fs::metadata(point.join("sda")).unwrap();
+        // A block of VDI and VHDX is a mebibyte or more, of which a part is data.
+        assert!(metadata.blocks() * 512 < metadata.len() / 2, "{format} {options}: {} blocks", metadata.blocks());
+        assert!(point.join("demo/root").is_file(), "{format} {options}");
+    }
+}
+
+#[test]
 fn copies_hold_only_the_data() {
     let directory = tempfile::tempdir().unwrap();
     let point = Point::mount(&["-a", &guest(), "--blocks"]);

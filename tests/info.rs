@@ -110,6 +110,22 @@ fn extents_add_up() {
     assert_eq!(extents["data"].as_u64().unwrap(), data.map(|run| run["length"].as_u64().unwrap()).sum::<u64>());
 }
 
+/// Formats that have nothing to say of themselves here: their sizes and the chain are known all the same.
+#[test]
+fn chains_of_other_formats_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    qemu_img(&["convert", "-O", "vmdk", &guest(), &path("base.vmdk")]);
+    qemu_img(&["create", "-q", "-f", "vmdk", "-b", &path("base.vmdk"), "-F", "vmdk", &path("delta.vmdk")]);
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", "delta.vmdk", "-F", "vmdk", &path("top")]);
+    let (own, other) = (ours(&path("top")), qemus(&path("top")));
+    let chain = |layers: &[Value], field: &str| layers.iter().map(|layer| layer[field].clone()).collect::<Vec<_>>();
+    for field in ["format", "virtual-size", "actual-size", "filename"] {
+        assert_eq!(chain(&own, field), chain(&other, field), "{field}");
+    }
+    assert_eq!(own.len(), 3);
+}
+
 #[test]
 fn several_images_are_one_list() {
     let both: Vec<Value> = serde_json::from_str(&works(&["info", "--json", &guest(), &guest()])).unwrap();
