@@ -5,7 +5,7 @@ use partition::Group;
 use serde::Serialize;
 
 use crate::cli::{List, Request};
-use crate::stack::{Contents, Device, Level, Stack};
+use crate::stack::{Contents, Device, Level, Lock, Stack};
 use crate::terminal;
 
 /// Prints the listing.
@@ -89,7 +89,11 @@ fn kind(stack: &Stack, at: usize) -> String {
         (_, Level::Disk, Ok(disk)) => disk.to_string(),
         _ => device.kind.clone(),
     };
-    if let Some(why) = device.locked() {
+    let locked = match device.lock {
+        Some(Lock::NoKey) => Some("locked".to_owned()),
+        _ => device.locked(),
+    };
+    if let Some(why) = locked {
         said = if said.is_empty() { why } else { format!("{said}, {why}") };
     }
     if let Some(group) = stack.group_of(at) {
