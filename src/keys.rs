@@ -272,7 +272,7 @@ mod tests {
     fn no_message_shows_a_secret() {
         for value in ["hunter2", "all:hunter2", "all:keys:hunter2", ":key:hunter2", "all:clevis"] {
             let typed: Typed = value.parse().unwrap();
-            let said = format!("{typed:?} {}", Keys::new(&[typed.clone()], false, false).err().unwrap());
+            let said = format!("{typed:?} {}", Keys::new(std::slice::from_ref(&typed), false, false).err().unwrap());
             assert!(!said.contains("hunter2"), "{said}");
         }
     }

@@ -134,7 +134,7 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"one\ntwo \0\n\nlast").unwrap();
         drop(writer);
-        let mut next = || {
+        let next = || {
             let mut line = Vec::with_capacity(MAX_LINE);
             read_line(&reader, &mut line).unwrap().map(|_| line)
         };

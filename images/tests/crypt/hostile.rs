@@ -20,7 +20,7 @@ fn volume(version: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
-/// No answer takes longer than a second: what would is refused.
+/// What is said of these bytes, or nothing if they open; within a time that no honest header needs.
 #[track_caller]
 fn answers(bytes: Vec<u8>, what: &str) -> Option<String> {
     let since = Instant::now();

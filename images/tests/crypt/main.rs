@@ -55,7 +55,7 @@ fn memory(bytes: Vec<u8>) -> Arc<dyn Disk> {
     Arc::new(Memory::new("volume", bytes))
 }
 
-/// The volume opens with its secret and holds `want` and nothing behind it but `slack` bytes.
+/// The volume opens with its secret, and begins with `want`.
 #[track_caller]
 fn assert_holds(path: &Path, want: &[u8], what: &str) {
     let disk = unlock(file(path), None, SECRET).unwrap().unwrap_or_else(|| panic!("{what}: the secret is right"));
