@@ -97,7 +97,7 @@ fn superblock_or_backup(disk: &Arc<dyn Disk>) -> Result<(Superblock, Vec<String>
     if superblock.features.has_compat(features::compat::HAS_JOURNAL)
         && journal::open(&volume).is_ok_and(|log| log.superblock.start.is_some())
     {
-        superblock.features.incompat |= RECOVER;
+        superblock.features.incompat |= incompat::RECOVER;
     }
     Ok((superblock, vec![format!("{error}; the backup at block {block} is used")]))
 }
