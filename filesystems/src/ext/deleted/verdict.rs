@@ -153,6 +153,10 @@ impl Search<'_> {
         own: &[(u64, u64)],
         gone: &mut Vec<(u64, u64)>,
     ) -> bool {
+        if !self.geometry.afford(run.len) {
+            gone.push((run.logical, run.end()));
+            return false;
+        }
         let mut proved = true;
         let is_own = |block: u64| {
             let after = own.partition_point(|(start, _)| *start <= block);
