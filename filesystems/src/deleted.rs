@@ -47,9 +47,9 @@ pub enum Parent {
 /// How much of a deleted node's content is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Every byte: its blocks are free and proved to be its own. A promise.
+    /// Every byte that had reached the disk: its blocks are free and proved to be its own. A promise.
     Intact,
-    /// Some ranges are gone or cannot be proved: [`Deleted::lost`].
+    /// Some ranges are gone, [`Deleted::lost`]; or, if none are, all can be read and nothing proves that they are right.
     Partial,
     /// All of it was used again.
     Overwritten,
