@@ -1,11 +1,17 @@
 //! The command line: guestmount's options, and the commands that it does not have.
 
+mod forensics;
+
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use images::{Backing, Error, Result};
 
+pub use self::forensics::{Deleted, Filters, History, Recover, Selection, Timeline};
+use crate::keys::{Keys, Typed};
 use crate::stack::Stack;
+use crate::{domain, info_command};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,8 +21,15 @@ Examples:
   imgmount unmount /mnt
   imgmount filesystems -a vm.qcow2                 what is in the image
   imgmount inspect -a vm.qcow2 --json              which system it is
+  imgmount -d guest -i /mnt                        the disks of a libvirt guest
+  imgmount -a vm.qcow2 --blocks /mnt               /mnt/sda, /mnt/sda1, /mnt/vg/root: for any tool that reads devices
+  imgmount info vm.qcow2                           its format, sizes, backing files and snapshots
+  imgmount -a vm.qcow2 -i --deleted /mnt           the guest beside what was deleted from it
+  imgmount deleted -a vm.qcow2                     what was deleted, and how much of it is left
+  imgmount recover -a vm.qcow2 --to out '*.odt'    gets it back
 
-Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted).
+Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted), `imgmount
+recover` 2 (not everything that was asked for could be written).
 A directory with the name of a command is written as a path: ./inspect";
 
 /// Opens disk images and shows the guest's own tree, without root.
@@ -46,6 +59,16 @@ pub enum Command {
     Filesystems(List),
     /// Say which operating systems are in the images
     Inspect(List),
+    /// Say what images are: format, sizes, backing files, snapshots
+    Info(info_command::Options),
+    /// List deleted files, and how much of each is left
+    Deleted(Deleted),
+    /// Write deleted files to a directory, with a report
+    Recover(Recover),
+    /// Print the times of all files, live and deleted, as a body file for mactime and Plaso
+    Timeline(Timeline),
+    /// Show the earlier versions of a file's attributes that the journal remembers
+    History(History),
     /// Unmount a directory that imgmount serves; returns when the serving process is gone
     Unmount(Unmount),
     /// Print the manual page, in roff
@@ -87,20 +110,21 @@ pub struct Images {
     /// Log every request; implies --no-fork
     #[arg(short = 'x', long)]
     pub trace: bool,
-    /// Open the disks of a libvirt guest (not supported yet)
-    #[arg(short = 'd', long, value_name = "GUEST", hide = true)]
+    /// Open the disks of a libvirt guest: its name or UUID, or a file with its XML (a path with a `/`, or `*.xml`)
+    #[arg(short = 'd', long, value_name = "GUEST")]
     domain: Vec<String>,
-    /// The libvirt connection (not supported yet)
-    #[arg(short = 'c', long, value_name = "URI", hide = true)]
+    /// The libvirt connection for -d, as virsh takes it
+    #[arg(short = 'c', long, value_name = "URI", requires = "domain")]
     connect: Option<String>,
-    /// A key for an encrypted volume (not supported yet)
-    #[arg(long, value_name = "SELECTOR", hide = true)]
-    key: Vec<String>,
-    /// Read keys from standard input (not supported yet)
-    #[arg(long, hide = true)]
+    /// A key for an encrypted volume: ID:key:STRING, ID:file:FILE, or its detached header ID:header:FILE; the ID is a
+    /// device, a LUKS UUID or all; may be repeated
+    #[arg(long, value_name = "SELECTOR")]
+    key: Vec<Typed>,
+    /// Read keys from standard input: a line for each volume that no other key opens
+    #[arg(long)]
     keys_from_stdin: bool,
-    /// Echo keys that are typed (not supported yet)
-    #[arg(long, hide = true)]
+    /// Show keys while they are typed
+    #[arg(long)]
     echo_keys: bool,
 }
 
@@ -119,6 +143,16 @@ pub struct Mount {
     /// With -i and several systems in the images: the device of the root file system to take
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
+    /// Mount directories side by side: guest (what -i and -m ask for) and deleted, which has a tree of deleted files
+    /// for each file system in the images
+    #[arg(long)]
+    pub deleted: bool,
+    /// The same with a directory unallocated: the free space of each file system as a sparse file
+    #[arg(long)]
+    pub unallocated: bool,
+    /// Show every disk, partition, logical volume and internal snapshot as a sparse file, in place of what is in them
+    #[arg(long, conflicts_with_all = ["inspector", "mount", "deleted", "unallocated"])]
+    pub blocks: bool,
     /// Mount for reading only: the default
     #[arg(short = 'r', long)]
     pub ro: bool,
@@ -191,6 +225,20 @@ pub struct Unmount {
     pub directory: PathBuf,
 }
 
+impl Command {
+    /// The images of a command that takes some.
+    fn images(&self) -> Option<&Images> {
+        match self {
+            Self::Filesystems(list) | Self::Inspect(list) => Some(&list.images),
+            Self::Deleted(deleted) => Some(&deleted.selection.images),
+            Self::Recover(recover) => Some(&recover.selection.images),
+            Self::Timeline(timeline) => Some(&timeline.images),
+            Self::History(history) => Some(&history.images),
+            Self::Info(_) | Self::Unmount(_) | Self::Man | Self::Completions { .. } => None,
+        }
+    }
+}
+
 impl Cli {
     /// The manual page in roff: one for the program, followed by one section for each command.
     pub fn manual() -> Result<String> {
@@ -218,7 +266,7 @@ impl Cli {
 }
 
 /// One `-a` with the options that stood before it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The file.
     pub path: PathBuf,
@@ -228,13 +276,24 @@ pub struct Image {
     pub sector_size: Option<u32>,
 }
 
+/// Where disks come from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `-a`.
+    Image(Image),
+    /// `-d`: what stands there.
+    Guest(String),
+}
+
 /// What was typed, checked as far as that can be done without opening anything.
 #[derive(Debug)]
 pub struct Request {
     /// The parsed options.
     pub cli: Cli,
-    /// The images in their order.
-    pub images: Vec<Image>,
+    /// Where the disks come from, in the order of the command line.
+    pub inputs: Vec<Input>,
+    /// The images, once somebody has asked for them.
+    images: OnceLock<Vec<Image>>,
 }
 
 impl Request {
@@ -250,41 +309,72 @@ impl Request {
 
     /// The options that all commands share.
     pub fn options(&self) -> &Images {
-        match &self.cli.command {
-            Some(Command::Filesystems(list) | Command::Inspect(list)) => &list.images,
-            _ => &self.cli.mount.images,
-        }
+        self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.images)
     }
 
-    /// Opens the images and finds everything in them.
+    /// Opens the images and finds everything in them, also in the encrypted volumes that a key was given for.
     pub fn open(&self) -> Result<Stack> {
+        self.open_with(&self.options().keys()?)
+    }
+
+    /// The same, and asks at the terminal for the keys of other encrypted volumes, where `wanted` says so of the name of
+    /// the volume and of the device inside.
+    pub fn open_asking(&self, wanted: impl Fn(&str, &str) -> bool + 'static) -> Result<Stack> {
+        self.open_with(&self.options().keys()?.asking(wanted))
+    }
+
+    fn open_with(&self, keys: &Keys) -> Result<Stack> {
         let options = self.options();
-        let open = |image: &Image| {
-            let (format, sector_size) = (image.format.clone(), image.sector_size);
-            let (snapshot, backing) = (options.snapshot.clone(), options.backing());
-            images::open(&image.path, &images::Options { format, sector_size, snapshot, backing })
-        };
-        let disks = self.images.iter().map(open).collect::<Result<_>>()?;
+        let open = |image: &Image| images::open(&image.path, &self.image_options(image));
+        let disks = self.images()?.iter().map(open).collect::<Result<_>>()?;
         let mut wanted = filesystems::Options::default();
         wanted.replay = !options.no_replay;
-        Stack::of(disks, wanted)
+        Stack::with_keys(disks, wanted, keys)
+    }
+
+    /// The images in their order, those of guests included. libvirt is asked once.
+    pub fn images(&self) -> Result<&[Image]> {
+        if let Some(images) = self.images.get() {
+            return Ok(images);
+        }
+        let mut images = Vec::new();
+        for input in &self.inputs {
+            match input {
+                Input::Image(image) => images.push(image.clone()),
+                Input::Guest(guest) => {
+                    for disk in domain::disks(guest, self.options().connect.as_deref())? {
+                        let access = if disk.read_only { ", which it may only read" } else { "" };
+                        log::info!("{} of {guest} is {}{access}", disk.target, disk.path.display());
+                        images.push(Image { path: disk.path, format: disk.format, sector_size: disk.sector_size });
+                    }
+                }
+            }
+        }
+        Ok(self.images.get_or_init(|| images))
+    }
+
+    /// How an image is to be opened.
+    pub fn image_options(&self, image: &Image) -> images::Options {
+        let options = self.options();
+        let (format, sector_size) = (image.format.clone(), image.sector_size);
+        let (snapshot, backing) = (options.snapshot.clone(), backing(&options.backing));
+        images::Options { format, sector_size, snapshot, backing }
     }
 
     fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
-        let (options, matches) = match (&cli.command, matches.subcommand()) {
-            (Some(Command::Filesystems(list) | Command::Inspect(list)), Some((_, matches))) => (&list.images, matches),
+        let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
+            (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
-            _ => return Ok(Self { cli, images: Vec::new() }),
+            _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new() }),
         };
-        options.refuse()?;
-        let images = options.in_order(matches)?;
+        let inputs = options.in_order(matches)?;
         if cli.command.is_none() {
             cli.mount.check(matches)?;
         }
-        if images.is_empty() && !cli.mount.fuse_help {
-            return wrong("you must specify at least one -a option; try imgmount --help");
+        if inputs.is_empty() && !cli.mount.fuse_help {
+            return wrong("you must specify at least one -a or -d option; try imgmount --help");
         }
-        Ok(Self { cli, images })
+        Ok(Self { cli, inputs, images: OnceLock::new() })
     }
 }
 
@@ -292,29 +382,28 @@ fn wrong<T>(text: impl Into<String>) -> Result<T> {
     Err(Error::Usage(text.into()))
 }
 
+/// The policy for files that images name, by the name that `--backing` takes.
+pub(crate) fn backing(policy: &str) -> Backing {
+    match policy {
+        "follow" => Backing::Follow,
+        "none" => Backing::None,
+        _ => Backing::Owner,
+    }
+}
+
 impl Images {
-    /// The policy for files that images name.
-    fn backing(&self) -> Backing {
-        match self.backing.as_str() {
-            "follow" => Backing::Follow,
-            "none" => Backing::None,
-            _ => Backing::Owner,
-        }
+    /// Whether keys are read from standard input, and so only once.
+    pub fn reads_keys(&self) -> bool {
+        self.keys_from_stdin
     }
 
-    /// guestmount's options that have no meaning here yet.
-    fn refuse(&self) -> Result<()> {
-        if !self.domain.is_empty() || self.connect.is_some() {
-            return wrong("-c and -d: libvirt guests are not supported yet; name their images with -a");
-        }
-        if !self.key.is_empty() || self.keys_from_stdin || self.echo_keys {
-            return wrong("--key, --keys-from-stdin and --echo-keys: encrypted volumes are not supported yet");
-        }
-        Ok(())
+    /// The keys for encrypted volumes. Reads the key files.
+    fn keys(&self) -> Result<Keys> {
+        Keys::new(&self.key, self.keys_from_stdin, self.echo_keys)
     }
 
-    /// Gives every `-a` the `--format` and `--blocksize` that stood last before it.
-    fn in_order(&self, matches: &ArgMatches) -> Result<Vec<Image>> {
+    /// Gives every `-a` the `--format` and `--blocksize` that stood last before it, and puts `-a` and `-d` in one row.
+    fn in_order(&self, matches: &ArgMatches) -> Result<Vec<Input>> {
         let at = |id: &str| matches.indices_of(id).map(Iterator::collect).unwrap_or_default();
         let (adds, formats, sizes): (Vec<usize>, Vec<usize>, Vec<usize>) = (at("add"), at("format"), at("blocksize"));
         let last = adds.last().copied().unwrap_or(0);
@@ -337,7 +426,13 @@ impl Images {
             };
             Ok(Image { path: local_path(path)?, format: before(&formats, &self.format, add), sector_size })
         };
-        self.add.iter().zip(&adds).map(one).collect()
+        let mut inputs = Vec::new();
+        for (path, add) in self.add.iter().zip(&adds) {
+            inputs.push((*add, Input::Image(one((path, add))?)));
+        }
+        inputs.extend(at("domain").into_iter().zip(self.domain.iter().cloned().map(Input::Guest)));
+        inputs.sort_by_key(|(position, _)| *position);
+        Ok(inputs.into_iter().map(|(_, input)| input).collect())
     }
 }
 
@@ -389,10 +484,10 @@ impl Mount {
         if self.fuse_help {
             return Ok(());
         }
-        if self.images.add.is_empty() {
-            return wrong("you must specify at least one -a option; try imgmount --help");
+        if self.images.add.is_empty() && self.images.domain.is_empty() {
+            return wrong("you must specify at least one -a or -d option; try imgmount --help");
         }
-        if !self.inspector && self.mount.is_empty() {
+        if !self.inspector && self.mount.is_empty() && !self.deleted && !self.unallocated && !self.blocks {
             return wrong(
                 "you must specify either -i or at least one -m option; imgmount filesystems lists the devices",
             );
@@ -434,9 +529,10 @@ mod tests {
     fn options_hold_for_the_images_that_follow() {
         let request =
             parse("imgmount -a a --format=raw -a b --blocksize=4096 -a c --format --blocksize -a d -i /mnt").unwrap();
-        let seen: Vec<_> = request.images.iter().map(|image| (image.format.as_deref(), image.sector_size)).collect();
+        let seen: Vec<_> =
+            request.images().unwrap().iter().map(|image| (image.format.as_deref(), image.sector_size)).collect();
         assert_eq!(seen, [(None, None), (Some("raw"), None), (Some("raw"), Some(4096)), (None, None)]);
-        assert_eq!(request.images[3].path, PathBuf::from("d"));
+        assert_eq!(request.images().unwrap()[3].path, PathBuf::from("d"));
         assert!(message("imgmount -a a --format=raw -i /mnt").contains("before"));
         assert!(message("imgmount -a a --blocksize=512 -i /mnt").contains("before"));
         assert!(message("imgmount --blocksize=1024 -a a -i /mnt").contains("1024"));
@@ -451,11 +547,12 @@ mod tests {
             ("imgmount -a x -i", "mountpoint"),
             ("imgmount -a x -i --ro --rw /mnt", "cannot mix"),
             ("imgmount -a x -i --live /mnt", "--live"),
-            ("imgmount -d guest -i /mnt", "libvirt"),
-            ("imgmount -a x -i --key a:key:b /mnt", "encrypted"),
+            ("imgmount -d guest", "-i"),
+            ("imgmount --format=raw -d guest -i /mnt", "--format"),
             ("imgmount -a nbd://h/x -i /mnt", "nbd"),
             ("imgmount -a file://host/x -i /mnt", "another host"),
             ("imgmount inspect", "-a"),
+            ("imgmount deleted", "-a"),
         ] {
             assert!(message(line).contains(want), "{line}: {}", message(line));
         }
@@ -466,11 +563,17 @@ mod tests {
         let request =
             parse("imgmount -a file:///tmp/a%20b --inspector --ro --mount /dev/sda1 -m /dev/sda2:/x -vv -n /mnt")
                 .unwrap();
-        assert_eq!(request.images[0].path, PathBuf::from("/tmp/a b"));
+        assert_eq!(request.images().unwrap()[0].path, PathBuf::from("/tmp/a b"));
         assert_eq!(request.cli.mount.mount, ["/dev/sda1", "/dev/sda2:/x"]);
         assert_eq!(request.cli.mount.images.verbose, 2);
         assert!(!request.cli.mount.wants_writing());
         assert!(parse("imgmount -iwra x /mnt").is_ok());
+        assert!(parse("imgmount -a x --deleted /mnt").is_ok());
+        assert!(parse("imgmount -a x --blocks /mnt").is_ok());
+        let request = parse("imgmount -a x -d guest -a y -i /mnt").unwrap();
+        assert!(
+            matches!(&request.inputs[..], [Input::Image(_), Input::Guest(guest), Input::Image(_)] if guest == "guest")
+        );
         assert!(!parse("imgmount -a x -i --rw --ro /mnt").unwrap().cli.mount.wants_writing());
     }
 }

@@ -5,7 +5,7 @@ use partition::Group;
 use serde::Serialize;
 
 use crate::cli::{List, Request};
-use crate::stack::{Contents, Device, Level, Stack};
+use crate::stack::{Contents, Device, Level, Lock, Stack};
 use crate::terminal;
 
 /// Prints the listing.
@@ -24,9 +24,7 @@ fn rows(stack: &Stack) -> Vec<Vec<String>> {
     let mut rows = vec![head];
     for (at, device) in stack.devices.iter().enumerate() {
         if device.level == Level::Disk {
-            rows.push(row(stack, at));
-            let on = |&(_, other): &(usize, &Device)| matches!(other.level, Level::Partition(_)) && other.on == [at];
-            rows.extend(stack.devices.iter().enumerate().filter(on).map(|(at, _)| row(stack, at)));
+            push(stack, at, 0, &mut rows);
         }
     }
     for group in &stack.groups {
@@ -43,9 +41,21 @@ fn rows(stack: &Stack) -> Vec<Vec<String>> {
         ]);
         let own =
             |&(_, other): &(usize, &Device)| matches!(&other.level, Level::Logical(name, _) if *name == group.name);
-        rows.extend(stack.devices.iter().enumerate().filter(own).map(|(at, _)| row(stack, at)));
+        for (at, _) in stack.devices.iter().enumerate().filter(own) {
+            push(stack, at, 1, &mut rows);
+        }
     }
     rows
+}
+
+/// The row of a device, and those of the partitions in it and of what was unlocked in it.
+fn push(stack: &Stack, at: usize, depth: usize, rows: &mut Vec<Vec<String>>) {
+    rows.push(row(stack, at, depth));
+    for (above, device) in stack.devices.iter().enumerate().skip(at + 1) {
+        if matches!(device.level, Level::Partition(_) | Level::Unlocked) && device.on == [at] {
+            push(stack, above, depth + 1, rows);
+        }
+    }
 }
 
 /// The devices of a group's members; a missing one by what is known of it.
@@ -57,10 +67,10 @@ fn clean(text: &str) -> String {
     terminal::clean(text.as_bytes())
 }
 
-fn row(stack: &Stack, at: usize) -> Vec<String> {
+fn row(stack: &Stack, at: usize, depth: usize) -> Vec<String> {
     let device = &stack.devices[at];
     let identity = device.identity();
-    let indent = if device.level == Level::Disk { "" } else { "  " };
+    let indent = "  ".repeat(depth);
     let label = identity.and_then(|found| found.label.as_deref()).map(terminal::clean).unwrap_or_default();
     let uuid = identity.and_then(|found| found.uuid.clone()).unwrap_or_default();
     let contents = match &device.contents {
@@ -79,6 +89,13 @@ fn kind(stack: &Stack, at: usize) -> String {
         (_, Level::Disk, Ok(disk)) => disk.to_string(),
         _ => device.kind.clone(),
     };
+    let locked = match device.lock {
+        Some(Lock::NoKey) => Some("locked".to_owned()),
+        _ => device.locked(),
+    };
+    if let Some(why) = locked {
+        said = if said.is_empty() { why } else { format!("{said}, {why}") };
+    }
     if let Some(group) = stack.group_of(at) {
         said += &format!(", physical volume of {}", group.name);
     }
@@ -186,6 +203,7 @@ impl<'a> DeviceJson<'a> {
                 Level::Disk => "disk",
                 Level::Partition(_) => "partition",
                 Level::Logical(..) => "logical volume",
+                Level::Unlocked => "unlocked",
             },
             image: device.disk.as_ref().ok().filter(|_| device.level == Level::Disk).map(|disk| disk.to_string()),
             on: device.on.iter().map(|&at| stack.devices[at].name.as_str()).collect(),
@@ -199,7 +217,7 @@ impl<'a> DeviceJson<'a> {
             volume_uuid: device.uuid.as_deref().filter(|_| matches!(device.level, Level::Logical(..))),
             error: match &device.contents {
                 Contents::Unreadable(error) => Some(error.to_string()),
-                _ => None,
+                _ => device.locked(),
             },
         }
     }

@@ -4,12 +4,23 @@
 //! one file a command.
 
 pub mod background;
+pub mod blocks;
 pub mod cli;
+pub mod deleted;
+pub mod deleted_command;
+pub mod domain;
 pub mod filesystems_command;
 pub mod fuse;
+pub mod history_command;
+pub mod info_command;
 pub mod inspect;
 pub mod inspect_command;
+pub mod keys;
 pub mod mount_command;
+pub mod prompt;
+pub mod recover;
+pub mod recover_command;
 pub mod stack;
 pub mod terminal;
+pub mod timeline_command;
 pub mod unmount;

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use images::Result;
 use imgmount::cli::{Cli, Command, Request};
-use imgmount::{filesystems_command, inspect_command, mount_command, terminal, unmount};
+use imgmount::{
+    deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command,
+    recover_command, terminal, timeline_command, unmount,
+};
 
 fn main() -> ExitCode {
     let request = match Request::parse(std::env::args_os()) {
@@ -30,6 +33,11 @@ fn run(request: Request) -> Result<u8> {
         None => mount_command::run(&request),
         Some(Command::Filesystems(list)) => filesystems_command::run(&request, list).map(|()| 0),
         Some(Command::Inspect(list)) => inspect_command::run(&request, list).map(|()| 0),
+        Some(Command::Info(options)) => info_command::run(options),
+        Some(Command::Deleted(options)) => deleted_command::run(&request, options),
+        Some(Command::Recover(options)) => recover_command::run(&request, options),
+        Some(Command::Timeline(options)) => timeline_command::run(&request, options),
+        Some(Command::History(options)) => history_command::run(&request, options).map(|()| 0),
         Some(Command::Unmount(options)) => {
             let retries = if options.no_retry { 0 } else { options.retry };
             let (directory, fd) = (options.directory.clone(), options.fd);

@@ -7,9 +7,10 @@ use filesystems::view::Mounts;
 use filesystems::{FileSystem, Options};
 use images::{Error, Result};
 
-use crate::cli::{Mount, Request};
+use crate::cli::{Input, Mount, Request};
+use crate::deleted::{Source, beside};
 use crate::stack::{Contents, Stack};
-use crate::{background, fuse, inspect, terminal};
+use crate::{background, blocks, fuse, inspect, terminal};
 
 /// Mounts and, in the serving process, returns after unmounting. The value is the exit status.
 pub fn run(request: &Request) -> Result<u8> {
@@ -29,17 +30,53 @@ pub fn run(request: &Request) -> Result<u8> {
         background::Role::Server(server) => server,
     };
     terminal::start_log(mount.images.verbose, mount.images.trace);
-    let stack = request.open()?;
-    let tree = tree(&stack, mount)?;
+    let stack = open(request, mount)?;
+    let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
     let served = fuse::serve(tree, directory, &options, || server.ready());
     server.finish();
     served.map(|()| 0)
 }
 
+/// Opens the images, and asks at the terminal for keys: with `-i` for all encrypted volumes, with `-m` for those that
+/// its devices may lie in.
+///
+/// This process has the terminal and the standard input of the command: nothing that is typed or read there is passed
+/// on between processes.
+fn open(request: &Request, mount: &Mount) -> Result<Stack> {
+    if mount.inspector {
+        return request.open_asking(|_, _| true);
+    }
+    let stack = request.open()?;
+    let mut missing = Vec::new();
+    for wanted in &mount.mount {
+        let device = Wanted::parse(wanted)?.device;
+        match stack.find(device) {
+            Some(at) if stack.devices[at].locked().is_none() => {}
+            Some(at) => missing.push(stack.devices[at].name.clone()),
+            None => missing.push(format!("/dev/{}", device.strip_prefix("/dev/").unwrap_or(device))),
+        }
+    }
+    // Keys from standard input have been read, and are gone.
+    if missing.is_empty() || mount.images.reads_keys() || !stack.devices.iter().any(|device| device.locked().is_some())
+    {
+        return Ok(stack);
+    }
+    drop(stack);
+    request.open_asking(move |volume, inside| {
+        // A name that is no encrypted volume's may be a logical volume or a partition in any of them.
+        let may_be = |name: &String| name == volume || name == inside || !name.starts_with("/dev/mapper/luks-");
+        missing.iter().any(may_be)
+    })
+}
+
 fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
     let mut options = fuse::Options::default();
-    let names: Vec<String> = request.images.iter().map(|image| image.path.display().to_string()).collect();
+    let name = |input: &Input| match input {
+        Input::Image(image) => image.path.display().to_string(),
+        Input::Guest(guest) => guest.clone(),
+    };
+    let names: Vec<String> = request.inputs.iter().map(name).collect();
     options.fsname = Some(names.join(","));
     for option in &mount.option {
         options.add(option).map_err(|why| Error::Usage(format!("-o {option}: {why}")))?;
@@ -49,6 +86,14 @@ fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
         options.set_timeout(Duration::from_secs(seconds));
     }
     Ok(options)
+}
+
+/// The tree that `--blocks` asks for.
+fn blocks(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
+    if request.cli.mount.wants_writing() {
+        return Err(Error::ReadOnly("--rw: the files of --blocks are for reading only".to_owned()));
+    }
+    blocks::tree(stack, request)
 }
 
 /// The tree that `-i` and `-m` ask for.
@@ -67,7 +112,7 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
     }
     for wanted in &mount.mount {
         let wanted = Wanted::parse(wanted)?;
-        let at = stack.find(wanted.device).ok_or_else(|| no_such_device(stack, wanted.device))?;
+        let at = stack.expect(wanted.device)?;
         let fs = wanted.open(stack, at)?;
         mounted.push((at, fs.clone()));
         match &mut tree {
@@ -82,7 +127,6 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
             }
         }
     }
-    let tree = tree.expect("the command line was checked for -i or -m");
     for (at, fs) in mounted {
         let info = fs.info(fs.root())?;
         let name = &stack.devices[at].name;
@@ -96,7 +140,17 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
             )));
         }
     }
-    Ok(Arc::new(tree))
+    if !mount.deleted && !mount.unallocated {
+        return Ok(Arc::new(tree.expect("the command line was checked for -i or -m")));
+    }
+    if mount.wants_writing() {
+        return Err(Error::ReadOnly("--rw: with --deleted and --unallocated a mount is for reading only".into()));
+    }
+    let sources = Source::all(stack);
+    if sources.is_empty() {
+        return Err(stack.no_file_system());
+    }
+    Ok(Arc::new(beside(tree, &sources, mount.deleted, mount.unallocated)?))
 }
 
 /// The value of one `-m`: `DEVICE[:DIRECTORY[:OPTIONS[:TYPE]]]`.
@@ -178,7 +232,7 @@ impl<'a> Wanted<'a> {
             return refuse(format!("it holds {found}, not {kind}"));
         }
         if !matches!(stack.devices[at].contents, Contents::Known(..)) {
-            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", candidates(stack))));
+            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
         }
         if replay {
             return stack.open(at);
@@ -187,15 +241,4 @@ impl<'a> Wanted<'a> {
         options.replay = false;
         stack.open_with(at, &options)
     }
-}
-
-fn no_such_device(stack: &Stack, device: &str) -> Error {
-    Error::Usage(format!("{device}: no such device in the images; {}", candidates(stack)))
-}
-
-/// guestmount's answer to a wrong `-m`: what could have been meant.
-fn candidates(stack: &Stack) -> String {
-    let line = |at: usize| format!("\n  {} ({})", stack.devices[at].name, stack.devices[at].contents_name());
-    let lines: String = stack.file_systems().map(line).collect();
-    if lines.is_empty() { "there is no file system".to_owned() } else { format!("did you mean one of these?{lines}") }
 }

@@ -3,8 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use filesystems::{Driver, FileSystem, Identity, Options};
+use images::crypt::{self, Sealed};
 use images::{Disk, Error, Result, ResultExt};
 use partition::{Group, Name, Volume};
+
+use crate::keys::{self, Keys, Outcome};
 
 /// How deep volumes may lie in volumes: a partition table, then logical volumes in logical volumes; ours.
 const MAX_LEVELS: usize = 8;
@@ -13,7 +16,8 @@ const MAX_DEVICES: usize = 65_536;
 
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
-    /// The devices: first the disks in the order given, then their partitions, then logical volumes.
+    /// The devices: first the disks in the order given, then their partitions and what was unlocked in both, then
+    /// logical volumes, and what was unlocked in those.
     pub devices: Vec<Device>,
     /// The volume groups, whose members are indices of `devices`.
     pub groups: Vec<Group>,
@@ -44,6 +48,8 @@ pub struct Device {
     pub contents: Contents,
     /// Its bytes, or why there are none.
     pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
+    /// For an encrypted volume of a kind that can be unlocked: whether it was.
+    pub lock: Option<Lock>,
     opened: OnceLock<std::result::Result<Arc<dyn FileSystem>, Arc<Error>>>,
 }
 
@@ -56,6 +62,21 @@ pub enum Level {
     Partition(u32),
     /// A logical volume: the names of its group and its own.
     Logical(String, String),
+    /// What is inside an encrypted volume.
+    Unlocked,
+}
+
+/// The state of an encrypted volume.
+#[derive(Clone, Debug)]
+pub enum Lock {
+    /// It is unlocked: the device inside, as an index of [`Stack::devices`].
+    Open(usize),
+    /// There was no key for it.
+    NoKey,
+    /// None of the keys for it opens it.
+    WrongKey,
+    /// It cannot be unlocked, whatever the key.
+    Failed(Arc<Error>),
 }
 
 /// What a device holds.
@@ -81,7 +102,24 @@ impl Device {
             Err(error) => Contents::Unreadable(error.clone()),
         };
         let (on, kind, kind_id, label, uuid, group_uuid) = Default::default();
-        Self { name, level, on, size, kind, kind_id, label, uuid, group_uuid, contents, disk, opened: OnceLock::new() }
+        let (lock, opened) = (None, OnceLock::new());
+        Self { name, level, on, size, kind, kind_id, label, uuid, group_uuid, contents, disk, lock, opened }
+    }
+
+    /// Why an encrypted volume is not unlocked, if it is one and is not.
+    pub fn locked(&self) -> Option<String> {
+        let name = &self.name;
+        let kind = if self.contents_name() == "BitLocker" { "BitLocker" } else { "LUKS" };
+        Some(match self.lock.as_ref()? {
+            Lock::Open(_) => return None,
+            Lock::NoKey => {
+                format!("could not find key to open {kind} encrypted {name}: give one with --key {name}:key:STRING")
+            }
+            Lock::WrongKey => {
+                format!("could not find key to open {kind} encrypted {name}: none of those given opens it")
+            }
+            Lock::Failed(error) => format!("could not open {kind} encrypted {name}: {error}"),
+        })
     }
 
     /// What the driver found, if the device holds something that one knows.
@@ -107,17 +145,30 @@ impl Device {
 }
 
 impl Stack {
-    /// Finds everything in these disks. Fails only where no device could be listed at all; what is wrong with one
-    /// device is said in its own entry.
+    /// Finds everything in these disks that needs no key. Fails only where no device could be listed at all; what is
+    /// wrong with one device is said in its own entry.
     pub fn of(disks: Vec<Arc<dyn Disk>>, options: Options) -> Result<Self> {
+        Self::with_keys(disks, options, &Keys::default())
+    }
+
+    /// The same, and in the encrypted volumes that these keys open.
+    pub fn with_keys(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys) -> Result<Self> {
         let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options };
         for (index, disk) in disks.into_iter().enumerate() {
             stack.devices.push(Device::new(disk_name(index), Level::Disk, disk.size(), Ok(disk)));
         }
-        let disks: Vec<usize> = (0..stack.devices.len()).collect();
-        stack.divide(&disks, false)?;
         let mut from = 0;
         for _ in 0..MAX_LEVELS {
+            // First all that lies on one device alone, so that a volume group finds its members inside and outside of
+            // encrypted volumes.
+            let mut at = from;
+            while at < stack.devices.len() {
+                stack.unlock(at, keys)?;
+                if matches!(stack.devices[at].level, Level::Disk | Level::Unlocked) {
+                    stack.divide(&[at], false)?;
+                }
+                at += 1;
+            }
             let leaves: Vec<usize> = (from..stack.devices.len()).collect();
             from = stack.devices.len();
             stack.divide(&leaves, true)?;
@@ -135,6 +186,74 @@ impl Stack {
             }
         }
         Ok(stack)
+    }
+
+    /// Unlocks a device if it is an encrypted volume and one of the keys opens it: what is inside becomes a device.
+    fn unlock(&mut self, at: usize, keys: &Keys) -> Result<()> {
+        let device = &self.devices[at];
+        let (Contents::Unknown, Ok(disk)) = (&device.contents, &device.disk) else { return Ok(()) };
+        let is_named = |id: &str| self.find(id) == Some(at);
+        let header = keys.header(&is_named)?;
+        let lies = header.as_ref().unwrap_or(disk);
+        let container = match crypt::recognise(lies.as_ref()) {
+            Ok(Some(container)) if self.depth(at) < MAX_LEVELS => container,
+            // Whatever is wrong, the drivers say it when they are asked.
+            _ => return Ok(()),
+        };
+        let uuid = (container.uuid)(lies.as_ref()).ok().flatten();
+        let inside = self.unlocked_name(&device.name, uuid.as_deref());
+        let sealed = Sealed { disk: disk.clone(), header: header.clone(), name: inside.clone() };
+        let volume = keys::Volume { device: &device.name, inside: &inside, uuid: uuid.as_deref(), is_named: &is_named };
+        let outcome = keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret));
+        let identity = filesystems::identify(lies);
+        let mut inside = match outcome {
+            Ok(Outcome::Open(disk)) => Device::new(inside, Level::Unlocked, disk.size(), Ok(disk)),
+            Ok(Outcome::NoKey) => return self.locked(at, Lock::NoKey, identity),
+            Ok(Outcome::WrongKey) => return self.locked(at, Lock::WrongKey, identity),
+            Err(error) => return self.locked(at, Lock::Failed(Arc::new(error)), identity),
+        };
+        inside.on = vec![at];
+        inside.kind = "unlocked".to_owned();
+        if self.devices.len() >= MAX_DEVICES {
+            return Err(Error::Unsupported(format!("more than {MAX_DEVICES} devices in the images")));
+        }
+        let open = Lock::Open(self.devices.len());
+        self.devices.push(inside);
+        self.locked(at, open, identity)
+    }
+
+    fn locked(&mut self, at: usize, lock: Lock, identity: Result<Option<(&'static Driver, Identity)>>) -> Result<()> {
+        let device = &mut self.devices[at];
+        device.lock = Some(lock);
+        // Otherwise it is asked again, with the same answer.
+        if let Ok(Some((driver, identity))) = identity {
+            device.contents = Contents::Known(driver, identity);
+        }
+        Ok(())
+    }
+
+    /// guestmount's name for what is inside an encrypted volume; a second one with the same UUID gets a number.
+    fn unlocked_name(&self, device: &str, uuid: Option<&str>) -> String {
+        let name = match uuid {
+            Some(uuid) => format!("/dev/mapper/luks-{uuid}"),
+            None => {
+                let bare = device.strip_prefix("/dev/").unwrap_or(device);
+                format!("/dev/mapper/crypt{}", bare.replace(|c: char| !c.is_ascii_alphanumeric(), ""))
+            }
+        };
+        let same = self.devices.iter().filter(|device| {
+            let rest = device.name.strip_prefix(&name);
+            device.level == Level::Unlocked && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        });
+        match same.count() {
+            0 => name,
+            others => format!("{name}#{}", others + 1),
+        }
+    }
+
+    /// How many devices lie below this one, along the first of each.
+    fn depth(&self, at: usize) -> usize {
+        std::iter::successors(Some(at), |&at| self.devices[at].on.first().copied()).take(MAX_LEVELS + 1).count() - 1
     }
 
     /// Asks the schemes of these devices, and adds the volumes that they find: those of partition tables, or those
@@ -180,7 +299,9 @@ impl Stack {
         let (name, level) = match volume.name {
             Name::Number(number) => {
                 let whole = on.first().map_or("", |&at| &self.devices[at].name);
-                (format!("{whole}{number}"), Level::Partition(number))
+                // As the kernel and kpartx do where a name ends with a digit.
+                let between = if whole.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+                (format!("{whole}{between}{number}"), Level::Partition(number))
             }
             Name::InGroup(group, own) => (format!("/dev/{group}/{own}"), Level::Logical(group, own)),
         };
@@ -213,6 +334,12 @@ impl Stack {
     pub fn open_with(&self, at: usize, options: &Options) -> Result<Arc<dyn FileSystem>> {
         let device = &self.devices[at];
         let refuse = |why: String| Err(Error::Unknown(format!("{}: {why}", device.name)));
+        if let Some(why) = device.locked() {
+            return Err(Error::Denied(why));
+        }
+        if let Some(Lock::Open(inside)) = device.lock {
+            return refuse(format!("is encrypted; what is inside is {}", self.devices[inside].name));
+        }
         match (&device.contents, &device.disk) {
             (Contents::Frame, _) => refuse("holds other partitions, not a file system".to_owned()),
             (_, Err(error)) | (Contents::Unreadable(error), _) => {
@@ -237,11 +364,39 @@ impl Stack {
         self.mapped(bare.strip_prefix("mapper/")?)
     }
 
-    /// The logical volume that the device mapper would call `name`: `group-volume`, with `-` doubled in both.
+    /// The device of this name, as [`Self::find`] finds it; otherwise an error that lists what there is, as guestmount's
+    /// answer to a wrong `-m`.
+    pub fn expect(&self, name: &str) -> Result<usize> {
+        let missing = || Error::Usage(format!("{name}: no such device in the images; {}", self.candidates()));
+        self.find(name).ok_or_else(missing)
+    }
+
+    /// The devices that could have been meant, as the end of a message.
+    pub fn candidates(&self) -> String {
+        let line = |at: usize| format!("\n  {} ({})", self.devices[at].name, self.devices[at].contents_name());
+        let lines: String = self.file_systems().map(line).collect();
+        if lines.is_empty() {
+            "there is no file system".to_owned()
+        } else {
+            format!("did you mean one of these?{lines}")
+        }
+    }
+
+    /// That nothing in the images can be opened as a file system, and what there is instead.
+    pub fn no_file_system(&self) -> Error {
+        let name = |at: usize| format!("{} ({})", self.devices[at].name, self.devices[at].contents_name());
+        let there: Vec<String> = self.file_systems().map(name).collect();
+        let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+        Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))
+    }
+
+    /// The device that the device mapper would call `name`: a logical volume as `group-volume`, with `-` doubled in both,
+    /// or what is inside an encrypted volume.
     pub fn mapped(&self, name: &str) -> Option<usize> {
         let doubled = |name: &str| name.replace('-', "--");
         self.devices.iter().position(|device| match &device.level {
             Level::Logical(group, own) => format!("{}-{}", doubled(group), doubled(own)) == name,
+            Level::Unlocked => device.name.strip_prefix("/dev/mapper/") == Some(name),
             _ => false,
         })
     }
@@ -281,6 +436,7 @@ impl Stack {
     /// The devices that hold something a file system can be opened from or that is named, in guestmount's order.
     pub fn file_systems(&self) -> impl Iterator<Item = usize> {
         (0..self.devices.len()).filter(|&at| match self.devices[at].contents {
+            _ if matches!(self.devices[at].lock, Some(Lock::Open(_))) => false,
             Contents::Known(..) | Contents::Unknown | Contents::Unreadable(_) => true,
             Contents::Table(_) | Contents::Frame | Contents::Member(_) => false,
         })

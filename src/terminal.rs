@@ -22,6 +22,78 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
+/// Standard output for many lines: what comes after the reader went away is not written.
+pub struct Output {
+    out: io::BufWriter<io::StdoutLock<'static>>,
+    gone: bool,
+}
+
+impl Output {
+    /// Takes standard output.
+    pub fn open() -> Self {
+        Self { out: io::BufWriter::new(io::stdout().lock()), gone: false }
+    }
+
+    /// Writes these bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if !self.gone {
+            let written = self.out.write_all(bytes);
+            self.check(written)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody reads any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Writes what is still to be written.
+    pub fn finish(mut self) -> Result<()> {
+        let flushed = if self.gone { Ok(()) } else { self.out.flush() };
+        self.check(flushed)
+    }
+
+    fn check(&mut self, written: io::Result<()>) -> Result<()> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.gone = true,
+            Err(error) => return Err(Error::io("cannot write to standard output", error)),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A JSON array on standard output, one value after the other.
+pub struct JsonArray {
+    out: Output,
+    empty: bool,
+}
+
+impl JsonArray {
+    /// Begins the array.
+    pub fn open() -> Result<Self> {
+        let mut out = Output::open();
+        out.write(b"[")?;
+        Ok(Self { out, empty: true })
+    }
+
+    /// Adds a value, on a line of its own.
+    pub fn push(&mut self, value: &impl serde::Serialize) -> Result<()> {
+        let json =
+            serde_json::to_vec(value).map_err(|error| Error::io("cannot write JSON", io::Error::other(error)))?;
+        self.out.write(if self.empty { b"\n" } else { b",\n" })?;
+        self.empty = false;
+        self.out.write(&json)
+    }
+
+    /// Ends it.
+    pub fn finish(mut self) -> Result<()> {
+        self.out.write(if self.empty { b"]\n" } else { b"\n]\n" })?;
+        self.out.finish()
+    }
+}
+
 /// Says an error on standard error, in one line under the program's name.
 pub fn complain(error: &impl std::fmt::Display) {
     // With standard error closed there is nobody to tell.

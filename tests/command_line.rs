@@ -26,7 +26,6 @@ fn what_is_missing_is_named() {
 #[test]
 fn what_has_no_meaning_here_is_a_clear_error() {
     let (guest, point) = (guest(), Point::new());
-    fails_with(&["-d", "guest", "-i", point.text()], &["libvirt", "-a"]);
     fails_with(&["--live", "-a", &guest, "-i", point.text()], &["--live"]);
     fails_with(&["-a", &guest, "-r", "-w", "-i", point.text()], &["--ro and --rw"]);
     fails_with(&["-a", &guest, "-w", "-m", "/dev/demo/root", point.text()], &["--rw", "not"]);

@@ -1,4 +1,4 @@
-//! The examples of docs/SEMANTICS.md, run as they stand there: as root, and as an ordinary user.
+//! The examples of docs/SEMANTICS.md and docs/FORENSICS.md, run as they stand there: as root, and as an ordinary user.
 
 #![allow(clippy::unwrap_used)] // An unwrap that fails fails the test.
 
@@ -50,7 +50,7 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let place = Self { directory, user };
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/demo");
-        for name in ["base.qcow2", "guest.qcow2"] {
+        for name in ["base.qcow2", "guest.qcow2", "deleted.txt"] {
             fs::copy(golden.join(name), place.path().join(name)).unwrap();
         }
         fs::create_dir(place.path().join("mnt")).unwrap();
@@ -58,7 +58,7 @@ impl Place {
         // The program where another user can run it.
         fs::copy(env!("CARGO_BIN_EXE_imgmount"), place.path().join("imgmount")).unwrap();
         if user.is_some() {
-            for name in [".", "base.qcow2", "guest.qcow2", "mnt"] {
+            for name in [".", "base.qcow2", "guest.qcow2", "deleted.txt", "mnt"] {
                 chown(place.path().join(name), user, user).unwrap();
             }
         }
@@ -92,12 +92,22 @@ impl Drop for Place {
     }
 }
 
+/// A page, what is done before its examples, and the least number of them.
+const PAGES: &[(&str, &str, usize)] =
+    &[("SEMANTICS.md", "imgmount -a guest.qcow2 -i mnt", 25), ("FORENSICS.md", "true", 12)];
+
 fn all_hold(user: Option<u32>) {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SEMANTICS.md")).unwrap();
-    let examples = examples(&page);
-    assert!(examples.len() >= 25, "only {} examples were found", examples.len());
+    for (page, before, least) in PAGES {
+        holds(user, page, before, *least);
+    }
+}
+
+fn holds(user: Option<u32>, page: &str, before: &str, least: usize) {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+    let examples = examples(&text);
+    assert!(examples.len() >= least, "only {} examples were found", examples.len());
     let place = Place::new(user);
-    let mounted = place.run("imgmount -a guest.qcow2 -i mnt");
+    let mounted = place.run(before);
     assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
     let mut broken = Vec::new();
     for example in examples {
@@ -112,7 +122,7 @@ fn all_hold(user: Option<u32>) {
             broken.push(format!("line {}: {}\n  prints {seen:?}\n  wanted {want:?}", example.line, example.command));
         }
     }
-    assert!(broken.is_empty(), "docs/SEMANTICS.md as user {user:?}\n{}", broken.join("\n"));
+    assert!(broken.is_empty(), "docs/{page} as user {user:?}\n{}", broken.join("\n"));
 }
 
 #[test]

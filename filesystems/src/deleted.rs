@@ -49,7 +49,10 @@ pub enum Parent {
 pub enum State {
     /// Every byte that had reached the disk: its blocks are free and proved to be its own. A promise.
     Intact,
-    /// Some ranges are gone, [`Deleted::lost`]; or, if none are, all can be read and nothing proves that they are right.
+    /// Every byte can be read from where it most likely was, and that is free; but nothing proves that it is its own.
+    /// The best that a format without checksums or surviving block pointers, such as FAT, can say of content.
+    Unproven,
+    /// Some ranges are gone or cannot be proved: [`Deleted::lost`].
     Partial,
     /// All of it was used again.
     Overwritten,
@@ -61,6 +64,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Intact => "intact",
+            Self::Unproven => "unproven",
             Self::Partial => "partial",
             Self::Overwritten => "overwritten",
             Self::MetadataOnly => "metadata only",

@@ -2,6 +2,7 @@
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
+mod calendar;
 mod deleted;
 pub mod ext;
 mod fat;
@@ -96,16 +97,31 @@ fn identify_by(drivers: &'static [Driver], disk: &dyn Disk) -> Result<Option<(&'
         if driver.name == known::CONTAINER.name {
             return Ok(Some((driver, identity)));
         }
-        if let Some((_, other)) = found {
-            let (kind, other) = (identity.kind, other.kind);
-            return Err(Error::Ambiguous(format!("{disk} looks like {other} and like {kind}")));
-        }
-        found = Some((driver, identity));
+        found = match found {
+            None => Some((driver, identity)),
+            Some((first, other)) => Some(stronger(disk, (first, other), (driver, identity))?),
+        };
     }
     match (found, unread) {
         (None, Some(error)) => Err(error),
         (found, _) => Ok(found),
     }
+}
+
+/// Which of two answers holds: a driver that reads the contents has checked a whole superblock, and a signature
+/// elsewhere may be what some file of the guest holds. Two of a kind are ambiguous.
+fn stronger(
+    disk: &dyn Disk,
+    first: (&'static Driver, Identity),
+    second: (&'static Driver, Identity),
+) -> Result<(&'static Driver, Identity)> {
+    let (read, known) = match (first.0.name == known::CONTENTS.name, second.0.name == known::CONTENTS.name) {
+        (false, true) => (first, second),
+        (true, false) => (second, first),
+        _ => return Err(Error::Ambiguous(format!("{disk} looks like {} and like {}", first.1.kind, second.1.kind))),
+    };
+    log::warn!("{disk} is {}; a signature of {} in it is passed over", read.1.kind, known.1.kind);
+    Ok(read)
 }
 
 /// Opens what `disk` holds. Fails with `Unknown` if nothing recognises it, with `Unsupported` if it is known and not
@@ -157,6 +173,21 @@ mod tests {
         let (_, identity) = identify_by(TWO, &faulty(0..1)).unwrap().unwrap();
         assert_eq!(identity.kind, "two");
         assert!(matches!(identify_by(TWO, &faulty(0..2)), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn what_is_read_beats_what_is_only_known() {
+        let answer = |name: &'static str, kind: &str| {
+            let driver: &'static Driver = DRIVERS.iter().find(|driver| driver.name == name).unwrap();
+            (driver, Identity { kind: kind.into(), ..Identity::default() })
+        };
+        let disk = Memory::new("m", Vec::new());
+        let kind = |first, second| stronger(&disk, first, second).map(|(_, identity)| identity.kind);
+        let known = known::CONTENTS.name;
+        assert_eq!(kind(answer(known, "jfs"), answer("ext", "ext4")).unwrap(), "ext4", "a file may hold any signature");
+        assert_eq!(kind(answer("ext", "ext4"), answer(known, "jfs")).unwrap(), "ext4");
+        let error = kind(answer("ext", "ext4"), answer("fat", "vfat")).unwrap_err();
+        assert_eq!(error.to_string(), "m looks like ext4 and like vfat");
     }
 
     #[test]

@@ -36,9 +36,9 @@ unsafe impl GlobalAlloc for Bounded {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
-            Some(live.saturating_sub(layout.size()))
-        });
+        let _ = self
+            .live
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| Some(live.saturating_sub(layout.size())));
         unsafe { System.dealloc(at, layout) }
     }
 }

@@ -40,8 +40,8 @@ fuzz_target!(|input: &[u8]| {
         Ok(stack) => stack,
         Err(error) => return exercise::one_line(&error),
     };
+    // None where a file's content looks like another file system: block 32 is where JFS has its magic.
     let guests = inspect::guests(&stack).expect("the root file system itself is sound");
-    assert!(!guests.is_empty(), "the guest is always found");
     for guest in &guests {
         assert!(guest.mounts[0].0 == "/", "{:?}", guest.mounts);
         let one_line = |text: &String| !text.contains('\n');

@@ -1,5 +1,6 @@
 //! How an image format is found and opened: one table of leaves, and the gate for the files that images name.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,16 @@ pub struct Request<'a> {
     pub snapshot: Option<&'a str>,
 }
 
+impl Request<'_> {
+    /// Fails if a snapshot is wanted: for formats, here `format`, that have none.
+    pub(crate) fn refuse_snapshot(&self, format: &str) -> Result<()> {
+        match self.snapshot {
+            Some(_) => Err(unsupported!("a {format} image has no internal snapshots")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Opens the files that an image names: backing, extent and data files. The one gate for all of them.
 pub trait Opener {
     /// Opens what `name` says, relative to the image that holds the name, as the image format `format`.
@@ -32,29 +43,31 @@ pub trait Opener {
     /// `raw` is the format of a file that is its own content, as an external data file is. With `None` the file is
     /// probed, and it is an error if nothing recognises it. A `json:` name that holds a format overrides `format`.
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>>;
+
+    /// The name of the image itself in its folder, if it has one: for formats of which names are a part.
+    fn file_name(&self) -> Option<&OsStr> {
+        None
+    }
 }
 
-/// Every image format that is recognised by its content; raw, which is not, is the fallback.
-pub static FORMATS: &[Format] = &[crate::qcow2::FORMAT];
+/// Every image format. All are recognised by their content but split raw, which its name tells; raw is the fallback.
+pub static FORMATS: &[Format] = &[
+    crate::qcow2::FORMAT,
+    crate::vmdk::FORMAT,
+    crate::vdi::FORMAT,
+    crate::vhd::FORMAT,
+    crate::vhdx::FORMAT,
+    crate::qcow1::FORMAT,
+    crate::qed::FORMAT,
+    crate::parallels::FORMAT,
+    crate::split::FORMAT,
+];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
 
 /// First bytes of image formats that are not read: without this table they would pass for raw disks of garbage.
-const FOREIGN: &[(&str, &[u8])] = &[
-    ("VMDK", b"KDMV"),
-    ("VMDK", b"COWD"),
-    ("VMDK", b"# Disk DescriptorFile"),
-    ("VHDX", b"vhdxfile"),
-    ("VHD", b"conectix"),
-    ("QED", b"QED\0"),
-    ("Parallels", b"WithoutFreeSpace"),
-    ("Parallels", b"WithouFreSpacExt"),
-    ("VDI", b"<<< Oracle VM VirtualBox Disk Image >>>"),
-    ("VDI", b"<<< Sun VirtualBox Disk Image >>>"),
-    ("VDI", b"<<< QEMU VM Virtual Disk Image >>>"),
-    ("EWF", b"EVF\x09\x0d\x0a\xff\0"),
-];
+const FOREIGN: &[(&str, &[u8])] = &[("EWF", b"EVF\x09\x0d\x0a\xff\0")];
 
 /// The format whose probe matches `disk`, or `None` for raw. Two that match are an error which names both.
 pub(crate) fn recognise<'a>(disk: &dyn Disk, formats: &'a [Format]) -> Result<Option<&'a Format>> {
@@ -137,9 +150,9 @@ mod tests {
 
     #[test]
     fn formats_that_are_not_read_are_named() {
-        let error = refuse_foreign(&Memory::new("x", b"vhdxfile....".to_vec())).unwrap_err().to_string();
-        assert_eq!(error, "x is a VHDX image, which is not read; --format raw takes its bytes as they are");
-        for start in [&b""[..], b"vhdx", &[0; 4096]] {
+        let error = refuse_foreign(&Memory::new("x", b"EVF\x09\x0d\x0a\xff\0".to_vec())).unwrap_err().to_string();
+        assert_eq!(error, "x is a EWF image, which is not read; --format raw takes its bytes as they are");
+        for start in [&b""[..], b"EVF", &[0; 4096]] {
             refuse_foreign(&Memory::new("x", start.to_vec())).unwrap();
         }
     }

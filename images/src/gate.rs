@@ -1,6 +1,7 @@
 //! The one gate for the files that an image names: where they are, and whether the image may have them.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -102,6 +103,20 @@ impl<'a> Gate<'a> {
 
 impl Opener for Gate<'_> {
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>> {
+        let (file, format) = self.locate(name, format)?;
+        let opened = open_layer(file, format, None, self.rules, Some(self));
+        self.failed_below.set(opened.is_err());
+        opened
+    }
+
+    fn file_name(&self) -> Option<&OsStr> {
+        self.path.file_name()
+    }
+}
+
+impl Gate<'_> {
+    /// The file that `name` says and its format, if the image may have it: [`Opener::open`] without reading it.
+    pub fn locate(&self, name: &Path, format: Option<&str>) -> Result<(HostFile, Option<&'static Format>)> {
         if self.rules.backing == Backing::None {
             let name = printable(name);
             return Err(Error::Denied(format!("it names {name}, and --backing=none allows no other file")));
@@ -125,13 +140,9 @@ impl Opener for Gate<'_> {
                 found => found,
             },
         };
-        let opened = open_layer(file, format, None, self.rules, Some(self));
-        self.failed_below.set(opened.is_err());
-        opened
+        Ok((file, format))
     }
-}
 
-impl Gate<'_> {
     /// A guest can write the start of a raw disk, and so choose the format that the next probe finds: a disk whose
     /// format is not recorded is therefore never taken for raw.
     fn unrecognised(&self, named: &HostFile) -> Error {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::disk::{HostFile, View};
 use crate::format::{self, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
-use crate::{Disk, Error, Result, ResultExt, lock};
+use crate::{Disk, Error, Result, ResultExt, lock, split};
 
 /// How an image is opened.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,21 @@ pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
 
 /// [`open`] with a table of formats of its own.
 pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
+    let (file, format) = recognised(path, options, formats)?;
+    let rules = Rules { backing: options.backing, formats };
+    let disk = open_layer(file, format, options.snapshot.as_deref(), rules, None)?;
+    Ok(match options.sector_size {
+        Some(size) => Arc::new(View::with_sector_size(disk, size)),
+        None => disk,
+    })
+}
+
+/// The image file at `path` and its format; `None` is raw. Fails as [`open`] does.
+pub(crate) fn recognised(
+    path: &Path,
+    options: &Options,
+    formats: &'static [Format],
+) -> Result<(HostFile, Option<&'static Format>)> {
     if let Some(size) = options.sector_size.filter(|size| !matches!(size, 512 | 4096)) {
         return Err(Error::Usage(format!("a sector size of {size} bytes: 512 and 4096 are possible")));
     }
@@ -38,16 +53,14 @@ pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Forma
     let format = match forced {
         Some(format) => format,
         None => match format::recognise(&file, formats)? {
-            None => format::refuse_foreign(&file).map(|()| None)?,
+            None => {
+                format::refuse_foreign(&file)?;
+                formats.iter().find(|format| format.name == split::FORMAT.name && split::is_first_of_several(path))
+            }
             found => found,
         },
     };
-    let rules = Rules { backing: options.backing, formats };
-    let disk = open_layer(file, format, options.snapshot.as_deref(), rules, None)?;
-    Ok(match options.sector_size {
-        Some(size) => Arc::new(View::with_sector_size(disk, size)),
-        None => disk,
-    })
+    Ok((file, format))
 }
 
 /// Opens one file of a chain: the image itself, or a file that the image behind `namer` names.

@@ -3,17 +3,30 @@
 //! A [`Disk`] is bytes that any thread can read at any offset. Host files, image formats, caches, views and overlays
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
+mod blocks;
+pub mod crypt;
 pub mod disk;
 pub mod error;
 pub mod format;
 mod gate;
 mod image;
+pub mod info;
 mod lock;
 mod name;
+mod parallels;
+mod parent;
+mod qcow1;
 mod qcow2;
+mod qed;
+mod split;
+mod vdi;
+mod vhd;
+mod vhdx;
+mod vmdk;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};
 pub use format::{FORMATS, Format, Opener, Request};
 pub use gate::Backing;
 pub use image::{Options, open};
+pub use info::info;

@@ -4,6 +4,7 @@ use filesystems::view::Mounts;
 use images::{Error, Result};
 
 use super::architecture::architecture;
+use super::crypttab;
 use super::distribution::Distribution;
 use super::fstab;
 use super::role::{Role, System, role};
@@ -110,7 +111,8 @@ fn stored_mounts(stack: &Stack, root: usize, tree: &Tree<'_>, warnings: &mut Vec
     let text = tree.text("/etc/fstab").unwrap_or_default();
     let (entries, bad) = fstab::parse(&text);
     warnings.extend(bad);
-    let resolver = Resolver::new(stack, root, &entries);
+    let names = tree.text("/etc/crypttab").map(|text| crypttab::parse(&text)).unwrap_or_default();
+    let resolver = Resolver::new(stack, root, &entries, names);
     let mut wanted = Vec::new();
     for entry in &entries {
         let stored = |dir: &str| {

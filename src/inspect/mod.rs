@@ -1,6 +1,7 @@
 //! Which operating systems are in the images: guestmount's `-i`, with its documented gaps closed.
 
 mod architecture;
+mod crypttab;
 mod distribution;
 mod fstab;
 mod guest;
@@ -59,5 +60,9 @@ fn nothing(stack: &Stack) -> Error {
     let name = |at: usize| format!("{} ({})", stack.devices[at].name, stack.devices[at].contents_name());
     let there: Vec<String> = stack.file_systems().map(name).collect();
     let there = if there.is_empty() { "no file system".to_owned() } else { there.join(", ") };
-    Error::Unknown(format!("no operating system was found in the images; there is {there}; mount one with -m DEVICE"))
+    let locked: String =
+        stack.devices.iter().filter_map(|device| device.locked()).map(|why| format!("; {why}")).collect();
+    Error::Unknown(format!(
+        "no operating system was found in the images; there is {there}; mount one with -m DEVICE{locked}"
+    ))
 }

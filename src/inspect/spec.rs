@@ -3,7 +3,7 @@
 //! The guest named its devices when it ran, on other hardware: `/dev/nvme0n1p2` there is the second partition of the
 //! first image here.
 
-use crate::stack::{Contents, Device, Level, Stack, decimal, disk_and_partition};
+use crate::stack::{Contents, Device, Level, Lock, Stack, decimal, disk_and_partition};
 
 use super::fstab::Entry;
 
@@ -13,6 +13,8 @@ pub struct Resolver<'a> {
     root: usize,
     /// Which disk a stable name without its `-partN` means: learned from the entry for `/`, whose device is known.
     known: Vec<(String, usize)>,
+    /// The guest's crypttab: names under /dev/mapper, and the encrypted volumes behind them.
+    crypttab: Vec<(String, String)>,
 }
 
 /// What an entry's device is here.
@@ -27,8 +29,8 @@ pub enum Meaning {
 }
 
 impl<'a> Resolver<'a> {
-    /// For the guest whose root file system is on this device, and these entries of its fstab.
-    pub fn new(stack: &'a Stack, root: usize, entries: &[Entry]) -> Self {
+    /// For the guest whose root file system is on this device, and these entries of its fstab and its crypttab.
+    pub fn new(stack: &'a Stack, root: usize, entries: &[Entry], crypttab: Vec<(String, String)>) -> Self {
         let of_root = entries.iter().filter(|entry| entry.dir == "/").filter_map(|entry| stem_and_number(&entry.spec));
         let known = match (&stack.devices[root].level, stack.disk_of(root)) {
             (Level::Partition(own), Some(disk)) => {
@@ -36,7 +38,7 @@ impl<'a> Resolver<'a> {
             }
             _ => Vec::new(),
         };
-        Self { stack, root, known }
+        Self { stack, root, known, crypttab }
     }
 
     /// What the first field of an entry means.
@@ -106,15 +108,37 @@ impl<'a> Resolver<'a> {
             };
         }
         if let Some(mapped) = name.strip_prefix("mapper/") {
-            return self.stack.mapped(mapped).map(Meaning::Device);
+            return self.named_by_guest(mapped).or_else(|| self.stack.mapped(mapped).map(Meaning::Device));
         }
+        self.numbered(name).or_else(|| self.stack.find(&format!("/dev/{name}")).map(Meaning::Device))
+    }
+
+    /// A disk or partition by its number: `nvme0n1p2`.
+    fn numbered(&self, name: &str) -> Option<Meaning> {
         let numbered = disk_and_partition(name).or_else(|| nvme(name)).or_else(|| mmc(name)).or_else(|| cciss(name));
-        if let Some((disk, partition)) = numbered {
-            // A guest with one disk may have called it anything: its only image is meant.
-            let disk = if self.stack.disks() == 1 { 0 } else { disk };
-            return self.stack.partition(disk, partition).map(Meaning::Device);
-        }
-        self.stack.find(&format!("/dev/{name}")).map(Meaning::Device)
+        let (disk, partition) = numbered?;
+        // A guest with one disk may have called it anything: its only image is meant.
+        let disk = if self.stack.disks() == 1 { 0 } else { disk };
+        self.stack.partition(disk, partition).map(Meaning::Device)
+    }
+
+    /// What crypttab calls `name`: the device inside the encrypted volume that it says.
+    fn named_by_guest(&self, name: &str) -> Option<Meaning> {
+        let (_, volume) = self.crypttab.iter().find(|(own, _)| own == name)?;
+        let found = match volume.split_once('=') {
+            Some((tag, value)) => self.tagged(tag, value)?,
+            // Not by crypttab again: a volume may be named after itself.
+            None => {
+                self.stack.find(volume).map(Meaning::Device).or_else(|| self.numbered(volume.strip_prefix("/dev/")?))?
+            }
+        };
+        let Meaning::Device(at) = found else { return Some(found) };
+        let device = &self.stack.devices[at];
+        Some(match (&device.lock, device.locked()) {
+            (Some(Lock::Open(inside)), _) => Meaning::Device(*inside),
+            (_, Some(why)) => Meaning::Missing(why),
+            (_, None) => Meaning::Missing(format!("{} is no encrypted volume that can be unlocked", device.name)),
+        })
     }
 
     fn stable(&self, value: &str) -> Option<Meaning> {
@@ -124,7 +148,7 @@ impl<'a> Resolver<'a> {
     /// A name by serial number or bus address, which says nothing of the images: from what else is known of the disk.
     fn stable_for(&self, value: &str, entry: Option<&Entry>) -> Option<Meaning> {
         if let Some(mapped) = value.strip_prefix("dm-name-") {
-            return self.stack.mapped(mapped).map(Meaning::Device);
+            return self.named_by_guest(mapped).or_else(|| self.stack.mapped(mapped).map(Meaning::Device));
         }
         if let Some(uuid) = value.strip_prefix("dm-uuid-") {
             let found = self.all(|at| match &self.stack.devices[at] {

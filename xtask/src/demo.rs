@@ -6,12 +6,16 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::command::{command, line, pass_through};
+use crate::command::{command, line, pass_through, read};
 use crate::mount::is_mounted;
 use crate::{packages, workspace};
 
 /// The guest, from the repository's root.
 pub const GUEST: &str = "tests/golden/demo/guest.qcow2";
+
+/// The SHA-256 of the files that were deleted from it, and one of them.
+const DELETED: &str = "tests/golden/demo/deleted.txt";
+const LETTER: &str = "root/letters/2.txt";
 
 /// Lines of long output that are shown.
 const SHOWN: usize = 20;
@@ -41,8 +45,25 @@ pub fn run() -> Result<()> {
     let hostname = std::fs::read_to_string(mount.point.join("etc/hostname")).context("cannot read etc/hostname")?;
     show(imgmount(&["unmount"]).arg(&mount.point))?;
     ensure!(!is_mounted(&mount.point), "imgmount unmount returned without an error, and the guest is still mounted");
+    println!("What was deleted from it, and how much of that is left:\n");
+    show(&mut imgmount(&["deleted", "-a", GUEST, "-m", "/dev/demo/root"]))?;
+    let out = directory.path().join("recovered");
+    println!("One of these files comes back:\n");
+    show(imgmount(&["recover", "-a", GUEST, "/root/letters/2.txt", "--to"]).arg(&out))?;
+    let letter = out.join("demo/root").join(LETTER);
+    show(command("tail", ["-n", "2"]).arg(&letter))?;
+    let told = read(command("sha256sum", [""; 0]).arg(&letter))?;
+    let known = std::fs::read_to_string(workspace::root().join(DELETED))?;
+    let known = known.lines().find(|line| line.ends_with(LETTER)).and_then(|line| line.split(' ').next());
+    let hash = known.with_context(|| format!("{DELETED} does not name {LETTER}"))?;
+    ensure!(told.starts_with(hash), "the file that came back is not the one that was deleted");
+    println!("Its SHA-256 is that of the file before it was deleted: {hash}");
     let user = rustix::process::geteuid().as_raw();
-    println!("\nIt works: user {user} opened the disk of {}, read its files and closed it again.", hostname.trim());
+    println!(
+        "\nIt works: user {user} opened the disk of {}, read its files, brought a deleted one back and closed \
+         it again.",
+        hostname.trim()
+    );
     if user != 0 {
         println!("No root, no loop device, no virtual machine.");
     }

@@ -40,7 +40,7 @@ enum Task {
     Check,
     /// Run every test; what needs root is named if this is not root
     Test {
-        /// The whole Debian in every image format, not only in a few
+        /// The whole Debian in every image format, not only in a few, and the fuzz targets
         #[arg(long)]
         long: bool,
         /// Test this program instead of building it

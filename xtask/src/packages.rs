@@ -42,6 +42,13 @@ const PACKAGES: &[Package] = &[
         reason: "makes qcow2 images of every kind",
         purposes: &[Test, Bench],
     },
+    Package {
+        name: "libvirt-clients",
+        program: "virsh",
+        reason: "knows guests, with a driver that needs no hypervisor",
+        purposes: &[Test],
+    },
+    Package { name: "file", program: "file", reason: "names what is on a device", purposes: &[Test] },
     Package { name: "dosfstools", program: "mkfs.fat", reason: "makes FAT volumes", purposes: &[Test, Bench] },
     Package {
         name: "mtools",
@@ -78,6 +85,14 @@ const PACKAGES: &[Package] = &[
         reason: "mounts with the kernel, for comparison",
         purposes: &[Test, Bench],
     },
+    Package {
+        name: "sleuthkit",
+        program: "fls",
+        reason: "lists live and deleted files, as a second opinion",
+        purposes: &[Test],
+    },
+    Package { name: "extundelete", program: "extundelete", reason: "recovers, for comparison", purposes: &[Test] },
+    Package { name: "ext4magic", program: "ext4magic", reason: "recovers, for comparison", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
 ];
 

@@ -3,26 +3,33 @@
 //! Times are the local time of whoever wrote them, in a zone that nothing records; they are presented as UTC.
 
 mod chain;
+mod deleted;
 mod directory;
+mod free_space;
 mod geometry;
 mod layout;
+mod map;
 mod name;
 mod time;
 mod window;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use images::disk::Cached;
-use images::{Disk, Error, Extent, Result, corrupt};
+use images::{Data, Disk, Error, Extent, Result, corrupt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use zerocopy::FromBytes;
 
 use self::chain::Chain;
+use self::deleted::Node;
 use self::directory::{Entries, Found, Index, Place};
+use self::free_space::FreeSpace;
 use self::geometry::{Geometry, Root};
 use self::layout::*;
-use crate::{Driver, Entry, FileSystem, Identity, Info, Kind, NodeId, Options, Stat, Time};
+use self::map::Map;
+use crate::{Deleted, Driver, Entry, FileSystem, Identity, Info, Kind, NodeId, Options, Stat, Time};
 
 /// The line in the table of drivers.
 pub const DRIVER: Driver = Driver { name: "fat", probe, open };
@@ -109,6 +116,8 @@ struct Fat {
     indices: Cache<NodeId, Arc<Index>, ByBytes>,
     /// How many clusters are free, or why that is not known.
     free: OnceLock<std::result::Result<u64, String>>,
+    /// What is deleted, once it was looked for.
+    deleted: OnceLock<HashMap<NodeId, Node>>,
 }
 
 impl Fat {
@@ -123,6 +132,7 @@ impl Fat {
             chains: Cache::with_weighter(CACHE_ITEMS, CHAIN_CACHE, ByBytes),
             indices: Cache::with_weighter(CACHE_ITEMS, INDEX_CACHE, ByBytes),
             free: OnceLock::new(),
+            deleted: OnceLock::new(),
         })
     }
 
@@ -201,6 +211,42 @@ impl Fat {
         Ok((self.geometry.offset_of(cluster) + inside, len.min(size - offset)))
     }
 
+    fn deleted_node(&self, node: NodeId) -> Option<&Node> {
+        self.deleted.get()?.get(&node)
+    }
+
+    fn read_deleted(&self, file: &Node, buf: &mut [u8], offset: u64) -> Result<usize> {
+        if file.is_directory() {
+            return Err(Error::IsDirectory);
+        }
+        let len = usize::try_from(file.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let (mut rest, mut at) = (&mut buf[..len], offset);
+        while !rest.is_empty() {
+            let (on_disk, follow) = match file.place(&self.geometry, at) {
+                deleted::Place::Disk(on_disk, follow) => (on_disk, follow),
+                deleted::Place::Gone(_) => return Err(deleted::lost(at)),
+            };
+            let len = usize::try_from(follow).unwrap_or(usize::MAX).min(rest.len());
+            let (now, later) = rest.split_at_mut(len);
+            self.disk.read_at(now, on_disk)?;
+            (rest, at) = (later, at + len as u64);
+        }
+        Ok(len)
+    }
+
+    fn deleted_extent(&self, file: &Node, offset: u64) -> Result<Extent<'_>> {
+        if file.is_directory() {
+            return Err(Error::IsDirectory);
+        }
+        if offset >= file.size {
+            return Err(Error::Invalid);
+        }
+        match file.place(&self.geometry, offset) {
+            deleted::Place::Disk(at, len) => Ok(self.disk.extent_at(at)?.at_most(len)),
+            deleted::Place::Gone(len) => Ok(Extent { len, data: Data::Opaque }),
+        }
+    }
+
     fn free_clusters(&self) -> &std::result::Result<u64, String> {
         self.free.get_or_init(|| {
             let hint = self.geometry.fs_info.map(|at| self.free_hint(at));
@@ -220,6 +266,38 @@ impl Fat {
         let free = info.free_count.get();
         Ok((is_valid && free <= self.geometry.clusters).then_some(free.into()))
     }
+}
+
+/// What an entry says of a node; kind, links and size are for the caller to set.
+fn attributes(entry: Option<&DirEntry>) -> Stat {
+    let mut stat = Stat {
+        kind: Kind::Directory,
+        permissions: 0o755,
+        links: 2,
+        owner: 0,
+        group: 0,
+        size: 0,
+        blocks: 0,
+        device: (0, 0),
+        accessed: Time::default(),
+        modified: Time::default(),
+        changed: Time::default(),
+        created: None,
+    };
+    if let Some(entry) = entry {
+        stat.modified = time::time(entry.wrt_date.get(), entry.wrt_time.get(), 0);
+        stat.changed = stat.modified;
+        stat.accessed = match entry.lst_acc_date.get() {
+            0 => stat.modified,
+            date => time::time(date, 0, 0),
+        };
+        let created = entry.crt_date.get();
+        stat.created = (created != 0).then(|| time::time(created, entry.crt_time.get(), entry.crt_time_tenth));
+        if entry.attr & ATTR_READ_ONLY != 0 {
+            stat.permissions = 0o555;
+        }
+    }
+    stat
 }
 
 impl FileSystem for Fat {
@@ -260,32 +338,15 @@ impl FileSystem for Fat {
     }
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
-        let entry = if node == ROOT { None } else { Some(self.entry(node)?) };
-        let time = |date: u16, time: u16, hundredths| time::time(date, time, hundredths);
-        let mut stat = Stat {
-            kind: Kind::Directory,
-            permissions: 0o755,
-            links: 2,
-            owner: 0,
-            group: 0,
-            size: 0,
-            blocks: 0,
-            device: (0, 0),
-            accessed: Time::default(),
-            modified: Time::default(),
-            changed: Time::default(),
-            created: None,
-        };
-        if let Some(entry) = &entry {
-            stat.modified = time(entry.wrt_date.get(), entry.wrt_time.get(), 0);
-            stat.changed = stat.modified;
-            stat.accessed = match entry.lst_acc_date.get() {
-                0 => stat.modified,
-                date => time(date, 0, 0),
-            };
-            let created = entry.crt_date.get();
-            stat.created = (created != 0).then(|| time(created, entry.crt_time.get(), entry.crt_time_tenth));
+        if let Some(deleted) = self.deleted_node(node) {
+            let stat = attributes(deleted.entry.as_ref());
+            let kind = if deleted.is_directory() { Kind::Directory } else { Kind::File };
+            let (links, permissions) = if kind == Kind::Directory { (2, 0o755) } else { (1, stat.permissions) };
+            let blocks = deleted.size.next_multiple_of(self.geometry.cluster_size.into()) / 512;
+            return Ok(Stat { kind, links, permissions, size: deleted.size, blocks, ..stat });
         }
+        let entry = if node == ROOT { None } else { Some(self.entry(node)?) };
+        let mut stat = attributes(entry.as_ref());
         let cluster_size = u64::from(self.geometry.cluster_size);
         match entry {
             Some(entry) if entry.attr & ATTR_DIRECTORY == 0 => {
@@ -293,11 +354,9 @@ impl FileSystem for Fat {
                 stat.links = 1;
                 stat.size = entry.file_size.get().into();
                 stat.blocks = stat.size.next_multiple_of(cluster_size) / 512;
-                if entry.attr & ATTR_READ_ONLY != 0 {
-                    stat.permissions = 0o555;
-                }
             }
             _ => {
+                stat.permissions = 0o755;
                 let place = self.place(node)?;
                 stat.links += self.index(node, &place).subdirectories;
                 stat.size = match &place {
@@ -342,6 +401,9 @@ impl FileSystem for Fat {
     }
 
     fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        if let Some(deleted) = self.deleted_node(file) {
+            return self.read_deleted(deleted, buf, offset);
+        }
         let (entry, chain) = self.file(file)?;
         let size = u64::from(entry.file_size.get());
         let len = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
@@ -357,13 +419,16 @@ impl FileSystem for Fat {
     }
 
     fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
-        if link != ROOT {
+        if link != ROOT && self.deleted_node(link).is_none() {
             self.entry(link)?;
         }
         Err(Error::Invalid)
     }
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+        if let Some(deleted) = self.deleted_node(file) {
+            return self.deleted_extent(deleted, offset);
+        }
         let (entry, chain) = self.file(file)?;
         let size = u64::from(entry.file_size.get());
         if offset >= size {
@@ -371,5 +436,16 @@ impl FileSystem for Fat {
         }
         let (at, len) = self.run_at(file, &chain, size, offset)?;
         Ok(self.disk.extent_at(at)?.at_most(len))
+    }
+
+    fn deleted(&self) -> Result<Vec<Deleted>> {
+        let (all, nodes) = deleted::search(self.disk.as_ref(), &self.geometry)?;
+        self.deleted.get_or_init(|| nodes);
+        Ok(all)
+    }
+
+    fn unallocated(&self) -> Result<Arc<dyn Disk>> {
+        let map = Map::read(self.disk.as_ref(), &self.geometry)?;
+        Ok(Arc::new(FreeSpace::new(self.disk.clone(), &self.geometry, &map)))
     }
 }

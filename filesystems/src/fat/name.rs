@@ -100,10 +100,7 @@ impl LongName {
         let complete = !self.units.is_empty() && self.missing == 0 && self.checksum == checksum(&entry.name);
         if complete {
             let len = self.units.iter().position(|unit| *unit == 0).unwrap_or(self.units.len());
-            if len <= LONG_NAME_MAX {
-                let chars = char::decode_utf16(self.units[..len].iter().copied());
-                out.extend(chars.map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER)));
-            }
+            push_long(&self.units[..len], out);
         }
         self.clear();
         if complete && is_usable(out) {
@@ -112,6 +109,21 @@ impl LongName {
         out.clear();
         false
     }
+}
+
+/// Appends a long name, unless it is too long.
+fn push_long(units: &[u16], out: &mut String) {
+    if units.len() <= LONG_NAME_MAX {
+        let chars = char::decode_utf16(units.iter().copied());
+        out.extend(chars.map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER)));
+    }
+}
+
+/// A long name, if a tree can hold it.
+pub fn from_units(units: &[u16]) -> Option<String> {
+    let mut name = String::new();
+    push_long(units, &mut name);
+    is_usable(&name).then_some(name)
 }
 
 /// A character in lower case, where that is one character.

@@ -1,9 +1,16 @@
 //! Trees made of other trees.
 
+mod deleted;
 mod directory;
+mod disks;
+mod hierarchy;
 mod mounts;
 #[cfg(test)]
 pub(crate) mod sample;
+mod unallocated;
 
+pub use deleted::{DeletedFiles, Found};
 pub use directory::Directory;
+pub use disks::{Disks, Member};
 pub use mounts::Mounts;
+pub use unallocated::Unallocated;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use images::{Error, Extent, Result, unsupported};
 
-use crate::{Entry, FileSystem, Info, Kind, NodeId, Stat, resolve};
+use crate::{Deleted, Entry, FileSystem, Info, Kind, NodeId, Parent, Stat, resolve};
 
 /// The top byte of a view's node is the index of the file system, the rest is the node there.
 const INDEX_SHIFT: u32 = 56;
@@ -41,6 +41,24 @@ impl Mounts {
         }
         let root = outer(index, fs.root());
         self.mounted.push(fs);
+        self.covered.insert(point, root);
+        Ok(())
+    }
+
+    /// Mounts a whole tree at a directory, found as by [`Self::mount`]: all that is mounted in it comes along.
+    pub fn mount_tree(&mut self, path: &[u8], tree: Self) -> Result<()> {
+        let point = resolve(self, path, true)?;
+        if self.stat(point)?.kind != Kind::Directory {
+            return Err(Error::NotDirectory);
+        }
+        let first = self.mounted.len();
+        if first + tree.mounted.len() > FILE_SYSTEMS_MAX {
+            return Err(unsupported!("at most {FILE_SYSTEMS_MAX} file systems can be mounted into one tree"));
+        }
+        let moved = |node: NodeId| NodeId(node.0 + ((first as u64) << INDEX_SHIFT));
+        let root = moved(tree.mounted[0].root());
+        self.covered.extend(tree.covered.iter().map(|(point, root)| (moved(*point), moved(*root))));
+        self.mounted.extend(tree.mounted);
         self.covered.insert(point, root);
         Ok(())
     }
@@ -118,6 +136,19 @@ impl FileSystem for Mounts {
         let (fs, _, node) = self.inner(node)?;
         fs.xattrs(node)
     }
+
+    fn versions(&self, node: NodeId) -> Result<Vec<Deleted>> {
+        let (fs, index, node) = self.inner(node)?;
+        let mut versions = fs.versions(node)?;
+        for version in &mut versions {
+            version.node = outer(index, version.node);
+            match &mut version.parent {
+                Parent::Live(parent) | Parent::Deleted(parent) => *parent = outer(index, *parent),
+                Parent::Unknown => {}
+            }
+        }
+        Ok(versions)
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +196,25 @@ mod tests {
         };
         view.read_dir(view.root(), 0, &mut see).unwrap();
         assert_eq!(listed, Some(boot), "listed as looked up");
+    }
+
+    #[test]
+    fn whole_trees_are_mounted() {
+        let mut inner = guest();
+        inner.mount(b"boot", Arc::new(Sample::new(&[("efi/", ""), ("kernel", "k")]))).unwrap();
+        inner.mount(b"boot/efi", Arc::new(Sample::new(&[("grub", "g")]))).unwrap();
+        let mut view = guest();
+        view.mount(b"var", Arc::new(Sample::new(&[("lib/", "")]))).unwrap();
+        view.mount_tree(b"/var/lib", inner).unwrap();
+        assert_eq!(content(&view, "file").unwrap(), b"f");
+        assert_eq!(content(&view, "var/lib/file").unwrap(), b"f");
+        assert_eq!(content(&view, "var/lib/boot/kernel").unwrap(), b"k");
+        assert_eq!(content(&view, "var/lib/boot/efi/grub").unwrap(), b"g");
+        let mut covered = guest();
+        covered.mount(b"/", Arc::new(Sample::new(&[("top", "t")]))).unwrap();
+        view.mount_tree(b"boot", covered).unwrap();
+        assert_eq!(content(&view, "boot/top").unwrap(), b"t", "with its root covered");
+        assert!(matches!(view.mount_tree(b"/file", guest()), Err(Error::NotDirectory)));
     }
 
     #[test]

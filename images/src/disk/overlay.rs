@@ -11,6 +11,8 @@ use crate::Result;
 pub enum Replacement {
     /// It was made up in memory; as long as a block.
     Bytes(Box<[u8]>),
+    /// It is all zeros.
+    Zero,
     /// It lies in the same disk at this offset (bytes): a copy in the journal.
     At(u64),
     /// As [`At`](Self::At), but begins with these four bytes: a copy that was escaped in the journal.
@@ -74,6 +76,7 @@ impl Disk for Overlay {
             let (now, rest) = buf.split_at_mut(len);
             match new {
                 Replacement::Bytes(bytes) => now.copy_from_slice(&bytes[inside as usize..][..len]),
+                Replacement::Zero => now.fill(0),
                 Replacement::At(at) => self.read_copy(now, *at, inside)?,
                 Replacement::Patched { at, head } => {
                     self.read_copy(now, *at, inside)?;
@@ -95,6 +98,7 @@ impl Disk for Overlay {
                 let len = (start + self.block_size).min(self.size()) - offset;
                 match new {
                     Replacement::At(at) => Ok(self.inner.extent_at(at.saturating_add(offset - start))?.at_most(len)),
+                    Replacement::Zero => Ok(Extent { len, data: Data::Zero }),
                     _ => Ok(Extent { len, data: Data::Opaque }),
                 }
             }

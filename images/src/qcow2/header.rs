@@ -63,6 +63,16 @@ pub struct Header {
     pub backing: Option<Backing>,
     /// The name of the external data file, where there is one.
     pub data_file: Option<Vec<u8>>,
+    /// Whether the external data file is also the guest's disk as a raw image.
+    pub raw_data_file: bool,
+    /// How the guest's data is encrypted: a `CRYPT_` constant.
+    pub crypt_method: u32,
+    /// Whether refcounts may be inconsistent, because a writer has not closed the image.
+    pub dirty: bool,
+    /// Whether writers may leave refcounts behind until they close the image.
+    pub lazy_refcounts: bool,
+    /// The width of a refcount in bits, 1 to 64.
+    pub refcount_bits: u32,
 }
 
 /// The extensions that matter for reading.
@@ -113,12 +123,6 @@ impl Header {
         let extensions_end = if backing_offset == 0 { cluster_size } else { backing_offset };
         let extensions = Extensions::read(file, features.header_length.into(), extensions_end)?;
         features.check(file, &extensions, cluster_bits)?;
-        match raw.crypt_method.get() {
-            CRYPT_NONE => {}
-            CRYPT_AES => return Err(unsupported!("the image is encrypted (qcow2 AES), which is not supported")),
-            CRYPT_LUKS => return Err(unsupported!("the image is encrypted (LUKS in qcow2), which is not supported")),
-            method => return Err(unsupported!("the image is encrypted by the unknown method {method}")),
-        }
 
         let extended_l2 = features.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0;
         let l1 = L1Table { offset: raw.l1_table_offset.get(), entries: raw.l1_size.get() };
@@ -156,7 +160,22 @@ impl Header {
             snapshots_offset: raw.snapshots_offset.get(),
             backing,
             data_file: data_file.filter(|_| has_data_file),
+            raw_data_file: features.autoclear & AUTOCLEAR_RAW_DATA_FILE != 0,
+            crypt_method: raw.crypt_method.get(),
+            dirty: features.incompatible & INCOMPATIBLE_DIRTY != 0,
+            lazy_refcounts: features.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0,
+            refcount_bits: 1 << features.refcount_order,
         })
+    }
+
+    /// Fails with `Unsupported` if the guest's data is encrypted.
+    pub fn refuse_encryption(&self) -> Result<()> {
+        match self.crypt_method {
+            CRYPT_NONE => Ok(()),
+            CRYPT_AES => Err(unsupported!("the image is encrypted (qcow2 AES), which is not supported")),
+            CRYPT_LUKS => Err(unsupported!("the image is encrypted (LUKS in qcow2), which is not supported")),
+            method => Err(unsupported!("the image is encrypted by the unknown method {method}")),
+        }
     }
 }
 
@@ -192,7 +211,9 @@ impl L1Table {
 /// The feature bits and what belongs to them; all zero in version 2.
 struct Features {
     incompatible: u64,
+    compatible: u64,
     autoclear: u64,
+    refcount_order: u32,
     header_length: u32,
     compression_type: u8,
     compression: Compression,
@@ -203,7 +224,9 @@ impl Features {
         let after = size_of::<super::layout::Header>() as u32;
         let mut features = Self {
             incompatible: 0,
+            compatible: 0,
             autoclear: 0,
+            refcount_order: REFCOUNT_ORDER_VERSION_2,
             header_length: after,
             compression_type: COMPRESSION_DEFLATE,
             compression: Compression::Deflate,
@@ -226,7 +249,9 @@ impl Features {
             return Err(corrupt!("qcow2 header", 96u64, "refcount_order {}, 6 is the most", raw.refcount_order));
         }
         features.incompatible = raw.incompatible_features.get();
+        features.compatible = raw.compatible_features.get();
         features.autoclear = raw.autoclear_features.get();
+        features.refcount_order = raw.refcount_order.get();
         features.header_length = length;
         if length > COMPRESSION_TYPE_OFFSET {
             let mut byte = [0];

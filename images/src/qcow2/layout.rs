@@ -42,6 +42,8 @@ const _: () = assert!(size_of::<HeaderVersion3>() == 32);
 
 /// The length of a version 3 header without additional fields, in bytes.
 pub const HEADER_LENGTH_VERSION_3: u32 = 104;
+/// `refcount_order` of version 2, whose header has no such field.
+pub const REFCOUNT_ORDER_VERSION_2: u32 = 4;
 /// Where the additional field `compression_type`, one byte, lies.
 pub const COMPRESSION_TYPE_OFFSET: u32 = 104;
 
@@ -55,6 +57,8 @@ pub const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
 pub const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 /// `incompatible_features` bit 4: L2 entries are extended by subclusters.
 pub const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
+/// `compatible_features` bit 0: refcounts may be updated late.
+pub const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1 << 0;
 /// `autoclear_features` bit 1: the external data file can be read as a raw image.
 pub const AUTOCLEAR_RAW_DATA_FILE: u64 = 1 << 1;
 
@@ -116,8 +120,14 @@ pub struct SnapshotEntry {
 }
 const _: () = assert!(size_of::<SnapshotEntry>() == 40);
 
+/// Where the size of the saved machine state, 8 bytes, lies in the extra data; it replaces `vm_state_size`.
+pub const SNAPSHOT_EXTRA_VM_STATE_SIZE: usize = 0;
 /// Where the snapshot's virtual disk size, 8 bytes, lies in the extra data.
 pub const SNAPSHOT_EXTRA_DISK_SIZE: usize = 8;
+/// Where the snapshot's instruction count, 8 bytes, lies in the extra data.
+pub const SNAPSHOT_EXTRA_ICOUNT: usize = 16;
+/// An instruction count that stands for none.
+pub const NO_ICOUNT: u64 = u64::MAX;
 
 /// L1 and standard L2 entries: bits 9 to 55, an offset into the file.
 pub const ENTRY_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;

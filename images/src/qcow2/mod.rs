@@ -1,6 +1,7 @@
 //! qcow2, versions 2 and 3: a disk of clusters that are found through two levels of tables.
 
 mod compressed;
+mod describe;
 mod header;
 mod layout;
 mod mapping;
@@ -12,8 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use compressed::Compressed;
+pub(crate) use compressed::Compressed;
+pub use describe::describe;
+pub(crate) use header::Compression;
 use header::Header;
+pub(crate) use mapping::Descriptor;
 use mapping::{Mapping, Run, Tables};
 
 use crate::disk::{Cached, Pages, check_range};
@@ -32,19 +36,19 @@ static TABLES: LazyLock<Arc<Pages>> = LazyLock::new(|| Pages::new(MAX_PAGE, TABL
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "qcow2", probe, open };
 
-/// Whether the file starts with the magic of qcow2 (and of qcow, whose version is refused by name).
+/// Whether the file starts with the magic of qcow2, and with another version than qcow, which shares it.
 fn probe(file: &dyn Disk) -> Result<bool> {
-    let mut magic = [0; 4];
-    if file.size() < magic.len() as u64 {
-        return Ok(false);
-    }
-    file.read_at(&mut magic, 0)?;
-    Ok(magic == layout::MAGIC.to_be_bytes())
+    let mut start = [0; 8];
+    let len = start.len().min(usize::try_from(file.size()).unwrap_or(usize::MAX));
+    file.read_at(&mut start[..len], 0)?;
+    let (magic, version) = start.split_at(4);
+    Ok(magic == layout::MAGIC.to_be_bytes() && version != 1u32.to_be_bytes())
 }
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let cached = Cached::sharing(file.clone(), MAX_PAGE, TABLES.clone());
     let header = Header::read(&cached)?;
+    header.refuse_encryption()?;
     if header.corrupt {
         log::warn!(
             "{file}: marked as corrupt by a writer; what is read from it may be wrong (qemu-img check tells more)"

@@ -21,6 +21,14 @@ pub struct Snapshot {
     pub l1: L1Table,
     /// The size of the virtual disk in bytes when the snapshot was taken.
     pub size: u64,
+    /// When it was taken: seconds since 1970 in UTC, and nanoseconds.
+    pub date: (u32, u32),
+    /// How long the guest had run, in nanoseconds.
+    pub vm_clock: u64,
+    /// The size of the saved machine state in bytes; 0 if only the disk was saved.
+    pub vm_state_size: u64,
+    /// How many instructions the guest had executed, where that was counted.
+    pub icount: Option<u64>,
     /// Where its entry lies in the file, in bytes.
     at: u64,
 }
@@ -52,13 +60,17 @@ pub fn for_each(file: &Cached, header: &Header, mut each: impl FnMut(Snapshot) -
         let id_at = extra_at + u64::from(extra_len);
         let name_at = id_at + u64::from(raw.id_size.get());
         let end = name_at + u64::from(raw.name_size.get());
-        let mut disk_size = [0; 8];
-        let size = if extra_len as usize >= SNAPSHOT_EXTRA_DISK_SIZE + disk_size.len() {
-            read(file, "snapshot extra data", &mut disk_size, extra_at + SNAPSHOT_EXTRA_DISK_SIZE as u64)?;
-            u64::from_be_bytes(disk_size)
-        } else {
-            header.size
+        let extra = |offset: usize| {
+            let mut number = [0; 8];
+            if extra_len as usize >= offset + number.len() {
+                read(file, "snapshot extra data", &mut number, extra_at + offset as u64)?;
+                return Ok(Some(u64::from_be_bytes(number)));
+            }
+            Ok::<_, Error>(None)
         };
+        let size = extra(SNAPSHOT_EXTRA_DISK_SIZE)?.unwrap_or(header.size);
+        let vm_state_size = extra(SNAPSHOT_EXTRA_VM_STATE_SIZE)?.unwrap_or(raw.vm_state_size.get().into());
+        let icount = extra(SNAPSHOT_EXTRA_ICOUNT)?.filter(|&count| count != NO_ICOUNT);
         let text = |at, len: u16| {
             let mut bytes = vec![0; len.into()];
             read(file, "snapshot name", &mut bytes, at)?;
@@ -69,6 +81,10 @@ pub fn for_each(file: &Cached, header: &Header, mut each: impl FnMut(Snapshot) -
             name: text(name_at, raw.name_size.get())?,
             l1: L1Table { offset: raw.l1_table_offset.get(), entries: raw.l1_size.get() },
             size,
+            date: (raw.date_sec.get(), raw.date_nsec.get()),
+            vm_clock: raw.vm_clock_nsec.get(),
+            vm_state_size,
+            icount,
             at,
         };
         if !each(snapshot) {

@@ -164,7 +164,8 @@ fn unknown_features_are_refused_by_name() {
     // Version 1 has the same magic.
     let mut bytes = image.clone();
     bytes[4..8].copy_from_slice(&1u32.to_be_bytes());
-    assert!(refused(bytes).contains("version 1"));
+    let error = open(Arc::new(Memory::new("image", bytes)), &images::Request { opener: &NoFiles, snapshot: None });
+    assert!(matches!(error.err().unwrap(), Error::Unknown(_)), "version 1 is qcow, a format of its own");
     let mut bytes = image.clone();
     bytes[104] = 9;
     assert!(refused(bytes).contains("compression type 9"));

@@ -165,6 +165,38 @@ fn random_patches() {
     }
 }
 
+/// What an image says of itself is read without its tables: header, extensions, snapshots.
+#[test]
+fn descriptions_of_damaged_images() {
+    let (mut random, folder) = (Random(123), Folder::new());
+    let mut described = 0;
+    for (_, image) in images() {
+        let snapshots = u64_at(&image, 64);
+        for _ in 0..400 {
+            let mut bytes = image.clone();
+            for _ in 0..1 + random.below(3) {
+                let place = random.below(200) + if random.below(2) == 0 { 4 } else { snapshots };
+                for byte in bytes.iter_mut().skip(place as usize).take(1 + random.below(4) as usize) {
+                    *byte = random.next() as u8;
+                }
+            }
+            bytes.truncate(image.len() - random.below(2) as usize * random.below(image.len() as u64) as usize);
+            folder.write("damaged", &bytes);
+            let begin = Instant::now();
+            match images::info(&folder.path("damaged"), &images::Options::default()) {
+                Ok(layers) => {
+                    described += 1;
+                    let snapshots = &layers[0].description.snapshots;
+                    assert!(snapshots.iter().all(|found| found.id.len() <= 127 && found.name.len() <= 255));
+                }
+                Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+            }
+            assert!(begin.elapsed() < Duration::from_secs(5), "took {:?}", begin.elapsed());
+        }
+    }
+    assert!(described > 300, "only {described} of 2400 could be described");
+}
+
 #[test]
 fn truncation_is_an_error_and_not_zeros() {
     for (options, image) in images() {

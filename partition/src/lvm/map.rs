@@ -179,7 +179,8 @@ impl<'s> Mapper<'s> {
                 Mapping::Zero => Piece::Hole(size),
                 Mapping::Error => Piece::Missing(size, "LVM gave up the physical volume that it was on".into()),
                 other => {
-                    let (kind, full) = (other.kind(), segment_type(other));
+                    // The text may hold anything, and a message must not talk to the terminal.
+                    let [kind, full] = [other.kind(), segment_type(other)].map(|text| text.escape_debug().to_string());
                     let why = if full == kind { String::new() } else { format!(" ({full})") };
                     return Err(unsupported!("{name}: LVM segment type {kind}{why} is not supported"));
                 }
@@ -200,7 +201,8 @@ impl<'s> Mapper<'s> {
             Target::Physical(index) => {
                 let physical = &self.metadata.physical_volumes[index];
                 let Some(Place::Member(member)) = self.group.places.get(index) else {
-                    let last = physical.device.as_ref().map(|device| format!(", last seen as {device}"));
+                    let last = physical.device.as_ref();
+                    let last = last.map(|device| format!(", last seen as {}", device.escape_debug()));
                     let what =
                         format!("{name}: cannot find physical volume {}{}", physical.uuid, last.unwrap_or_default());
                     let why = "it is on none of the disks, add the one that it is on with -a";

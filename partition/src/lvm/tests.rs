@@ -145,6 +145,16 @@ fn volumes_on_volumes() {
 }
 
 #[test]
+fn what_a_text_says_does_not_talk_to_the_terminal() {
+    let odd = linear("odd", 1, VISIBLE, &[(1, "pv0", 0)]).replace("\"striped\"", "\"s\r\x1b[2Ktriped\"");
+    let logical = odd + &linear("away", 2, VISIBLE, &[(1, "pv1", 0)]);
+    let text = text("vg", 0, 1, &[10, 11], &logical).replace("/dev/sd1", "/dev/\nsd1");
+    let found = volumes(&[disk("a", 10, &text)]).unwrap();
+    assert_eq!(error(&found[0]), r"vg/odd: LVM segment type s\r\u{1b}[2Ktriped is not supported");
+    assert!(error(&found[1]).contains(r"last seen as /dev/\nsd1: "), "{}", error(&found[1]));
+}
+
+#[test]
 fn circles_and_towers_are_bounded() {
     let mut logical = linear("a", 1, VISIBLE, &[(1, "b", 0)])
         + &linear("b", 2, VISIBLE, &[(1, "a", 0)])

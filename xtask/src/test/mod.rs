@@ -1,9 +1,11 @@
 //! `cargo xtask test`: every test there is, in the order from fast to long.
 
 mod ext;
+mod fuzz;
 mod golden;
 mod guest;
 mod journal;
+mod recovery;
 mod stage;
 
 use std::path::PathBuf;
@@ -70,8 +72,12 @@ pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result
     });
     report
         .root_step("journals that need recovery, against the kernel's recovery", |report| journal::run(report, &stage));
+    report.root_step("deleted files, against other tools and the true content", |report| recovery::run(report, &stage));
     report.root_step("walks of a whole Debian against the kernel's mount", |report| guest::run(report, &stage, long));
     drop(stage);
+    if long {
+        report.root_step("fuzz targets, each for a short time", fuzz::run);
+    }
 
     interrupt::check()?;
     for name in &report.needs_root {

@@ -130,7 +130,7 @@ impl Search<'_> {
         let lost_bytes: u64 = lost.iter().map(|range| range.end - range.start).sum();
         let all = (written + missing).saturating_mul(block_size).min(inode.size);
         let state = if lost.is_empty() {
-            if proved { State::Intact } else { State::Partial }
+            if proved { State::Intact } else { State::Unproven }
         } else if lost_bytes < all {
             State::Partial
         } else if written == 0 {

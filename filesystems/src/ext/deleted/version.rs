@@ -1,5 +1,6 @@
 //! One version of a deleted node, and the reading of it.
 
+use std::io;
 use std::ops::Range;
 
 use images::{Data, Error, Extent, Result, corrupt};
@@ -36,11 +37,9 @@ impl Version {
         let first = self.lost.partition_point(|lost| lost.end <= offset);
         if let Some(lost) = self.lost.get(first).filter(|lost| len > 0 && lost.start < end) {
             let (number, (start, to)) = (self.inode.number, (lost.start, lost.end));
-            return Err(corrupt!(
-                format!("deleted inode {number}"),
-                self.inode.offset,
-                "its bytes {start} to {to} are gone"
-            ));
+            // The image is sound: EIO, as for a disk that has lost a sector.
+            let gone = io::Error::other(format!("its bytes {start} to {to} are gone"));
+            return Err(Error::io(format!("deleted inode {number}"), gone));
         }
         buf.fill(0);
         let size = volume.block_size();

@@ -1,0 +1,318 @@
+//! Where each deleted node belongs: directories that are found, loops that are broken, names that differ.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use images::Result;
+
+use crate::{Deleted, FileSystem, Kind, NodeId, Parent};
+
+/// The index of the root.
+pub const ROOT: usize = 0;
+/// The directory of nodes whose own directory nobody remembers. No file system's real name keeps it from that.
+const ORPHANS: &[u8] = b"orphans";
+/// The longest name in bytes: Linux's NAME_MAX.
+pub const NAME_MAX: usize = 255;
+/// The longest path in bytes: Linux's PATH_MAX. A node whose directories are longer is an orphan.
+const PATH_MAX: usize = 4096;
+/// How many deleted nodes are shown, and how many directories are searched for those in which they were; ours.
+const NODES_MAX: usize = 1 << 22;
+
+/// The tree, and what the driver said of the nodes in it.
+pub struct Tree {
+    pub deleted: Vec<Deleted>,
+    pub places: Vec<Place>,
+}
+
+/// A name in the tree.
+pub struct Place {
+    pub name: Box<[u8]>,
+    parent: usize,
+    pub what: What,
+    pub kind: Option<Kind>,
+    /// In the order of their names.
+    pub children: Vec<usize>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy)]
+pub enum What {
+    /// A directory that is still there: the file system's node.
+    Live(NodeId),
+    /// A deleted node, by its index.
+    Deleted(usize),
+    /// The directory of the orphans.
+    Orphans,
+}
+
+/// In which directory a deleted node is put.
+#[derive(Clone, Copy)]
+enum Home {
+    Live(NodeId),
+    /// The deleted directory of this index.
+    Deleted(usize),
+    Orphans,
+}
+
+/// A live directory and the way to it.
+struct Live {
+    node: NodeId,
+    parent: usize,
+    name: Box<[u8]>,
+    path_len: usize,
+}
+
+impl Tree {
+    /// Asks the file system for its deleted nodes and puts them in their places.
+    pub fn of(fs: &dyn FileSystem) -> Result<Self> {
+        let mut deleted = fs.deleted()?;
+        if deleted.len() > NODES_MAX {
+            log::warn!("{} deleted nodes were found, the first {NODES_MAX} are shown", deleted.len());
+            deleted.truncate(NODES_MAX);
+        }
+        let kinds: Vec<_> = deleted.iter().map(|one| fs.stat(one.node).ok().map(|stat| stat.kind)).collect();
+        let wanted = deleted.iter().filter_map(|one| match one.parent {
+            Parent::Live(node) => Some(node),
+            _ => None,
+        });
+        let live = search(fs, wanted.collect())?;
+        let live_at: HashMap<NodeId, usize> = live.iter().enumerate().map(|(at, dir)| (dir.node, at)).collect();
+        let (mut homes, shown) = homes(&deleted, &kinds, &live_at);
+        let order = settle(&deleted, &mut homes, |dir| live[live_at[&dir]].path_len);
+
+        let root = Place {
+            name: Box::default(),
+            parent: ROOT,
+            what: What::Live(fs.root()),
+            kind: Some(Kind::Directory),
+            children: Vec::new(),
+        };
+        let mut tree = Self { deleted, places: vec![root] };
+        let orphans = homes.iter().zip(&shown).any(|(home, shown)| *shown && matches!(home, Home::Orphans));
+        let orphans = orphans.then(|| tree.add(ROOT, ORPHANS, What::Orphans, Some(Kind::Directory)));
+        let mut live_places = HashMap::from([(fs.root(), ROOT)]);
+        let mut places = vec![ROOT; tree.deleted.len()];
+        for index in order.into_iter().filter(|&index| shown[index]) {
+            let parent = match homes[index] {
+                Home::Live(node) => tree.live(&live, live_at[&node], &mut live_places),
+                Home::Deleted(directory) => places[directory],
+                Home::Orphans => orphans.expect("made where there is an orphan"),
+            };
+            places[index] = tree.add(parent, b"", What::Deleted(index), kinds[index]);
+        }
+        tree.name_all();
+        Ok(tree)
+    }
+
+    fn add(&mut self, parent: usize, name: &[u8], what: What, kind: Option<Kind>) -> usize {
+        let at = self.places.len();
+        self.places.push(Place { name: name.into(), parent, what, kind, children: Vec::new() });
+        self.places[parent].children.push(at);
+        at
+    }
+
+    /// The place of a live directory, made with all above it.
+    fn live(&mut self, live: &[Live], at: usize, known: &mut HashMap<NodeId, usize>) -> usize {
+        let mut missing = Vec::new();
+        let mut at = at;
+        let mut place = loop {
+            match known.get(&live[at].node) {
+                Some(&place) => break place,
+                None => missing.push(at),
+            }
+            at = live[at].parent;
+        };
+        for at in missing.into_iter().rev() {
+            let dir = &live[at];
+            place = self.add(place, &dir.name, What::Live(dir.node), Some(Kind::Directory));
+            known.insert(dir.node, place);
+        }
+        place
+    }
+
+    /// Gives every place a name that its neighbours do not have, and sorts the neighbours by name.
+    fn name_all(&mut self) {
+        for at in 0..self.places.len() {
+            let mut children = std::mem::take(&mut self.places[at].children);
+            // Who comes first has the plain name: what is still there, then what was deleted last; old versions never.
+            children.sort_by_key(|&child| match self.places[child].what {
+                What::Orphans => (0, 0, Reverse(None), 0, child),
+                What::Live(node) => (1, 0, Reverse(None), node.0, child),
+                What::Deleted(index) => {
+                    let one = &self.deleted[index];
+                    (2, one.version, Reverse(one.deleted), one.number, child)
+                }
+            });
+            let mut used: HashSet<Box<[u8]>> = HashSet::with_capacity(children.len());
+            for &child in &children {
+                let (name, number, version) = match self.places[child].what {
+                    What::Deleted(index) => {
+                        let one = &self.deleted[index];
+                        (one.name.as_deref().filter(|name| usable(name)), one.number, one.version)
+                    }
+                    What::Live(node) => (Some(&*self.places[child].name), node.0, 0),
+                    What::Orphans => (Some(ORPHANS), 0, 0),
+                };
+                let name = distinct(name, number, version, &used);
+                used.insert(name.clone());
+                self.places[child].name = name;
+            }
+            children.sort_by(|a, b| self.places[*a].name.cmp(&self.places[*b].name));
+            self.places[at].children = children;
+        }
+    }
+
+    /// The place with this name in another.
+    pub fn child(&self, at: usize, name: &[u8]) -> Option<usize> {
+        let children = &self.places[at].children;
+        let found = children.binary_search_by(|&child| (*self.places[child].name).cmp(name)).ok()?;
+        Some(children[found])
+    }
+
+    /// The path to a place, without a slash at its start.
+    pub fn path(&self, mut at: usize) -> Vec<u8> {
+        let mut names = Vec::new();
+        while at != ROOT {
+            names.push(&*self.places[at].name);
+            at = self.places[at].parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+
+    /// All deleted nodes as `(place, index)`, in the order of their paths.
+    pub fn in_order(&self) -> Vec<(usize, usize)> {
+        let mut order = Vec::new();
+        let mut stack = vec![ROOT];
+        while let Some(at) = stack.pop() {
+            if let What::Deleted(index) = self.places[at].what {
+                order.push((at, index));
+            }
+            stack.extend(self.places[at].children.iter().rev());
+        }
+        order
+    }
+}
+
+/// Whether a directory can have an entry of this name.
+fn usable(name: &[u8]) -> bool {
+    !name.is_empty() && !matches!(name, b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+}
+
+/// `name`, `name#inode` or `name#inode@N`, and where even that is used, with a number behind it.
+fn distinct(name: Option<&[u8]>, number: u64, version: u32, used: &HashSet<Box<[u8]>>) -> Box<[u8]> {
+    let plain = name.filter(|name| name.len() <= NAME_MAX && version == 0);
+    if let Some(plain) = plain.filter(|plain| !used.contains(*plain)) {
+        return plain.into();
+    }
+    let version = if version == 0 { String::new() } else { format!("@{version}") };
+    let mut count = 1;
+    loop {
+        let count_text = if count == 1 { String::new() } else { format!(".{count}") };
+        let end = format!("#{number}{version}{count_text}");
+        let name = name.unwrap_or_default();
+        let name: Box<[u8]> = [&name[..name.len().min(NAME_MAX - end.len())], end.as_bytes()].concat().into();
+        if !used.contains(&name) {
+            return name;
+        }
+        count += 1;
+    }
+}
+
+/// The live directories that are wanted and all above them, found by walking the tree from its root, the first.
+fn search(fs: &dyn FileSystem, mut wanted: HashSet<NodeId>) -> Result<Vec<Live>> {
+    let mut found = vec![Live { node: fs.root(), parent: 0, name: Box::default(), path_len: 0 }];
+    let mut seen = HashSet::from([fs.root()]);
+    wanted.remove(&fs.root());
+    let mut at = 0;
+    while at < found.len() && !wanted.is_empty() {
+        let (dir, path_len) = (found[at].node, found[at].path_len);
+        let listed = fs.read_dir(dir, 0, &mut |entry| {
+            let is_directory = match entry.kind {
+                Some(kind) => kind == Kind::Directory,
+                None => fs.stat(entry.node).is_ok_and(|stat| stat.kind == Kind::Directory),
+            };
+            let path_len = path_len + entry.name.len() + 1;
+            if is_directory && path_len < PATH_MAX && found.len() < NODES_MAX && seen.insert(entry.node) {
+                wanted.remove(&entry.node);
+                found.push(Live { node: entry.node, parent: at, name: entry.name.into(), path_len });
+            }
+            !wanted.is_empty()
+        });
+        // What was in a damaged directory can be found elsewhere, or is an orphan.
+        if let Err(error) = listed {
+            log::debug!("the search for the directories of deleted files passes over node {}: {error}", dir.0);
+        }
+        at += 1;
+    }
+    Ok(found)
+}
+
+/// The directory of each deleted node, and whether the node is shown: of a directory only the newest version is, and
+/// holds what was in any of them.
+fn homes(deleted: &[Deleted], kinds: &[Option<Kind>], live: &HashMap<NodeId, usize>) -> (Vec<Home>, Vec<bool>) {
+    let is_directory = |index: usize| kinds[index] == Some(Kind::Directory);
+    let mut newest: HashMap<(u64, Option<u32>), usize> = HashMap::new();
+    for (index, one) in deleted.iter().enumerate().filter(|(index, _)| is_directory(*index)) {
+        let best = newest.entry((one.number, one.generation)).or_insert(index);
+        if one.version < deleted[*best].version {
+            *best = index;
+        }
+    }
+    let of = |index: usize| newest.get(&(deleted[index].number, deleted[index].generation)).copied();
+    let by_node: HashMap<NodeId, usize> = deleted.iter().enumerate().map(|(index, one)| (one.node, index)).collect();
+    let home = |one: &Deleted| match one.parent {
+        Parent::Live(node) if live.contains_key(&node) => Home::Live(node),
+        Parent::Deleted(node) => match by_node.get(&node).filter(|&&index| is_directory(index)) {
+            Some(&index) => of(index).map_or(Home::Orphans, Home::Deleted),
+            None => Home::Orphans,
+        },
+        Parent::Live(_) | Parent::Unknown => Home::Orphans,
+    };
+    let shown = (0..deleted.len()).map(|index| !is_directory(index) || of(index) == Some(index)).collect();
+    (deleted.iter().map(home).collect(), shown)
+}
+
+/// Makes orphans of nodes that lie in themselves or too deep, and returns an order in which directories come before
+/// what is in them.
+fn settle(deleted: &[Deleted], homes: &mut [Home], live_len: impl Fn(NodeId) -> usize) -> Vec<usize> {
+    const NEW: usize = usize::MAX;
+    const OPEN: usize = usize::MAX - 1;
+    /// The most that a name gets in front and behind: a slash, and what tells it apart.
+    const ADDED: usize = 48;
+    let mut path_len = vec![NEW; deleted.len()];
+    let mut order = Vec::with_capacity(deleted.len());
+    let mut chain: Vec<usize> = Vec::new();
+    for start in 0..deleted.len() {
+        // Up to a directory that is settled; one that is met twice is where a loop is broken.
+        let mut at = start;
+        while path_len[at] == NEW {
+            path_len[at] = OPEN;
+            chain.push(at);
+            if let Home::Deleted(directory) = homes[at] {
+                at = directory;
+            }
+        }
+        if path_len[at] == OPEN && matches!(homes[at], Home::Deleted(_)) {
+            homes[at] = Home::Orphans;
+            // The end of the chain lies in this one now, and all else of the loop below the end.
+            let from = chain.iter().position(|&index| index == at).expect("an open node is in the chain");
+            chain[from..].rotate_left(1);
+        }
+        while let Some(index) = chain.pop() {
+            let above = match homes[index] {
+                Home::Deleted(directory) => path_len[directory],
+                Home::Live(node) => live_len(node),
+                Home::Orphans => ORPHANS.len(),
+            };
+            let own = deleted[index].name.as_ref().map_or(0, Vec::len).min(NAME_MAX) + ADDED;
+            path_len[index] = above + own;
+            if path_len[index] > PATH_MAX {
+                homes[index] = Home::Orphans;
+                path_len[index] = ORPHANS.len() + own;
+            }
+            order.push(index);
+        }
+    }
+    order
+}

@@ -1,0 +1,58 @@
+//! LUKS1: one header of fixed size, eight key slots.
+
+use std::sync::Arc;
+
+use zerocopy::FromBytes;
+
+use super::layout::{DIGEST_L, KEY_DISABLED, KEY_ENABLED, KeySlot, Phdr, SECTOR};
+use super::{Slot, first_that_opens, text};
+use crate::crypt::Sealed;
+use crate::crypt::cipher::Cipher;
+use crate::crypt::decrypted::{Decrypted, Segment};
+use crate::crypt::derivation::Derivation;
+use crate::crypt::hash::Hash;
+use crate::{Disk, Result, corrupt};
+
+pub(super) fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>> {
+    let header = sealed.header().as_ref();
+    let mut bytes = [0; size_of::<Phdr>()];
+    header.read_at(&mut bytes, 0)?;
+    let phdr = Phdr::ref_from_bytes(&bytes).expect("the length is the header's");
+    let hash = Hash::named(&text(&phdr.hash_spec))?;
+    let cipher = format!("{}-{}", text(&phdr.cipher_name), text(&phdr.cipher_mode));
+    let key_size = phdr.key_bytes.get() as usize;
+    let slot = |slot: &KeySlot| Slot {
+        derivation: Derivation::Pbkdf2 { hash, iterations: slot.iterations.get() },
+        salt: slot.salt.to_vec(),
+        cipher: cipher.clone(),
+        cipher_key_size: key_size,
+        at: u64::from(slot.key_material_offset.get()) * SECTOR,
+        key_size,
+        stripes: slot.stripes.get(),
+        hash,
+    };
+    let slots = phdr.key_slots.iter().filter_map(|one| match one.active.get() {
+        KEY_ENABLED => Some(Ok(slot(one))),
+        KEY_DISABLED => None,
+        other => {
+            let at = std::mem::offset_of!(Phdr, key_slots) as u64;
+            Some(Err(corrupt!("key slots", at, "one is marked {other:#x}, want {KEY_ENABLED:#x} or {KEY_DISABLED:#x}")))
+        }
+    });
+    let digest = Derivation::Pbkdf2 { hash, iterations: phdr.mk_digest_iter.get() };
+    let cipher = first_that_opens(slots, header, secret, |_, key, budget| {
+        let mut value = [0; DIGEST_L];
+        digest.derive(key, &phdr.mk_digest_salt, &mut value, budget)?;
+        if value != phdr.mk_digest {
+            return Ok(None);
+        }
+        Cipher::new(&cipher, key, SECTOR as usize).map(Some)
+    })?;
+    let Some(cipher) = cipher else { return Ok(None) };
+    let at = u64::from(phdr.payload_offset.get()) * SECTOR;
+    let end = sealed.disk.size() / SECTOR * SECTOR;
+    let len =
+        end.checked_sub(at).ok_or_else(|| corrupt!("LUKS header", 0u32, "the data begins at {at:#x}, past the end"))?;
+    let segment = Segment { at, len, first: 0, cipher };
+    Ok(Some(Arc::new(Decrypted::new(&sealed.name, sealed.disk.clone(), vec![segment])?)))
+}

@@ -1,0 +1,286 @@
+//! Where a byte of a sparse extent lies: grain directory, grain table, grain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::header::{Entries, Header, Packing};
+use super::layout::*;
+use crate::disk::{Cached, Page};
+use crate::{Disk, Error, Result, corrupt};
+
+/// Our limit of the work of one call: so many pages of tables are looked at while a run grows.
+const MAX_STEPS: usize = 64;
+
+/// What the tables say about a byte of the extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// Nothing: the parent's byte, else zero.
+    Unallocated,
+    /// Zero, whatever the parent has.
+    Zero,
+    /// The byte at this offset of the file.
+    Data(u64),
+    /// A byte of the compressed grain at this offset of the file.
+    Compressed(u64, Packing),
+}
+
+/// Consecutive bytes of the extent with one mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The length in bytes, at least 1.
+    pub len: u64,
+    /// What its first byte is mapped to; for `Data` the others follow.
+    pub mapping: Mapping,
+}
+
+impl Run {
+    /// Appends `next` if it continues this run.
+    fn join(&mut self, next: Self) -> bool {
+        let joins = match (self.mapping, next.mapping) {
+            (Mapping::Unallocated, Mapping::Unallocated) | (Mapping::Zero, Mapping::Zero) => true,
+            (Mapping::Data(at), Mapping::Data(next)) => at.checked_add(self.len) == Some(next),
+            _ => false,
+        };
+        if joins {
+            self.len += next.len;
+        }
+        joins
+    }
+}
+
+/// What an entry of the grain directory says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Table {
+    Unallocated,
+    Zero,
+    /// The grain table at this offset of the file.
+    At(u64),
+}
+
+/// The tables of one sparse extent.
+pub struct Tables {
+    /// The file in pages of [`Self::PAGE`]: both levels of tables are kept here.
+    file: Arc<Cached>,
+    header: Header,
+    /// Whether it was said that the redundant grain directory is needed.
+    warned: AtomicBool,
+}
+
+impl Tables {
+    /// The granularity in which tables are read, in bytes: no table entry lies across two pages.
+    pub const PAGE: usize = 4096;
+
+    /// The tables that `header` describes.
+    pub fn new(file: Arc<Cached>, header: Header) -> Self {
+        Self { file, header, warned: AtomicBool::new(false) }
+    }
+
+    /// The header that they belong to.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The mapping at `offset`, which lies inside the extent, and how far it holds: at most `want` bytes, and less only
+    /// where the mapping changes, after [`MAX_STEPS`] pages, and before a damaged entry. A run of a compressed grain
+    /// never goes past the grain.
+    pub fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
+        let want = want.min(self.header.capacity - offset);
+        let mut run = self.page_run(offset, want)?;
+        for _ in 1..MAX_STEPS {
+            if run.len >= want || matches!(run.mapping, Mapping::Compressed(..)) {
+                break;
+            }
+            // A damaged entry is an error of the bytes behind it, not of those before.
+            match self.page_run(offset + run.len, want - run.len) {
+                Ok(next) if run.join(next) => {}
+                _ => break,
+            }
+        }
+        Ok(run)
+    }
+
+    /// As [`Self::run_at`], from the entries of one page.
+    fn page_run(&self, offset: u64, want: u64) -> Result<Run> {
+        let covered = self.header.table_covers();
+        let in_table = offset % covered;
+        let (table, same) = self.table_at(offset / covered)?;
+        let mapping = match table {
+            Table::At(table) => return self.table_run(table, offset, want.min(covered - in_table)),
+            Table::Unallocated => Mapping::Unallocated,
+            Table::Zero => Mapping::Zero,
+        };
+        // No overflow: a page has at most 1024 entries, and a table covers at most 2^42 bytes.
+        Ok(Run { len: (covered - in_table + (same - 1) * covered).min(want), mapping })
+    }
+
+    /// As [`Self::page_run`], inside the grain table at byte `table`.
+    fn table_run(&self, table: u64, offset: u64, want: u64) -> Result<Run> {
+        let Header { grain, entries, .. } = self.header;
+        let first = offset % self.header.table_covers() / grain;
+        // No overflow: the table was found to lie inside the file.
+        let mut at = table + first * entries.size();
+        let page = self.page_at("grain table", at, entries.size())?;
+        let mut run: Option<Run> = None;
+        for entry in entries_from(&page, at).chunks_exact(entries.size() as usize) {
+            let done = run.map_or(0, |run| run.len);
+            if done >= want {
+                break;
+            }
+            let next = self.grain_run(entry, at, offset + done);
+            match &mut run {
+                None => run = Some(next?),
+                Some(run) => match next {
+                    Ok(next) if run.join(next) => {}
+                    _ => break,
+                },
+            }
+            at += entries.size();
+        }
+        match run {
+            Some(Run { len, mapping }) => Ok(Run { len: len.min(want), mapping }),
+            None => Err(self.past_end("grain table", at)),
+        }
+    }
+
+    /// The run from `offset` inside the grain that the entry at byte `at` of the file describes.
+    fn grain_run(&self, entry: &[u8], at: u64, offset: u64) -> Result<Run> {
+        let inside = offset % self.header.grain;
+        let len = self.header.grain - inside;
+        let place = match self.header.entries {
+            Entries::Sectors { zeroed } => match u64::from(le32(entry)) {
+                0 => return Ok(Run { len, mapping: Mapping::Unallocated }),
+                GTE_ZEROED if zeroed => return Ok(Run { len, mapping: Mapping::Zero }),
+                sector => sector * SECTOR,
+            },
+            Entries::Indexes { grains, .. } => {
+                let entry = le64(entry);
+                match entry >> SE_GTE_KIND_SHIFT {
+                    SE_GTE_UNALLOCATED if entry == 0 => return Ok(Run { len, mapping: Mapping::Unallocated }),
+                    SE_GTE_UNMAPPED | SE_GTE_ZERO => return Ok(Run { len, mapping: Mapping::Zero }),
+                    SE_GTE_ALLOCATED => {
+                        // The upper 12 of the 60 bits are the lowest of the index.
+                        let index = (entry >> 48 & 0xfff) | (entry & 0xffff_ffff_ffff) << 12;
+                        match index.checked_mul(self.header.grain).and_then(|place| place.checked_add(grains)) {
+                            Some(place) => place,
+                            None => return Err(corrupt!("grain table entry", at, "{entry:#x}: grain {index:#x}")),
+                        }
+                    }
+                    _ => return Err(corrupt!("grain table entry", at, "{entry:#x}, which has no meaning")),
+                }
+            }
+        };
+        let mapping = match self.header.packing {
+            Some(packing) => Mapping::Compressed(place, packing),
+            None => match place.checked_add(inside) {
+                Some(place) => Mapping::Data(place),
+                None => return Err(self.past_end("grain", place)),
+            },
+        };
+        Ok(Run { len, mapping })
+    }
+
+    /// What entry `index` of the grain directory says, and for how many entries from there on, at least 1, if it is
+    /// no table. Falls back to the redundant directory where the entry is damaged.
+    fn table_at(&self, index: u64) -> Result<(Table, u64)> {
+        let error = match self.table_in(self.header.directory, index) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let Some(redundant) = self.header.redundant else { return Err(error) };
+        match self.table_in(redundant, index) {
+            // A directory without the table is no second opinion on where it is.
+            Ok((table @ Table::At(_), same)) => {
+                if !self.warned.swap(true, Ordering::Relaxed) {
+                    log::warn!("{}: {error}; the redundant grain directory is used", self.file);
+                }
+                Ok((table, same))
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn table_in(&self, directory: u64, index: u64) -> Result<(Table, u64)> {
+        let size = self.header.entries.size();
+        // No overflow: the directory lies inside the file.
+        let at = directory + index * size;
+        let page = self.page_at("grain directory", at, size)?;
+        let mut entries = entries_from(&page, at).chunks_exact(size as usize);
+        let Some(entry) = entries.next() else { return Err(self.past_end("grain directory", at)) };
+        let table = self.table(entry, at)?;
+        let same = match table {
+            Table::At(place) => {
+                let end = self.header.table_entries.checked_mul(size).and_then(|len| place.checked_add(len));
+                if end.is_none_or(|end| end > self.file.size()) {
+                    return Err(self.past_end("grain table", place));
+                }
+                1
+            }
+            // Entries past the end of the directory do no harm: the extent ends before what they would cover.
+            _ => 1 + entries.take_while(|next| next == &entry).count() as u64,
+        };
+        Ok((table, same))
+    }
+
+    fn table(&self, entry: &[u8], at: u64) -> Result<Table> {
+        Ok(match self.header.entries {
+            Entries::Sectors { zeroed } => match u64::from(le32(entry)) {
+                0 => Table::Unallocated,
+                GTE_ZEROED if zeroed => Table::Zero,
+                sector => Table::At(sector * SECTOR),
+            },
+            Entries::Indexes { tables, .. } => match le64(entry) {
+                0 => Table::Unallocated,
+                entry if entry >> 32 == SE_GDE_ALLOCATED => {
+                    let len = SE_GRAIN_TABLE_SIZE * SECTOR;
+                    // No overflow: both are below 2^63.
+                    Table::At(tables + (entry & u64::from(u32::MAX)) * len)
+                }
+                entry => return Err(corrupt!("grain directory entry", at, "{entry:#x}, which has no meaning")),
+            },
+        })
+    }
+
+    /// The cached page with the entry of `len` bytes at `at`.
+    fn page_at(&self, what: &str, at: u64, len: u64) -> Result<Page> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.file.size() => self.file.page_at(at),
+            _ => Err(self.past_end(what, at)),
+        }
+    }
+
+    fn past_end(&self, what: &str, at: u64) -> Error {
+        corrupt!(what, at, "past the end of the file at byte {:#x}: truncated?", self.file.size())
+    }
+}
+
+/// The part of `page` from byte `at` of the file.
+fn entries_from(page: &[u8], at: u64) -> &[u8] {
+    page.get((at % Tables::PAGE as u64) as usize..).unwrap_or_default()
+}
+
+fn le32(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+}
+
+fn le64(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_continues_a_run_joins_it() {
+        let run = |mapping| Run { len: 512, mapping };
+        let mut data = run(Mapping::Data(1024));
+        assert!(!data.join(run(Mapping::Data(1024))));
+        assert!(!data.join(run(Mapping::Zero)));
+        assert!(data.join(run(Mapping::Data(1536))));
+        assert_eq!(data.len, 1024);
+        assert!(!run(Mapping::Zero).join(run(Mapping::Unallocated)));
+        let packed = |at| run(Mapping::Compressed(at, Packing::Bare));
+        assert!(!packed(0).join(packed(512)));
+        assert!(!run(Mapping::Data(u64::MAX - 1)).join(run(Mapping::Data(510))));
+    }
+}

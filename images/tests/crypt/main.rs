@@ -1,0 +1,65 @@
+//! Encrypted volumes that cryptsetup and qemu-img have made, without the kernel: what is inside must be what went in.
+#![allow(clippy::unwrap_used)]
+
+mod cryptsetup;
+mod hostile;
+mod qemu;
+mod speed;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use images::crypt::{Sealed, recognise};
+use images::disk::{HostFile, Memory};
+use images::{Disk, Result};
+
+/// The passphrase of every volume here.
+const SECRET: &[u8] = b"pass";
+
+/// Bytes of which no two sectors are alike.
+fn pattern(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..len.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(len).collect()
+}
+
+/// Runs a program that must work, with `input` on its standard input, and returns what it printed.
+#[track_caller]
+fn run(program: &str, package: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}: apt-get install {package}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Tries a secret on a volume that must be recognised.
+fn unlock(disk: Arc<dyn Disk>, header: Option<Arc<dyn Disk>>, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>> {
+    let sealed = Sealed { disk, header, name: "inside".to_owned() };
+    let container = recognise(sealed.header().as_ref())?.expect("it starts with a header");
+    assert_eq!(container.name, "crypto_LUKS");
+    (container.unlock)(&sealed, secret)
+}
+
+fn file(path: &Path) -> Arc<dyn Disk> {
+    Arc::new(HostFile::open(path).unwrap())
+}
+
+fn memory(bytes: Vec<u8>) -> Arc<dyn Disk> {
+    Arc::new(Memory::new("volume", bytes))
+}
+
+/// The volume opens with its secret and holds `want` and nothing behind it but `slack` bytes.
+#[track_caller]
+fn assert_holds(path: &Path, want: &[u8], what: &str) {
+    let disk = unlock(file(path), None, SECRET).unwrap().unwrap_or_else(|| panic!("{what}: the secret is right"));
+    let mut got = vec![0; want.len()];
+    disk.read_at(&mut got, 0).unwrap();
+    assert!(got == want, "{what}: the bytes inside are not what went in");
+}

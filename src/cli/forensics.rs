@@ -1,0 +1,165 @@
+//! The options of the commands that look for what was deleted.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use filesystems::{State, Time};
+
+use super::Images;
+
+/// Which file systems in the images.
+#[derive(Args, Debug, Default)]
+pub struct Selection {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub images: Images,
+    /// Only the file system on this device; may be repeated. Without it: every file system in the images
+    #[arg(short = 'm', long = "mount", value_name = "DEVICE")]
+    pub mount: Vec<String>,
+}
+
+/// Which of the deleted files.
+#[derive(Args, Debug, Default)]
+pub struct Filters {
+    /// Only what was deleted at or after this time: 2026-11-21, 2026-11-21T08:00:00Z or @SECONDS, in UTC
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub deleted_after: Option<Time>,
+    /// Only what was deleted before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub deleted_before: Option<Time>,
+    /// Only files of at least this size, in bytes or as 10K, 5M, 1G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub min_size: Option<u64>,
+    /// Only files of at most this size
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
+    /// Only files in this state: intact, unproven, partial, overwritten, metadata-only; may be repeated
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    pub state: Vec<State>,
+    /// Older versions of the files too, as name#inode@N
+    #[arg(long)]
+    pub versions: bool,
+    /// Only these paths. A pattern without / is for the name, others for the whole path and all below it; * and ?
+    /// do not match /, ** does
+    #[arg(value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+}
+
+/// The options of `deleted`.
+#[derive(Args, Debug)]
+pub struct Deleted {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub selection: Selection,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub filters: Filters,
+    /// Print JSON with all evidence instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `recover`.
+#[derive(Args, Debug)]
+pub struct Recover {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub selection: Selection,
+    /// Write the files to this directory, which is made if it is not there; no file in it is ever overwritten
+    #[arg(long, value_name = "DIRECTORY")]
+    pub to: PathBuf,
+    /// Also files of which only a part is left: what is gone is a hole in them, and named in the report
+    #[arg(long)]
+    pub partial: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub filters: Filters,
+}
+
+/// The options of `timeline`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("places").args(["inspector", "mount"]))]
+pub struct Timeline {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub images: Images,
+    /// The guest's file systems, with their paths in the guest
+    #[arg(short = 'i', long)]
+    pub inspector: bool,
+    /// Only the file system on this device, with its paths under DIR (/); may be repeated. Without -i and -m: every
+    /// file system in the images, each under the name of its device
+    #[arg(short = 'm', long = "mount", value_name = "DEVICE[:DIR]")]
+    pub mount: Vec<String>,
+    /// With -i and several systems in the images: the device of the root file system to take
+    #[arg(long, value_name = "DEVICE", requires = "inspector")]
+    pub root: Option<String>,
+    /// Print JSON instead of a body file
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `history`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("places").args(["inspector", "mount"]))]
+pub struct History {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub images: Images,
+    /// PATH is a path of the guest
+    #[arg(short = 'i', long)]
+    pub inspector: bool,
+    /// PATH is a path of the file system on this device; needed if the images hold several
+    #[arg(short = 'm', long = "mount", value_name = "DEVICE")]
+    pub mount: Option<String>,
+    /// With -i and several systems in the images: the device of the root file system to take
+    #[arg(long, value_name = "DEVICE", requires = "inspector")]
+    pub root: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// The file, as it is called now or was called when it was deleted
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+}
+
+fn time(text: &str) -> Result<Time, String> {
+    Time::parse(text).ok_or_else(|| "want 2026-11-21, 2026-11-21T08:00:00Z or @SECONDS, in UTC".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "want a number of bytes, or one with K, M, G or T behind it".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "K" | "k" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        "T" | "TiB" => 40,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(wrong)
+}
+
+fn state(text: &str) -> Result<State, String> {
+    let all = [State::Intact, State::Unproven, State::Partial, State::Overwritten, State::MetadataOnly];
+    let named = |state: &State| state.to_string().replace(' ', "-") == text.replace(' ', "-");
+    all.into_iter().find(named).ok_or_else(|| "want intact, unproven, partial, overwritten or metadata-only".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked() {
+        assert_eq!(size("10K"), Ok(10 << 10));
+        assert_eq!(size("0"), Ok(0));
+        for wrong in ["", "K", "1X", "-1", "99999999999G"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(state("metadata-only"), Ok(State::MetadataOnly));
+        assert!(state("whole").is_err());
+        assert!(time("yesterday").is_err());
+    }
+}

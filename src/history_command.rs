@@ -1,0 +1,143 @@
+//! `imgmount history`: the earlier versions of a file's attributes, as far as the disk remembers them.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use filesystems::{Deleted, FileSystem, NodeId, Stat, resolve};
+use images::{Error, Result};
+use serde::Serialize;
+
+use crate::cli::{History, Request};
+use crate::deleted::{Attributes, Bytes, Record, Source};
+use crate::inspect;
+use crate::stack::Stack;
+use crate::terminal;
+
+/// Prints the versions, the newest first.
+pub fn run(request: &Request, options: &History) -> Result<()> {
+    terminal::start_log(options.images.verbose, options.images.trace);
+    let stack = request.open()?;
+    let path = options.path.as_os_str().as_bytes();
+    if options.inspector {
+        let guest = inspect::guest(&stack, options.root.as_deref())?;
+        // The deepest mount point above the path holds it, if it was deleted.
+        let inside = |dir: &str| {
+            let rest = path.strip_prefix(dir.trim_end_matches('/').as_bytes())?;
+            (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+        };
+        let holds = guest.mounts.iter().filter_map(|(dir, at)| Some((dir.len(), *at, inside(dir)?)));
+        let (_, at, rest) = holds.max_by_key(|(len, ..)| *len).unwrap_or((0, guest.root, path));
+        let source = Source::open(&stack, at)?;
+        return show(&Versions::find(&guest.tree, path, &source, rest)?, &source, options);
+    }
+    let source = source(&stack, options.mount.as_deref())?;
+    let versions = Versions::find(&**source.files.source(), path, &source, path)?;
+    show(&versions, &source, options)
+}
+
+fn source(stack: &Stack, device: Option<&str>) -> Result<Source> {
+    if let Some(device) = device {
+        return Source::open(stack, stack.expect(device)?);
+    }
+    let mut all = Source::all(stack);
+    match all.len() {
+        0 => Err(stack.no_file_system()),
+        1 => Ok(all.swap_remove(0)),
+        _ => {
+            let names: Vec<_> = all.iter().map(|source| source.device.as_str()).collect();
+            Err(Error::Usage(format!(
+                "several file systems are in the images: {}; choose with -m or -i",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// What is known of one file.
+struct Versions {
+    /// As it is now, if it is still there.
+    current: Option<Stat>,
+    /// What it was before, and its attributes then.
+    earlier: Vec<(Deleted, Option<Stat>)>,
+}
+
+impl Versions {
+    /// Of what is at `path` in a tree, or was at `rest` of this file system.
+    fn find(tree: &dyn FileSystem, path: &[u8], source: &Source, rest: &[u8]) -> Result<Self> {
+        match resolve(tree, path, false) {
+            Ok(node) => {
+                let stat = |version: &Deleted| tree.stat(version.node).ok();
+                let earlier = tree.versions(node)?.into_iter().map(|version| (stat(&version), version));
+                let earlier = earlier.map(|(stat, version)| (version, stat)).collect();
+                Ok(Self { current: Some(tree.stat(node)?), earlier })
+            }
+            Err(error) if matches!(error.root(), Error::NotFound | Error::NotDirectory) => {
+                let shown = OsStr::from_bytes(path).display();
+                let missing = || Error::Usage(format!("{shown}: no such file, and none was found that was deleted"));
+                let node = resolve(&*source.files, rest, false).map_err(|_| missing())?;
+                Self::of_deleted(source, node).ok_or_else(missing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Of a node in the tree of deleted files.
+    fn of_deleted(source: &Source, node: NodeId) -> Option<Self> {
+        let behind = source.files.behind(node).ok()??;
+        let all = source.files.all().ok()?;
+        let one = all.iter().find(|deleted| deleted.node == behind)?;
+        let same = |other: &&Deleted| (other.number, other.generation) == (one.number, one.generation);
+        let mut earlier: Vec<_> = all.iter().filter(same).cloned().collect();
+        earlier.sort_by_key(|version| version.version);
+        let stat = |version: &Deleted| source.files.source().stat(version.node).ok();
+        let earlier = earlier.into_iter().map(|version| (stat(&version), version));
+        Some(Self { current: None, earlier: earlier.map(|(stat, version)| (version, stat)).collect() })
+    }
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Json<'a> {
+    device: &'a str,
+    path: Bytes,
+    current: Option<Attributes>,
+    versions: Vec<Record<'a>>,
+}
+
+fn show(versions: &Versions, source: &Source, options: &History) -> Result<()> {
+    if options.json {
+        let record =
+            |(version, stat): &(Deleted, Option<Stat>)| Record::of_version(&source.device, version, stat.as_ref());
+        return terminal::print_json(&Json {
+            device: &source.device,
+            path: Bytes(options.path.as_os_str().as_bytes().to_vec()),
+            current: versions.current.as_ref().map(Attributes::from),
+            versions: versions.earlier.iter().map(record).collect(),
+        });
+    }
+    let head = ["VERSION", "STATE", "SIZE", "MODE", "OWNER", "MODIFIED", "CHANGED", "DELETED", "FOUND IN"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let row = |name: String, state: String, stat: Option<&Stat>, deleted: Option<String>, found: String| {
+        let of = |text: &dyn Fn(&Stat) -> String| stat.map(text).unwrap_or_default();
+        vec![
+            name,
+            state,
+            of(&|stat| stat.size.to_string()),
+            of(&|stat| format!("{:04o}", stat.permissions)),
+            of(&|stat| format!("{}:{}", stat.owner, stat.group)),
+            of(&|stat| stat.modified.to_string()),
+            of(&|stat| stat.changed.to_string()),
+            deleted.unwrap_or_default(),
+            found,
+        ]
+    };
+    if let Some(stat) = &versions.current {
+        rows.push(row("now".into(), "live".into(), Some(stat), None, String::new()));
+    }
+    for (version, stat) in &versions.earlier {
+        let found = version.evidence.first().map(ToString::to_string).unwrap_or_default();
+        let deleted = version.deleted.map(|time| time.to_string());
+        rows.push(row(version.version.to_string(), version.state.to_string(), stat.as_ref(), deleted, found));
+    }
+    terminal::print(&terminal::table(rows))
+}

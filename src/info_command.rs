@@ -1,0 +1,290 @@
+//! `imgmount info`: what images say of themselves, and the files that they consist of.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use images::disk::Fill;
+use images::info::{Layer, Member, Snapshot};
+use images::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use crate::{cli, terminal};
+
+/// How many extents are added up; ours. The rest is given as not looked at.
+const MOST_EXTENTS: usize = 1 << 20;
+/// How many snapshots the table shows; the JSON has all.
+const MOST_SNAPSHOTS_SHOWN: usize = 100;
+
+/// The options of `info`.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Print JSON with the field names of `qemu-img info --backing-chain --output=json`
+    #[arg(long)]
+    json: bool,
+    /// The format of the images; otherwise found by content
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Which files the images may name: those that the image's owner can read, any (follow), none
+    #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
+    backing: String,
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+}
+
+/// Prints what is known of the images; the value is the exit status: 1 if a file that belongs to one cannot be had.
+pub fn run(options: &Options) -> Result<u8> {
+    terminal::start_log(0, false);
+    let opening = images::Options {
+        format: options.format.clone().filter(|format| !format.is_empty()),
+        backing: cli::backing(&options.backing),
+        ..images::Options::default()
+    };
+    let mut reports = Vec::new();
+    for path in &options.images {
+        reports.push(Report::of(path, &opening)?);
+    }
+    if options.json {
+        // One list whatever their number: where an image begins, `depth` is 0.
+        let layers: Vec<Value> = reports.iter().flat_map(Report::json).collect();
+        terminal::print_json(&layers)?;
+    } else {
+        let texts: Vec<String> = reports.iter().map(Report::text).collect();
+        terminal::print(&texts.join("\n"))?;
+    }
+    let mut status = 0;
+    for (path, report) in options.images.iter().zip(&reports) {
+        if let Some(problem) = report.problem() {
+            terminal::complain(&format!("{}: {problem}", shown(path)));
+            status = 1;
+        }
+    }
+    Ok(status)
+}
+
+/// One image with its chain.
+struct Report {
+    layers: Vec<Layer>,
+    /// What the extents of the guest's disk add up to, and how large that is, if it can be opened.
+    disk: Result<(Fill, u64)>,
+}
+
+impl Report {
+    fn of(path: &Path, options: &images::Options) -> Result<Self> {
+        let layers = images::info(path, options)?;
+        let fill = |disk: std::sync::Arc<dyn images::Disk>| Ok((Fill::of(&*disk, MOST_EXTENTS)?, disk.size()));
+        Ok(Self { layers, disk: images::open(path, options).and_then(fill) })
+    }
+
+    /// Why a file that belongs to the image is not here, or why its content cannot be mapped. That it is encrypted is
+    /// no problem: it is said.
+    fn problem(&self) -> Option<&Error> {
+        let encrypted = self.layers.iter().any(|layer| layer.description.encryption.is_some());
+        let missing = self.layers.iter().find_map(|layer| layer.problem.as_ref());
+        missing.or(self.disk.as_ref().err().filter(|_| !encrypted))
+    }
+
+    fn json(&self) -> Vec<Value> {
+        let mut layers: Vec<Value> =
+            self.layers.iter().enumerate().map(|(depth, layer)| layer_json(layer, depth)).collect();
+        if let (Some(Value::Object(top)), Ok((fill, _))) = (layers.first_mut(), &self.disk) {
+            let fill = json!({
+                "data": fill.data,
+                "zero": fill.zero,
+                "hole": fill.hole,
+                "not-counted": fill.rest,
+                "runs": fill.runs,
+            });
+            top.insert("extents".to_owned(), fill);
+        }
+        layers
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (depth, layer) in self.layers.iter().enumerate() {
+            let mut rows = layer_rows(layer, depth);
+            if let (0, Ok((fill, size))) = (depth, &self.disk) {
+                rows.push(vec!["content".to_owned(), content(fill, *size)]);
+            }
+            text += &terminal::table(rows);
+            let snapshots = &layer.description.snapshots;
+            if !snapshots.is_empty() {
+                text += &terminal::table(snapshot_rows(snapshots));
+            }
+            if snapshots.len() > MOST_SNAPSHOTS_SHOWN {
+                text += &format!("  and {} more\n", snapshots.len() - MOST_SNAPSHOTS_SHOWN);
+            }
+        }
+        text
+    }
+}
+
+/// The path as `qemu-img` prints it, without what could talk to the terminal.
+fn shown(path: &Path) -> String {
+    terminal::clean(path.as_os_str().as_encoded_bytes())
+}
+
+/// A number of bytes for people, and exactly.
+fn bytes(count: u64) -> String {
+    if count < 1024 { terminal::size(count) } else { format!("{} ({count} bytes)", terminal::size(count)) }
+}
+
+fn content(fill: &Fill, size: u64) -> String {
+    let percent = if size == 0 { 0.0 } else { fill.data as f64 / size as f64 * 100.0 };
+    let mut text = format!("{} of data ({percent:.1} %)", terminal::size(fill.data));
+    for (count, what) in [(fill.zero, "of zeros"), (fill.hole, "of holes"), (fill.rest, "not counted")] {
+        if count > 0 {
+            text += &format!(", {} {what}", terminal::size(count));
+        }
+    }
+    text
+}
+
+/// What the host says of a file: who owns it and who may read it.
+fn ownership(member: &Member) -> String {
+    let metadata = &member.metadata;
+    format!("{}:{}, mode {:04o}", metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+}
+
+/// The space that the file takes on the host, in bytes.
+fn allocated(member: &Member) -> u64 {
+    member.metadata.blocks().saturating_mul(512)
+}
+
+fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
+    let said = &layer.description;
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
+    row(if depth == 0 { "image" } else { "backing file" }, shown(&layer.file.path));
+    let version = said.specific.get("compat").and_then(Value::as_str).map(|compat| format!(", version {compat}"));
+    row("format", format!("{}{}", layer.format, version.unwrap_or_default()));
+    row("virtual size", said.virtual_size.map_or_else(|| "not known".to_owned(), bytes));
+    row("allocated", bytes(allocated(&layer.file)));
+    row("file size", bytes(layer.file_size));
+    row("owner", ownership(&layer.file));
+    if let Some(size) = said.cluster_size {
+        row("cluster size", bytes(size));
+    }
+    if let Some(encryption) = &said.encryption {
+        row("encryption", terminal::clean(encryption.as_bytes()));
+    }
+    if said.dirty {
+        row("state", "dirty: a writer has not closed it".to_owned());
+    }
+    let features: Vec<String> = said.specific.iter().filter_map(|(name, value)| feature(name, value)).collect();
+    if !features.is_empty() {
+        row("features", features.join(", "));
+    }
+    for file in &layer.files {
+        row("data file", format!("{} (owner {})", shown(&file.path), ownership(file)));
+    }
+    if let Some(backing) = &said.backing {
+        let format = backing.format.as_deref().unwrap_or("not recorded");
+        let name = terminal::clean(&backing.name);
+        row("backed by", format!("{name} (format {})", terminal::clean(format.as_bytes())));
+    }
+    if let Some(problem) = &layer.problem {
+        row("problem", terminal::clean(problem.to_string().as_bytes()));
+    }
+    rows
+}
+
+/// One of the features that only this format has, if it is worth a word.
+fn feature(name: &str, value: &Value) -> Option<String> {
+    match (name, value) {
+        ("compat" | "encrypt" | "data-file", _) | (_, Value::Bool(false)) => None,
+        (name, Value::Bool(true)) => Some(name.to_owned()),
+        (name, Value::String(text)) => Some(format!("{name} {}", terminal::clean(text.as_bytes()))),
+        (name, value) => Some(format!("{name} {value}")),
+    }
+}
+
+fn snapshot_rows(snapshots: &[Snapshot]) -> Vec<Vec<String>> {
+    let head = ["  SNAPSHOT", "NAME", "DATE", "SIZE", "MACHINE STATE"].map(str::to_owned).to_vec();
+    let row = |snapshot: &Snapshot| {
+        vec![
+            format!("  {}", terminal::clean(snapshot.id.as_bytes())),
+            terminal::clean(snapshot.name.as_bytes()),
+            filesystems::Time { seconds: snapshot.date.0.into(), nanoseconds: 0 }.to_string(),
+            terminal::size(snapshot.size),
+            terminal::size(snapshot.vm_state_size),
+        ]
+    };
+    [head].into_iter().chain(snapshots.iter().take(MOST_SNAPSHOTS_SHOWN).map(row)).collect()
+}
+
+fn layer_json(layer: &Layer, depth: usize) -> Value {
+    let said = &layer.description;
+    let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
+    put("filename", path(&layer.file.path));
+    put("format", layer.format.into());
+    if let Some(size) = said.virtual_size {
+        put("virtual-size", size.into());
+    }
+    put("actual-size", allocated(&layer.file).into());
+    put("dirty-flag", said.dirty.into());
+    if let Some(size) = said.cluster_size {
+        put("cluster-size", size.into());
+    }
+    if said.encryption.is_some() {
+        put("encrypted", true.into());
+    }
+    if !said.snapshots.is_empty() {
+        put("snapshots", said.snapshots.iter().map(snapshot_json).collect());
+    }
+    if let Some(backing) = &said.backing {
+        put("backing-filename", String::from_utf8_lossy(&backing.name).into());
+        if let Some(format) = &backing.format {
+            put("backing-filename-format", format.as_str().into());
+        }
+    }
+    if let Some(full) = &layer.backing_path {
+        put("full-backing-filename", path(full));
+    }
+    if !said.specific.is_empty() {
+        put("format-specific", json!({ "type": layer.format, "data": said.specific }));
+    }
+    // What follows is ours.
+    put("depth", depth.into());
+    put("file-size", layer.file_size.into());
+    put("owner", owner_json(&layer.file));
+    if !layer.files.is_empty() {
+        let file = |member: &Member| {
+            let size = allocated(member);
+            json!({ "filename": path(&member.path), "actual-size": size, "owner": owner_json(member) })
+        };
+        put("files", layer.files.iter().map(file).collect());
+    }
+    if let Some(problem) = &layer.problem {
+        put("problem", problem.to_string().into());
+    }
+    Value::Object(map)
+}
+
+fn owner_json(member: &Member) -> Value {
+    let metadata = &member.metadata;
+    json!({ "uid": metadata.uid(), "gid": metadata.gid(), "mode": format!("{:04o}", metadata.mode() & 0o7777) })
+}
+
+fn snapshot_json(snapshot: &Snapshot) -> Value {
+    const NANOSECONDS: u64 = 1_000_000_000;
+    let mut map = json!({
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "vm-state-size": snapshot.vm_state_size,
+        "date-sec": snapshot.date.0,
+        "date-nsec": snapshot.date.1,
+        "vm-clock-sec": snapshot.vm_clock / NANOSECONDS,
+        "vm-clock-nsec": snapshot.vm_clock % NANOSECONDS,
+        // Ours: qemu-img does not say it.
+        "virtual-size": snapshot.size,
+    });
+    if let (Some(count), Value::Object(map)) = (snapshot.icount, &mut map) {
+        map.insert("icount".to_owned(), count.into());
+    }
+    map
+}

@@ -1,0 +1,279 @@
+//! Keys for encrypted volumes: guestmount's `--key` and `--keys-from-stdin`, and the question at the terminal.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use images::disk::HostFile;
+use images::{Disk, Error, Result};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::prompt;
+
+/// The longest key file, in bytes: cryptsetup's bound.
+const MAX_KEY_FILE: u64 = 8 << 20;
+/// How often a person may try; cryptsetup's number.
+const TRIES: usize = 3;
+
+/// A secret. It is wiped from memory when it is dropped, and nothing prints it.
+type Secret = Zeroizing<Vec<u8>>;
+
+/// The value of one `--key`, as it was typed. Its `Debug` does not show it.
+#[derive(Clone)]
+pub struct Typed(String);
+
+impl FromStr for Typed {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Typed(…)")
+    }
+}
+
+impl Drop for Typed {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// What one `--key` gives.
+enum Given {
+    /// What is to be tried: a string, or all readings of a file.
+    Secrets(Vec<Secret>),
+    Header(PathBuf),
+}
+
+/// A `--key`: which volumes it is for, and what it gives.
+struct Selector {
+    id: String,
+    given: Given,
+}
+
+/// All keys that were given, and whether more may be asked for.
+#[derive(Default)]
+pub struct Keys {
+    selectors: Vec<Selector>,
+    from_stdin: bool,
+    echo: bool,
+    asking: Option<Asking>,
+    /// Lines of standard input and answers at the terminal so far: the next volume may have the same passphrase.
+    heard: RefCell<Vec<Secret>>,
+}
+
+/// For which volumes the terminal is asked: by the name of the volume and of the disk inside.
+type Asking = Box<dyn Fn(&str, &str) -> bool>;
+
+/// A volume that may be unlocked.
+pub struct Volume<'a> {
+    /// Its device.
+    pub device: &'a str,
+    /// What the device inside is called.
+    pub inside: &'a str,
+    /// The UUID in its header.
+    pub uuid: Option<&'a str>,
+    /// Whether a name that the user gave means this device.
+    pub is_named: &'a dyn Fn(&str) -> bool,
+}
+
+/// What came of trying.
+pub enum Outcome {
+    /// The disk inside.
+    Open(Arc<dyn Disk>),
+    /// There was no key for it.
+    NoKey,
+    /// There were keys, and none opens it.
+    WrongKey,
+}
+
+impl Keys {
+    /// From the values of the options; reads the key files. Fails if a value is none, without saying what was typed:
+    /// it is a secret.
+    pub fn new(typed: &[Typed], from_stdin: bool, echo: bool) -> Result<Self> {
+        let selectors = typed.iter().enumerate().map(|(index, typed)| Selector::parse(index + 1, &typed.0));
+        Ok(Self { selectors: selectors.collect::<Result<_>>()?, from_stdin, echo, ..Self::default() })
+    }
+
+    /// The same, and asks at the terminal for volumes that none of the keys opens, where `wanted` says so.
+    pub fn asking(self, wanted: impl Fn(&str, &str) -> bool + 'static) -> Self {
+        Self { asking: Some(Box::new(wanted)), ..self }
+    }
+
+    /// The detached header of a device that is not recognised by itself.
+    pub fn header(&self, is_named: &dyn Fn(&str) -> bool) -> Result<Option<Arc<dyn Disk>>> {
+        let header = |selector: &Selector| match &selector.given {
+            Given::Header(path) if is_named(&selector.id) => Some(path.clone()),
+            _ => None,
+        };
+        match self.selectors.iter().find_map(header) {
+            Some(path) => Ok(Some(Arc::new(HostFile::open(&path)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Tries the keys for a volume in the order given, then those from standard input, then asks. `open` tries one.
+    ///
+    /// The error is that of the header, of a key file or of the terminal; a wrong key is none.
+    pub fn unlock(
+        &self,
+        volume: &Volume<'_>,
+        mut open: impl FnMut(&[u8]) -> Result<Option<Arc<dyn Disk>>>,
+    ) -> Result<Outcome> {
+        let mut tried: Vec<Secret> = Vec::new();
+        let mut attempt = |secret: &Secret| {
+            // The same key again would cost the derivation again.
+            if tried.contains(secret) {
+                return Ok(None);
+            }
+            log::debug!("{}: trying a key", volume.device);
+            tried.push(secret.clone());
+            open(secret)
+        };
+        for selector in self.selectors.iter().filter(|selector| selector.is_for(volume)) {
+            let Given::Secrets(secrets) = &selector.given else { continue };
+            for secret in secrets {
+                if let Some(disk) = attempt(secret)? {
+                    return Ok(Outcome::Open(disk));
+                }
+            }
+        }
+        for secret in self.heard.borrow().iter() {
+            if let Some(disk) = attempt(secret)? {
+                return Ok(Outcome::Open(disk));
+            }
+        }
+        for _ in 0..TRIES {
+            let Some(secret) = self.hear(volume)? else { break };
+            let opened = attempt(&secret)?;
+            self.heard.borrow_mut().push(secret);
+            if let Some(disk) = opened {
+                return Ok(Outcome::Open(disk));
+            }
+            if self.from_stdin {
+                break;
+            }
+            log::warn!("that does not open {}", volume.device);
+        }
+        Ok(if tried.is_empty() { Outcome::NoKey } else { Outcome::WrongKey })
+    }
+
+    /// The next key for this volume: a line of standard input, or one typed at the terminal.
+    fn hear(&self, volume: &Volume<'_>) -> Result<Option<Secret>> {
+        if self.from_stdin {
+            return prompt::next_line();
+        }
+        match &self.asking {
+            Some(wanted) if wanted(volume.device, volume.inside) => {
+                let question =
+                    format!("Enter key or passphrase (\"{}\"): ", crate::terminal::clean(volume.device.as_bytes()));
+                prompt::ask(&question, self.echo)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Selector {
+    fn parse(number: usize, text: &str) -> Result<Self> {
+        let wrong = |why: &str| {
+            Err(Error::Usage(format!(
+                "--key number {number}: {why}: want ID:key:STRING, ID:file:FILE or ID:header:FILE"
+            )))
+        };
+        let mut parts = text.splitn(3, ':');
+        let (Some(id), Some(kind)) = (parts.next(), parts.next()) else { return wrong("no ':' in it") };
+        if id.is_empty() {
+            return wrong("no device, UUID or `all` before the first ':'");
+        }
+        let given = match (kind, parts.next()) {
+            ("key", Some(key)) => Given::Secrets(vec![Zeroizing::new(key.as_bytes().to_vec())]),
+            ("file", Some(file)) if !file.is_empty() => Given::Secrets(secrets_in(Path::new(file))?),
+            ("header", Some(file)) if !file.is_empty() => Given::Header(file.into()),
+            ("clevis", _) => return wrong("keys from clevis need the network of the guest, and are not supported"),
+            _ => return wrong("not one of the kinds of keys"),
+        };
+        Ok(Self { id: id.to_owned(), given })
+    }
+
+    fn is_for(&self, volume: &Volume<'_>) -> bool {
+        self.id == "all"
+            || volume.uuid.is_some_and(|uuid| uuid.eq_ignore_ascii_case(&self.id))
+            || (volume.is_named)(&self.id)
+    }
+}
+
+/// What a key file may mean: all of its bytes, or those without the line end that an editor adds.
+fn secrets_in(path: &Path) -> Result<Vec<Secret>> {
+    let failed = |error| Error::io(format!("cannot read the key file {}", path.display()), error);
+    let file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len().min(MAX_KEY_FILE + 1);
+    // As long as it will be: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(len as usize + 1));
+    file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_KEY_FILE {
+        return Err(Error::Usage(format!("the key file {} is longer than {MAX_KEY_FILE} bytes", path.display())));
+    }
+    let line = bytes.strip_suffix(b"\n").map(|line| Zeroizing::new(line.to_vec()));
+    Ok(std::iter::once(bytes).chain(line).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(values: &[&str]) -> Keys {
+        let typed: Vec<Typed> = values.iter().map(|value| value.parse().unwrap()).collect();
+        Keys::new(&typed, false, false).unwrap()
+    }
+
+    fn tried(keys: &Keys) -> Vec<Vec<u8>> {
+        let mut tried = Vec::new();
+        let is_named = |name: &str| name == "sda2";
+        let uuid = Some("12ab");
+        let volume = Volume { device: "/dev/sda2", inside: "", uuid, is_named: &is_named };
+        let outcome = keys.unlock(&volume, |secret| {
+            tried.push(secret.to_vec());
+            Ok(None)
+        });
+        assert!(matches!(outcome, Ok(Outcome::NoKey | Outcome::WrongKey)));
+        tried
+    }
+
+    #[test]
+    fn keys_are_tried_in_order_and_once() {
+        let given = ["sda3:key:no", "sda2:key:a:b", "12AB:key:uuid", "all:key:a:b", "all:key:", "sda2:header:/x"];
+        assert_eq!(tried(&keys(&given)), [&b"a:b"[..], b"uuid", b""]);
+        assert!(tried(&keys(&["sdb:key:x"])).is_empty());
+    }
+
+    #[test]
+    fn a_key_file_is_its_bytes_or_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, b"\0\xff\n").unwrap();
+        let value = format!("all:file:{}", path.display());
+        assert_eq!(tried(&keys(&[&value])), [&b"\0\xff\n"[..], b"\0\xff"]);
+        let error = secrets_in(Path::new("/no/such/key")).unwrap_err().to_string();
+        assert!(error.contains("/no/such/key"), "{error}");
+        File::create(&path).unwrap().set_len(MAX_KEY_FILE + 1).unwrap();
+        assert!(secrets_in(&path).is_err());
+    }
+
+    #[test]
+    fn no_message_shows_a_secret() {
+        for value in ["hunter2", "all:hunter2", "all:keys:hunter2", ":key:hunter2", "all:clevis"] {
+            let typed: Typed = value.parse().unwrap();
+            let said = format!("{typed:?} {}", Keys::new(&[typed.clone()], false, false).err().unwrap());
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}

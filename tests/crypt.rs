@@ -1,0 +1,204 @@
+//! Encrypted guests through the whole program: LUKS on LVM, and LVM on LUKS.
+
+// The functions that the tests share are tests too, which clippy cannot see.
+#![allow(clippy::unwrap_used)]
+
+mod program;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use program::{Point, works};
+
+/// Each guest, and the line in its `/home/note`.
+const GUESTS: [(&str, &str); 2] = [
+    ("luks-on-lvm", "home is on its own encrypted volume\n"),
+    ("lvm-on-luks", "home is a volume of the encrypted group\n"),
+];
+
+fn image(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/luks/{name}.qcow2")).display().to_string()
+}
+
+/// The program without a terminal, with this on its standard input.
+fn without_terminal(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new("setsid")
+        .args(["--wait", "timeout", "60", env!("CARGO_BIN_EXE_imgmount")])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setsid can be started: it is in util-linux");
+    // It need not read what it does not want.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], input: &[u8], words: &[&str]) {
+    let output = without_terminal(arguments, input);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: {word:?} is not in: {said}");
+    }
+}
+
+#[track_caller]
+fn assert_mounted(point: &Point, guest: &str, note: &str) {
+    assert_eq!(fs::read_to_string(point.join("etc/hostname")).unwrap(), format!("{guest}\n"));
+    assert_eq!(fs::read_to_string(point.join("home/note")).unwrap(), note);
+    let numbers: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
+    assert!(fs::read_to_string(point.join("root/numbers")).unwrap() == numbers);
+}
+
+#[test]
+fn a_key_mounts_the_whole_guest() {
+    for (guest, note) in GUESTS {
+        let point = Point::mount(&["-a", &image(guest), "-i", "--key", "all:key:demo"]);
+        assert_mounted(&point, guest, note);
+    }
+}
+
+#[test]
+fn an_ordinary_user_needs_no_more_than_the_key() {
+    if !rustix::process::geteuid().is_root() {
+        // The test above has shown it.
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The source tree may lie where only root can look.
+    let program = folder.path().join("imgmount");
+    fs::copy(env!("CARGO_BIN_EXE_imgmount"), &program).unwrap();
+    for (guest, note) in GUESTS {
+        let disk = folder.path().join("disk.qcow2");
+        fs::copy(image(guest), &disk).unwrap();
+        let mount = folder.path().join(guest);
+        fs::create_dir(&mount).unwrap();
+        std::os::unix::fs::chown(&mount, Some(1000), Some(1000)).unwrap();
+        let script = "\"$1\" -a \"$2\" -i --key all:key:demo \"$3\" && cat \"$3/etc/hostname\" \"$3/home/note\"; \
+                      \"$1\" unmount \"$3\"";
+        let output = Command::new("setpriv")
+            .args(["--reuid", "1000", "--regid", "1000", "--clear-groups", "--", "sh", "-c", script, "sh"])
+            .args([&program, &disk, &mount])
+            .output()
+            .expect("setpriv can be started: it is in util-linux");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{guest}\n{note}"), "{output:?}");
+    }
+}
+
+#[test]
+fn keys_are_chosen_by_device_uuid_and_file() {
+    let image = image("luks-on-lvm");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    // As an editor leaves it.
+    fs::write(&file, "demo\n").unwrap();
+    let by_file = format!("/dev/mapper/demo-root:file:{}", file.display());
+    for selectors in [
+        ["/dev/demo/root:key:demo", "22222222-0000-4000-8000-0000000000AA:key:demo"],
+        [by_file.as_str(), "demo/home:key:demo"],
+        ["all:key:wrong", "all:key:demo"],
+    ] {
+        let point = Point::mount(&["-a", &image, "-i", "--key", selectors[0], "--key", selectors[1]]);
+        assert_mounted(&point, GUESTS[0].0, GUESTS[0].1);
+    }
+    let inside = "/dev/mapper/luks-22222222-0000-4000-8000-0000000000aa";
+    let point = Point::mount(&["-a", &image, "-m", inside, "--key", "/dev/demo/home:key:demo"]);
+    assert!(point.join("note").is_file());
+    let listing = works(&["filesystems", "-a", &image, "--key", "/dev/demo/home:key:demo"]);
+    assert!(listing.contains(inside) && listing.contains("locked"), "{listing}");
+}
+
+#[test]
+fn a_volume_without_its_key_is_named() {
+    let point = Point::new();
+    let (one, other) = (image("luks-on-lvm"), image("lvm-on-luks"));
+    let (one, other) = (one.as_str(), other.as_str());
+    let could_not = "could not find key to open LUKS encrypted";
+    refused(&["-a", other, "-m", "/dev/sda1", point.text()], b"", &[could_not, "/dev/sda1", "--key"]);
+    refused(&["-a", other, "-i", point.text()], b"", &["no operating system", could_not, "/dev/sda1"]);
+    let wrong = ["-a", one, "-i", "--key", "all:key:hunter2", point.text()];
+    refused(&wrong, b"", &[could_not, "/dev/demo/root", "none of those given"]);
+    let said = without_terminal(&[&["-x"], &wrong[..]].concat(), b"").stderr;
+    assert!(!String::from_utf8_lossy(&said).contains("hunter2"), "not even with -x");
+    refused(&["-a", one, "-m", "/dev/vg/root", point.text()], b"", &["no such device", "crypto_LUKS"]);
+    refused(
+        &["-a", other, "-m", "/dev/sda1", "--key", "all:key:demo", point.text()],
+        b"",
+        &["/dev/mapper/luks-33333333"],
+    );
+    refused(&["-a", one, "-i", "--key", "all:hunter2", point.text()], b"", &["--key number 1", "ID:key:STRING"]);
+    refused(&["-a", one, "-i", "--key", "all:file:/no/such", point.text()], b"", &["/no/such"]);
+    assert!(!point.is_mounted());
+}
+
+#[test]
+fn keys_come_from_standard_input_and_go_nowhere_else() {
+    for (guest, note) in GUESTS {
+        let image = image(guest);
+        let point = Point::new();
+        let pid = tempfile::NamedTempFile::new().unwrap();
+        let pid_file = pid.path().to_str().unwrap();
+        let arguments = ["-a", &image, "-i", "--keys-from-stdin", "--pid-file", pid_file, point.text()];
+        let output = without_terminal(&arguments, b"demo\n");
+        assert!(output.status.success(), "{output:?}");
+        assert_mounted(&point, guest, note);
+        let process = Path::new("/proc").join(fs::read_to_string(pid_file).unwrap().trim());
+        for seen in ["cmdline", "environ"] {
+            let bytes = fs::read(process.join(seen)).unwrap();
+            assert!(!bytes.windows(5).any(|window| window == b"demo\n" || window == b"demo\0"), "{seen}");
+        }
+        works(&["unmount", point.text()]);
+        let mut two = vec!["-a", &image, "-i", "--keys-from-stdin"];
+        two.push(point.text());
+        refused(&two, b"wrong\n", &["could not find key"]);
+        refused(&two, b"", &["could not find key"]);
+    }
+}
+
+/// Runs the program at a terminal of its own, on which this is typed; returns what was seen there.
+fn at_terminal(arguments: &str, typed: &str) -> (String, bool) {
+    let command = format!("exec timeout --foreground 60 {} {arguments}", env!("CARGO_BIN_EXE_imgmount"));
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script can be started: apt-get install bsdutils");
+    let mut input = child.stdin.take().unwrap();
+    // After the question: what is typed before it is thrown away, and shown.
+    for line in typed.split_inclusive('\n') {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        input.write_all(line.as_bytes()).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+}
+
+#[test]
+fn the_terminal_is_asked_and_does_not_show_the_answer() {
+    let (guest, note) = GUESTS[1];
+    let image = image(guest);
+    let point = Point::new();
+    let (seen, worked) = at_terminal(&format!("-a {image} -i {}", point.text()), "wrong\ndemo\n");
+    assert!(worked, "{seen}");
+    assert_mounted(&point, guest, note);
+    assert_eq!(seen.matches("Enter key or passphrase (\"/dev/sda1\")").count(), 2, "{seen}");
+    assert!(seen.contains("that does not open /dev/sda1"), "{seen}");
+    assert!(!seen.contains("demo\r") && !seen.contains("wrong\r"), "{seen}");
+    works(&["unmount", point.text()]);
+    let (seen, worked) = at_terminal(&format!("-a {image} -m /dev/vg/home --echo-keys {}", point.text()), "demo\n");
+    assert!(worked && point.join("note").is_file(), "{seen}");
+    assert!(seen.contains("demo"), "--echo-keys: {seen}");
+    works(&["unmount", point.text()]);
+    // Nothing is asked for a device that needs no key, nor by the listing.
+    let (seen, worked) = at_terminal(&format!("filesystems -a {image}"), "");
+    assert!(worked && !seen.contains("Enter key"), "{seen}");
+}
