@@ -47,7 +47,7 @@ pub enum Parent {
 /// How much of a deleted node's content is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Every byte: its blocks are free and proved to be its own. A promise.
+    /// Every byte that had reached the disk: its blocks are free and proved to be its own. A promise.
     Intact,
     /// Every byte can be read from where it most likely was, and that is free; but nothing proves that it is its own.
     /// The best that a format without checksums or surviving block pointers, such as FAT, can say of content.

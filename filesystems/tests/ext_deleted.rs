@@ -451,7 +451,7 @@ fn versions_of_a_living_file() {
     assert!(sizes.contains(&30_000), "{versions:?}");
     let old = &versions[sizes.iter().position(|size| *size == 30_000).unwrap()];
     // The first part is still the file's, and may have been written since; the rest is free.
-    assert_eq!(old.state, State::Partial);
+    assert_eq!(old.state, State::Unproven);
     let (bytes, was) = (read(&*fs, old.node).unwrap(), content(30_000, 1));
     // The kernel has zeroed the rest of the last block that it kept.
     assert!(bytes[..10_000] == was[..10_000] && bytes[12_288..] == was[12_288..]);

@@ -39,6 +39,10 @@ impl Claims {
     /// Adds a claim on the blocks `start .. end`, unless they are all in use: then the bitmap says enough.
     pub(super) fn add(&mut self, geometry: &Geometry<'_>, start: u64, end: u64, order: Option<i64>, owner: Identity) {
         let end = end.min(geometry.volume.superblock().blocks);
+        if start < end && !geometry.afford(end - start) {
+            self.overflow = true;
+            return;
+        }
         if start >= end || !(start..end).any(|block| geometry.is_free(block)) {
             return;
         }

@@ -1,6 +1,6 @@
 //! Which blocks hold inode tables or other fixed metadata, and which are free.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::ext::checksum::crc32c;
 use crate::ext::features::{incompat, ro_compat};
@@ -10,6 +10,11 @@ use crate::ext::volume::{Block, Volume};
 /// `bg_flags`: the inode table holds nothing yet; the block bitmap is not initialised.
 const INODE_UNINIT: u16 = 1;
 const BLOCK_UNINIT: u16 = 2;
+
+/// How many groups are looked at (ours): 32 times those of a file system of 16 TiB. Nothing in the others counts as free.
+const MAX_GROUPS: u32 = 1 << 22;
+/// How many blocks are looked up in bitmaps for all versions and claims together (ours): 4 TiB of 4 KiB blocks.
+const MAX_LOOKUPS: u64 = 1 << 30;
 
 /// A part of an inode table: blocks that lie together and hold inodes in order.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +39,7 @@ pub(super) struct Geometry<'a> {
     /// Blocks that never hold content, ascending: start and end.
     fixed: Vec<(u64, u64)>,
     bitmap: RefCell<Option<(u32, Bitmap)>>,
+    lookups: Cell<u64>,
 }
 
 #[derive(Clone)]
@@ -54,13 +60,15 @@ impl<'a> Geometry<'a> {
         let reserved = u64::from(superblock.raw.s_reserved_gdt_blocks.get());
         let meta_bg = superblock.features.has_incompat(incompat::META_BG);
         let (mut groups, mut tables, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
-        for number in 0..superblock.groups {
+        for number in 0..superblock.groups.min(MAX_GROUPS) {
             let start = group_start(volume, number);
-            if superblock.has_backup(number) {
-                // With meta_bg the descriptors are elsewhere; taking a little more for fixed only loses promises.
-                fixed.push((start, start.saturating_add(1 + descs + reserved)));
-            } else if meta_bg {
+            if start.saturating_mul(volume.block_size()) >= volume.disk().size() {
+                break;
+            }
+            if meta_bg {
                 fixed.push((start, start.saturating_add(2)));
+            } else if superblock.has_backup(number) {
+                fixed.push((start, start.saturating_add(1 + descs + reserved)));
             }
             let group = volume.group(number).ok();
             if let Some(group) = &group {
@@ -81,9 +89,18 @@ impl<'a> Geometry<'a> {
             }
             groups.push(group);
         }
-        tables.sort_by_key(|table| table.start);
+        tables.sort_by_key(|table: &Table| table.start);
+        // No block is read twice, however many groups say that it is theirs.
+        tables.dedup_by(|next, last| next.start < last.start + last.blocks);
         fixed.sort_unstable();
-        Self { volume, groups, tables, fixed, bitmap: RefCell::new(None) }
+        fixed.dedup_by(|next, last| {
+            let joins = next.0 <= last.1;
+            if joins {
+                last.1 = last.1.max(next.1);
+            }
+            joins
+        });
+        Self { volume, groups, tables, fixed, bitmap: RefCell::new(None), lookups: Cell::new(0) }
     }
 
     /// The number of the first inode in a block of an inode table.
@@ -98,8 +115,13 @@ impl<'a> Geometry<'a> {
 
     fn is_fixed(&self, block: u64) -> bool {
         let after = self.fixed.partition_point(|(start, _)| *start <= block);
-        // Intervals may overlap in damaged file systems; a few before are enough for sound ones.
-        self.fixed[..after].iter().rev().take(4).any(|(_, end)| block < *end)
+        after.checked_sub(1).and_then(|at| self.fixed.get(at)).is_some_and(|(_, end)| block < *end)
+    }
+
+    /// Whether so many more blocks may be looked up. After [`MAX_LOOKUPS`] nothing can be said of others.
+    pub(super) fn afford(&self, blocks: u64) -> bool {
+        self.lookups.set(self.lookups.get().saturating_add(blocks));
+        self.lookups.get() <= MAX_LOOKUPS
     }
 
     /// Whether a block is free, or nothing is known of it.

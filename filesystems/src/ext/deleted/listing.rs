@@ -1,5 +1,6 @@
 //! The list of deleted nodes: versions judged, named, and put under their directories.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::blocks::{self, BlockCopy};
@@ -116,7 +117,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
 
 /// The maps of all versions.
 fn resolve(search: &Search<'_>) -> BTreeMap<Identity, Vec<Mapping>> {
-    let mapper = Mapper { geometry: search.geometry, blocks: &search.blocks };
+    let mapper = Mapper { geometry: search.geometry, blocks: &search.blocks, spent: Cell::new(0) };
     let maps = |node: &super::candidates::Node| node.versions.iter().map(|version| mapper.resolve(version)).collect();
     search.candidates.nodes.iter().map(|(identity, node)| (*identity, maps(node))).collect()
 }

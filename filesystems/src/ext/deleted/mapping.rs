@@ -1,5 +1,7 @@
 //! Where the content of one version of an inode lies, put together from all that is left of its map.
 
+use std::cell::Cell;
+
 use zerocopy::FromBytes;
 
 use super::blocks::{self, BlockCopy, Blocks};
@@ -18,6 +20,8 @@ use crate::ext::map::{Run, State};
 const MAX_RUNS: usize = 1 << 19;
 /// How many blocks of a map are looked at (ours).
 const MAX_NODES: u32 = 1 << 16;
+/// How many blocks of all maps together are looked at, and how many runs kept (ours): 32 bytes each.
+const MAX_ALL: usize = 1 << 20;
 
 /// A version's map.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +42,8 @@ pub(super) struct Mapping {
 pub(super) struct Mapper<'a> {
     pub(super) geometry: &'a Geometry<'a>,
     pub(super) blocks: &'a Blocks,
+    /// How many runs and blocks of maps there were so far.
+    pub(super) spent: Cell<usize>,
 }
 
 struct Job<'a> {
@@ -81,6 +87,11 @@ impl Mapper<'_> {
             self.block_map(&mut job);
         }
         let mut mapping = job.mapping;
+        self.spent.set(self.spent.get().saturating_add(mapping.runs.len() + mapping.nodes.len()));
+        if self.spent.get() > MAX_ALL {
+            mapping = Mapping { doubtful: true, ..Mapping::default() };
+            mapping.missing.push((0, inode.size.div_ceil(self.geometry.volume.block_size())));
+        }
         mapping.normalise();
         if mapping.missing.is_empty() && self.space(inode, &mapping) != self.own_blocks(inode) {
             mapping.doubtful = true;
@@ -156,7 +167,11 @@ impl Mapper<'_> {
             next = end;
             job.looked_at += 1;
             let depth = depth - 1;
-            let found = if job.looked_at > MAX_NODES { None } else { self.extent_block(job, child, depth, start) };
+            let found = if job.looked_at > MAX_NODES || self.spent.get() > MAX_ALL {
+                None
+            } else {
+                self.extent_block(job, child, depth, start)
+            };
             job.mapping.nodes.push(child);
             let done = found.is_some_and(|block| self.extents(job, &block, depth, start, end));
             if !done {
@@ -257,7 +272,7 @@ impl Mapper<'_> {
             return;
         }
         job.looked_at += 1;
-        if number >= superblock.blocks || job.looked_at > MAX_NODES || start >= 1 << 32 {
+        if number >= superblock.blocks || job.looked_at > MAX_NODES || self.spent.get() > MAX_ALL || start >= 1 << 32 {
             job.mapping.doubtful = true;
             job.mapping.missing.push((start, start.saturating_add(span).min(end.max(start + 1))));
             return;

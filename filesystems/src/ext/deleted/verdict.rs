@@ -130,7 +130,7 @@ impl Search<'_> {
         let lost_bytes: u64 = lost.iter().map(|range| range.end - range.start).sum();
         let all = (written + missing).saturating_mul(block_size).min(inode.size);
         let state = if lost.is_empty() {
-            if proved { State::Intact } else { State::Partial }
+            if proved { State::Intact } else { State::Unproven }
         } else if lost_bytes < all {
             State::Partial
         } else if written == 0 {
@@ -153,6 +153,10 @@ impl Search<'_> {
         own: &[(u64, u64)],
         gone: &mut Vec<(u64, u64)>,
     ) -> bool {
+        if !self.geometry.afford(run.len) {
+            gone.push((run.logical, run.end()));
+            return false;
+        }
         let mut proved = true;
         let is_own = |block: u64| {
             let after = own.partition_point(|(start, _)| *start <= block);
