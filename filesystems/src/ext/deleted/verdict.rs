@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::candidates::{Candidate, Node};
 use super::mapping::Mapping;
 use super::search::Search;
+use crate::Kind;
 use crate::deleted::State;
 use crate::ext::layout::{inode_flags, mode};
 use crate::ext::map::{self, Run};
@@ -111,6 +112,10 @@ impl Search<'_> {
             written += run.len;
             proved &= self.judge_run(node, candidate, &run, at, newer, own, &mut gone);
         }
+        // A hole in a copy from the journal may be content that had not left the kernel's cache: no block tells.
+        let from_journal = candidate.order.is_some();
+        let by_blocks = inode.kind().is_ok_and(|kind| kind == Kind::File) && !inode.has(inode_flags::INLINE_DATA);
+        proved &= !(from_journal && by_blocks) || written >= end;
         // The map's own blocks must not have been somebody else's since.
         for block in &mapping.nodes {
             proved &= self.geometry.is_free(*block) && !self.claimed_after(candidate, *block, block + 1, |_, _| {});
