@@ -4,7 +4,6 @@
 mod cryptsetup;
 mod hostile;
 mod qemu;
-mod speed;
 
 use std::path::Path;
 use std::process::Command;
