@@ -76,6 +76,10 @@ pub static FORMATS: &[Format] = &[
     crate::qed::FORMAT,
     crate::parallels::FORMAT,
     crate::split::FORMAT,
+    crate::compressed::GZIP,
+    crate::compressed::XZ,
+    crate::compressed::ZSTD,
+    crate::compressed::BZIP2,
 ];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.

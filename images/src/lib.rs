@@ -4,6 +4,7 @@
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
 mod blocks;
+pub mod compressed;
 pub mod crypt;
 pub mod disk;
 pub mod error;
