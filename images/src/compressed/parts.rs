@@ -165,11 +165,7 @@ impl Parts {
             parts.spool.write(&buf[..len], part.start + done)?;
             done += len as u64;
             large.done.store(done, Ordering::Release);
-            progress::report(Progress {
-                file: &self.name,
-                done: decoder.position(),
-                size: self.file.size(),
-            });
+            progress::report(Progress { file: &self.name, done: decoder.position(), size: self.file.size() });
         }
         Ok((done < part.len).then_some(decoder))
     }

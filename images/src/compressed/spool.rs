@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_keep_it_is_named() {
         let error = Spool::within("/nowhere".into()).err().unwrap().to_string();
-        let want = "cannot keep what is decompressed in /nowhere (the variable TMPDIR can name another folder): No such";
+        let want =
+            "cannot keep what is decompressed in /nowhere (the variable TMPDIR can name another folder): No such";
         assert!(error.starts_with(want), "{error}");
     }
 }

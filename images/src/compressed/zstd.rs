@@ -43,6 +43,8 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
             Ok(Some(Frame::Content(_))) => return Ok(true),
             Ok(Some(Frame::Skippable(len))) => at += len,
             Err(error @ Error::Io { .. }) => return Err(error),
+            // What is not read is named when it is opened, and never taken for a raw disk.
+            Err(Error::Unsupported(_)) => return Ok(true),
             _ => return Ok(false),
         }
     }

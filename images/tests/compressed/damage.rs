@@ -104,10 +104,10 @@ fn changed_bits_are_found() {
 fn fields_at_their_limits() {
     for (format, line, _) in FILES {
         let bytes = packed(&guest(LEN), line);
-        let ends = (0..bytes.len().min(48)).chain(bytes.len().saturating_sub(64)..bytes.len());
+        let ends = (0..bytes.len().min(32)).chain(bytes.len().saturating_sub(40)..bytes.len());
         for at in ends {
-            for value in [0, 1, 0x7f, 0x80, 0xff] {
-                for len in [1, 2, 4, 8] {
+            for value in [0, 1, 0x80, 0xff] {
+                for len in [1, 4].into_iter().filter(|len| (at + usize::from(value)) % len == 0) {
                     let mut damaged = bytes.clone();
                     damaged.iter_mut().skip(at).take(len).for_each(|byte| *byte = value);
                     let _ = survive(format, damaged);
@@ -175,31 +175,42 @@ fn part_sizes_that_lie() {
 #[test]
 fn bombs_are_only_sizes() {
     let folder = Folder::new();
-    // 2 GiB each, or more than there is: xz and zstd say how long they are, and nobody looks inside.
-    shell(&folder, "truncate -s 2G zeros; zstd -1 -qc zeros > zeros.zst; bzip2 -c zeros > zeros.bz2");
-    shell(&folder, "head -c 256M zeros | xz -0c > zeros.xz; for i in 1 2 3 4 5 6 7 8; do cat zeros.xz; done > many.xz");
-    shell(&folder, "rm zeros zeros.xz");
-    for name in ["zeros.zst", "zeros.bz2", "many.xz"] {
-        assert!(folder.path(name).metadata().unwrap().len() < 400_000, "{name}");
+    // xz and zstd say how long they are, and nobody looks inside; 46 MB of bzip2 are 45 bytes and are written nowhere.
+    shell(
+        &folder,
+        "head -c 64M /dev/zero > zeros; xz -0c zeros > one.xz; zstd -qc zeros > one.zst; bzip2 -c zeros > one",
+    );
+    shell(
+        &folder,
+        "for n in {1..160}; do cat one.xz; done > zeros.xz; for n in {1..160}; do cat one.zst; done > zeros.zst",
+    );
+    shell(&folder, "for n in {1..8}; do cat one; done > zeros.bz2; bzip2 < zeros.bz2 > zeros.bz2.bz2; rm zeros one*");
+    for (name, size) in
+        [("zeros.zst", 10 << 30), ("zeros.bz2", 512 << 20), ("zeros.bz2.bz2", 512 << 20), ("zeros.xz", 10 << 30)]
+    {
+        assert!(folder.path(name).metadata().unwrap().len() < 2 << 20, "{name}");
         let disk = folder.open(name);
-        assert_eq!(disk.size(), 2 << 30, "{name}");
-        assert_eq!(read(&*disk, 1000, 5000), [0; 5000]);
+        assert_eq!(disk.size(), size, "{name}");
+        assert_eq!(read(&*disk, size - 5000, 5000), [0; 5000]);
     }
-    // A bomb in a bomb is read as far as its inner size asks for.
-    shell(&folder, "gzip -c zeros.bz2 > zeros.bz2.gz");
-    assert_eq!(folder.open("zeros.bz2.gz").size(), 2 << 30);
     for (format, line) in FORMATS {
-        assert!(open_with(format, Arc::new(Memory::new("m", packed(&[0; 9], &format!("{line} source")))), &Inside).is_ok());
+        assert!(
+            open_with(format, Arc::new(Memory::new("m", packed(&[0; 9], &format!("{line} source")))), &Inside).is_ok()
+        );
     }
 }
 
 #[test]
 fn what_takes_too_much_memory_is_refused_by_name() {
     let want = guest(LEN);
-    let window = packed(&want, "zstd -q --ultra --long=28 --zstd=wlog=28 -1 --stream-size=1000000000 < source || true");
-    if let Err(error) = survive("zstd", window) {
-        assert!(error.to_string().contains("window"), "{error}");
-    }
+    // The window's field of a frame that does not say how long its content is.
+    let mut window = packed(&want, "zstd -q < source");
+    window[5] = 18 << 3;
+    let error = survive("zstd", window).unwrap_err().to_string();
+    assert!(
+        error.contains("it takes a window of 268435456 bytes to decompress, and 134217728 are the most"),
+        "{error}"
+    );
     let dictionary = packed(&want, "xz -0c --lzma2=preset=0,dict=512MiB source");
     let error = survive("xz", dictionary).unwrap_err().to_string();
     assert!(error.contains("it takes a dictionary of 536870912 bytes, and 268435456 are the most"), "{error}");

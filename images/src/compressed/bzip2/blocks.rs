@@ -101,12 +101,8 @@ struct Begun {
 impl Block {
     /// Decompresses the first bytes: all of them, but for blocks of long runs, which hold up to 46 MB.
     fn begin(&self) -> Option<Begun> {
-        let mut begun = Begun {
-            bytes: self.bytes.clone(),
-            state: Decompress::new(false),
-            out: vec![0; STEP],
-            is_end: false,
-        };
+        let mut begun =
+            Begun { bytes: self.bytes.clone(), state: Decompress::new(false), out: vec![0; STEP], is_end: false };
         begun.advance().then_some(begun)
     }
 }

@@ -130,9 +130,9 @@ impl Stream {
             return Err(corrupt!("stream footer", footer_at, "an index of {index_len} bytes does not fit before it"));
         };
         let records = read_index(&mut Input::new(file, index_at, footer_at), most)?;
-        let len = records.iter().try_fold(STREAM_END, |sum: u64, (unpadded, _)| {
-            sum.checked_add(unpadded.checked_next_multiple_of(UNIT)?)
-        });
+        let len = records
+            .iter()
+            .try_fold(STREAM_END, |sum: u64, (unpadded, _)| sum.checked_add(unpadded.checked_next_multiple_of(UNIT)?));
         let Some(start) = len.and_then(|len| index_at.checked_sub(len)) else {
             return Err(corrupt!("index", index_at, "its blocks do not fit before it"));
         };
@@ -243,7 +243,8 @@ mod tests {
         assert_eq!(of(&[0x7f, 9]), Some(0x7f));
         assert_eq!(of(&[0x80, 1]), Some(0x80));
         assert_eq!(of(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]), Some(i64::MAX as u64));
-        for bad in [&[][..], &[0x80], &[0x80, 0], &[0xff; 9], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]]
+        for bad in
+            [&[][..], &[0x80], &[0x80, 0], &[0xff; 9], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]]
         {
             assert_eq!(of(bad), None, "{bad:?}");
         }
