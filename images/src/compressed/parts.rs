@@ -122,6 +122,10 @@ impl Parts {
         Ok(())
     }
 
+    fn report(&self, done: u64) {
+        progress::report(Progress { file: &self.name, done, size: self.file.size() });
+    }
+
     /// Goes on with a large part, and gives back the decoder if it is not at its end.
     fn advance(
         &self,
@@ -165,8 +169,9 @@ impl Parts {
             parts.spool.write(&buf[..len], part.start + done)?;
             done += len as u64;
             large.done.store(done, Ordering::Release);
-            progress::report(Progress { file: &self.name, done: decoder.position(), size: self.file.size() });
+            self.report(decoder.position());
         }
+        self.report(self.file.size());
         Ok((done < part.len).then_some(decoder))
     }
 }

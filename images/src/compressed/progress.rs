@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 pub struct Progress<'a> {
     /// The name of the file.
     pub file: &'a str,
-    /// How much of it is done, in bytes of the file.
+    /// How much of it is done, in bytes of the file; as much as `size` if the work has ended, for good or for now.
     pub done: u64,
     /// How long the file is, in bytes.
     pub size: u64,
@@ -15,8 +15,8 @@ pub struct Progress<'a> {
 
 static WATCHER: RwLock<Option<fn(Progress<'_>)>> = RwLock::new(None);
 
-/// From now on `watcher` is told how far each decompression is, once for about every MiB and at its end; several
-/// threads may call it. `None` ends that.
+/// From now on `watcher` is told how far each decompression is, once for about every MiB of content and at its end;
+/// several threads may call it. `None` ends that.
 pub fn watch(watcher: Option<fn(Progress<'_>)>) {
     *WATCHER.write().unwrap_or_else(PoisonError::into_inner) = watcher;
 }
