@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
 # commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux.
+# genisoimage cryptsetup-bin mdadm util-linux xz-utils zstd bzip2 tabix.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 cd "$(dirname "$0")"
@@ -106,6 +106,15 @@ qcow2 extended -o cluster_size=16k,extended_l2=on
 qcow2 two -o cluster_size=4k,compat=0.10
 qemu-img create -q -f qcow2 -b "$scratch/source" -F raw -o cluster_size=4k seeds/qcow2/above
 qemu-img create -q -f qcow2 -o "cluster_size=4k,data_file=$scratch/data.raw" seeds/qcow2/external 300k
+
+# Compressed files, with one part and with several. One line a file: its name and what writes it.
+mkdir seeds/compressed
+for line in "gzip-one gzip -cn" "gzip-blocked bgzip -c" "xz-one xz -0c" "xz-many xz -0c --block-size=64KiB -C crc32" \
+    "xz-filters xz -c -C sha256 --delta=dist=4 --x86 --lzma2=preset=0" "zstd-one zstd -qc" "bzip2-one bzip2 -1c"; do
+    ${line#* } "$scratch/source" >"seeds/compressed/${line%% *}"
+done
+split -b 90000 --filter='zstd -qc' "$scratch/source" >seeds/compressed/zstd-many
+split -b 90000 --filter='bzip2 -c' "$scratch/source" >seeds/compressed/bzip2-many
 
 # Partition tables.
 seed tables/mbr 1M
