@@ -3,12 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cipher::{Cipher, IV_UNIT};
+use super::cipher::Cipher;
+use super::sectors::Sectors;
 use crate::disk::check_range;
 use crate::{Data, Disk, Extent, Result, corrupt, unsupported};
-
-/// The largest sector, in bytes: dm-crypt's.
-pub(super) const MAX_SECTOR: usize = 4096;
 
 /// A run of the disk inside.
 pub(super) struct Segment {
@@ -58,41 +56,6 @@ impl Decrypted {
         }
         Ok(Self { name: name.to_owned(), inner, segments: placed, size })
     }
-
-    /// Reads from one segment, `inside` bytes after its start.
-    fn read_segment(&self, segment: &Segment, mut buf: &mut [u8], mut inside: u64) -> Result<()> {
-        let sector = segment.cipher.sector_size();
-        while !buf.is_empty() {
-            let skip = (inside % sector as u64) as usize;
-            let whole = buf.len() / sector * sector;
-            let now;
-            if skip == 0 && whole > 0 {
-                (now, buf) = buf.split_at_mut(whole);
-                self.read_sectors(segment, now, inside)?;
-            } else {
-                // A part of a sector: only the whole can be decrypted.
-                (now, buf) = buf.split_at_mut(buf.len().min(sector - skip));
-                self.read_part(segment, now, inside - skip as u64, skip)?;
-            }
-            inside += now.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Reads a part of the sector at `inside`, from its byte `skip`.
-    fn read_part(&self, segment: &Segment, buf: &mut [u8], inside: u64, skip: usize) -> Result<()> {
-        let mut whole = [0; MAX_SECTOR];
-        let sector = &mut whole[..segment.cipher.sector_size()];
-        self.read_sectors(segment, sector, inside)?;
-        buf.copy_from_slice(&sector[skip..][..buf.len()]);
-        Ok(())
-    }
-
-    fn read_sectors(&self, segment: &Segment, buf: &mut [u8], inside: u64) -> Result<()> {
-        self.inner.read_at(buf, segment.at + inside)?;
-        segment.cipher.decrypt(buf, segment.first.wrapping_add(inside / IV_UNIT));
-        Ok(())
-    }
 }
 
 impl fmt::Display for Decrypted {
@@ -113,7 +76,8 @@ impl Disk for Decrypted {
             let inside = offset - start;
             let len = buf.len().min(usize::try_from(segment.len - inside).unwrap_or(usize::MAX));
             let (now, rest) = buf.split_at_mut(len);
-            self.read_segment(segment, now, inside)?;
+            let Segment { at, first, ref cipher, .. } = *segment;
+            Sectors { disk: &*self.inner, at, first, cipher }.read_at(now, inside)?;
             buf = rest;
             offset += len as u64;
             if buf.is_empty() {

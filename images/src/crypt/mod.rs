@@ -6,10 +6,14 @@ mod cipher;
 mod decrypted;
 mod derivation;
 mod hash;
+mod image_key;
 mod luks;
+mod sectors;
 mod xts;
 
 use std::sync::Arc;
+
+pub use image_key::{Attempt, EncryptedImage, ImageKey, ImageLock, Secrets};
 
 use crate::{Disk, Error, Result};
 

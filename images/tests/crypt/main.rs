@@ -3,6 +3,8 @@
 
 mod cryptsetup;
 mod hostile;
+mod qcow;
+
 mod qemu;
 
 use std::path::Path;
