@@ -1,6 +1,7 @@
 //! Encrypted volumes that cryptsetup and qemu-img have made, without the kernel: what is inside must be what went in.
 #![allow(clippy::unwrap_used)]
 
+mod bitlocker;
 mod cryptsetup;
 mod hostile;
 mod qcow;

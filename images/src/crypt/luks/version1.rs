@@ -8,7 +8,7 @@ use super::layout::{DIGEST_L, KEY_DISABLED, KEY_ENABLED, KeySlot, Phdr, SECTOR};
 use super::{Slot, first_that_opens, text};
 use crate::crypt::Sealed;
 use crate::crypt::cipher::Cipher;
-use crate::crypt::decrypted::{Decrypted, Segment};
+use crate::crypt::decrypted::{Content, Decrypted, Segment};
 use crate::crypt::derivation::Derivation;
 use crate::crypt::hash::Hash;
 use crate::{Disk, Result, corrupt};
@@ -23,7 +23,7 @@ pub(super) fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Di
     let end = sealed.disk.size() / SECTOR * SECTOR;
     let len =
         end.checked_sub(at).ok_or_else(|| corrupt!("LUKS header", 0u32, "the data begins at {at:#x}, past the end"))?;
-    let segment = Segment { at, len, first: 0, cipher };
+    let segment = Segment { len, content: Content::Sectors { at, first: 0, cipher: Arc::new(cipher) } };
     Ok(Some(Arc::new(Decrypted::new(&sealed.name, sealed.disk.clone(), vec![segment])?)))
 }
 
