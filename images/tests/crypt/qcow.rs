@@ -52,7 +52,7 @@ impl Folder {
     pub fn qemu_img(&self, words: &str) -> String {
         let words: Vec<String> = words
             .split_whitespace()
-            .map(|word| word.strip_prefix('@').map_or(word.to_owned(), |name| self.path(name).display().to_string()))
+            .map(|word| word.replace('@', &format!("{}/", self.0.path().display())))
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let secrets = ["--object", "secret,id=one,data=pass", "--object", "secret,id=two,data=another passphrase"];
@@ -113,18 +113,17 @@ fn what_qemu_img_encrypts() {
     let content = content(&folder);
     let secrets = Given::new(&["wrong", "pass"]);
     let luks = "encrypt.format=luks,encrypt.key-secret=one,encrypt.iter-time=1";
+    let serpent = "encrypt.cipher-alg=serpent-256,encrypt.hash-alg=sha512";
+    let essiv = "encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256";
+    let twofish = "encrypt.cipher-alg=twofish-256,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=plain";
     let cases = [
-        ("qcow2", luks.to_owned()),
-        ("qcow2", format!("{luks},cluster_size=512")),
-        ("qcow2", format!("{luks},cluster_size=2M,lazy_refcounts=on")),
-        ("qcow2", format!("{luks},extended_l2=on,cluster_size=16k")),
-        ("qcow2", format!("{luks},compat=0.10")),
-        ("qcow2", format!("{luks},encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256")),
-        ("qcow2", format!("{luks},encrypt.cipher-alg=serpent-256,encrypt.hash-alg=sha512")),
-        ("qcow2", format!("{luks},encrypt.cipher-alg=twofish-256,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=plain")),
+        format!("{luks},compat=0.10,{serpent}"),
+        format!("{luks},cluster_size=512,{essiv}"),
+        format!("{luks},cluster_size=2M,lazy_refcounts=on,{twofish}"),
+        format!("{luks},extended_l2=on,cluster_size=16k"),
     ];
-    for (format, options) in cases {
-        folder.qemu_img(&format!("convert -f raw -O {format} -o {options} @raw @image"));
+    for options in cases {
+        folder.qemu_img(&format!("convert -f raw -O qcow2 -o {options} @raw @image"));
         assert_reads(&*folder.open("image", &secrets).unwrap(), &content, &options);
     }
     let last = secrets.asked.lock().unwrap().pop().unwrap();
@@ -186,8 +185,8 @@ fn every_image_of_a_chain_has_its_own_key() {
     folder.qemu_io(opts, &["write -P 0x33 0 10k"]);
     let want = folder.reference(opts);
     assert_reads(&*folder.open("plain", &secrets).unwrap(), &want, "the base is encrypted");
-    folder.qemu_img(&format!("create -q -f qcow2 -u -b raw -F raw -o encrypt.format=luks,{two} @top 2M"));
     let opts = "driver=qcow2,file.filename=@top,encrypt.format=luks,encrypt.key-secret=two";
+    folder.qemu_img("rebase --image-opts driver=qcow2,file.filename=@top,encrypt.format=luks,encrypt.key-secret=two -u -b raw -F raw");
     folder.qemu_io(opts, &["write -P 0x44 100k 10k"]);
     let want = folder.reference(opts);
     assert_reads(&*folder.open("top", &secrets).unwrap(), &want, "the top is encrypted");

@@ -38,8 +38,8 @@ pub(super) const INFORMATION_AT_TO_GO: u64 = 424;
 pub(super) const BLOCKS: usize = 3;
 /// `identifier`: 4967d63b-2e29-4ad8-8399-f6a339e3d001.
 pub(super) const IDENTIFIER: [u8; 16] = *b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
-/// `identifier` of a volume of which only the used space is encrypted: 92a84d3b-dd80-4d0e-9e4e-b1e3284eaed8.
-pub(super) const IDENTIFIER_USED_SPACE: [u8; 16] =
+/// `identifier` of a volume that is encrypted where it is written: 92a84d3b-dd80-4d0e-9e4e-b1e3284eaed8.
+pub(super) const IDENTIFIER_ENCRYPT_ON_WRITE: [u8; 16] =
     *b"\x3b\x4d\xa8\x92\x80\xdd\x0e\x4d\x9e\x4e\xb1\xe3\x28\x4e\xae\xd8";
 
 /// The start of a metadata block of version 2.

@@ -69,8 +69,15 @@ impl Metadata {
         };
         let header: VolumeHeader = structure(disk, 0)?;
         let information: Information = structure(disk, at)?;
-        if information.identifier != IDENTIFIER && information.identifier != IDENTIFIER_USED_SPACE {
-            return Err(unsupported!("a BitLocker volume of an unknown kind: identifier {:02x?}", information.identifier));
+        match information.identifier {
+            IDENTIFIER => {}
+            IDENTIFIER_ENCRYPT_ON_WRITE => {
+                return Err(unsupported!(
+                    "a BitLocker volume of which only what was written lately is encrypted (encrypt-on-write) is not \
+                     read"
+                ));
+            }
+            other => return Err(unsupported!("a BitLocker volume of an unknown kind: identifier {other:02x?}")),
         }
         let sector_size = header.bytes_per_sector.get();
         if !SECTOR_SIZES.contains(&sector_size) || !sector_size.is_power_of_two() {
