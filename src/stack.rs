@@ -203,12 +203,8 @@ impl Stack {
         let uuid = (container.uuid)(lies.as_ref()).ok().flatten();
         let inside = self.unlocked_name(&device.name, uuid.as_deref());
         let sealed = Sealed { disk: disk.clone(), header: header.clone(), name: inside.clone() };
-        let volume = keys::Volume {
-            device: &device.name,
-            inside: Some(&inside),
-            uuid: uuid.as_deref(),
-            is_named: &is_named,
-        };
+        let volume =
+            keys::Volume { device: &device.name, inside: Some(&inside), uuid: uuid.as_deref(), is_named: &is_named };
         let outcome = match (container.unprotected)(&sealed) {
             Ok(Some(disk)) => Ok(Outcome::Open(disk)),
             Ok(None) => keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret)),

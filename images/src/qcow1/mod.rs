@@ -150,7 +150,11 @@ impl Tables {
             Some(end) if end <= self.file.size() => {
                 key.read_at(&*self.file, buf, cluster + offset % cluster_size, offset)
             }
-            _ => Err(corrupt!("qcow L2 table", at, "an encrypted cluster at byte {cluster:#x}, past the end: truncated?")),
+            _ => Err(corrupt!(
+                "qcow L2 table",
+                at,
+                "an encrypted cluster at byte {cluster:#x}, past the end: truncated?"
+            )),
         }
     }
 }

@@ -24,8 +24,8 @@ impl Encryption {
         match header.crypt_method {
             CRYPT_NONE => Ok(None),
             CRYPT_AES => {
-                let key = opener
-                    .unlock(&ImageLock::legacy_aes(), &mut |secret| ImageKey::legacy_aes(secret).map(Some))?;
+                let key =
+                    opener.unlock(&ImageLock::legacy_aes(), &mut |secret| ImageKey::legacy_aes(secret).map(Some))?;
                 Ok(Some(Self { key, by_host: false }))
             }
             CRYPT_LUKS => {

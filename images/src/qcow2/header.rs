@@ -321,7 +321,12 @@ impl Extensions {
                 EXTENSION_CRYPTO_HEADER => {
                     let mut bytes = [0; size_of::<CryptoHeader>()];
                     if len as usize != bytes.len() {
-                        return Err(corrupt!("encryption header pointer", at, "{len} bytes long, want {}", bytes.len()));
+                        return Err(corrupt!(
+                            "encryption header pointer",
+                            at,
+                            "{len} bytes long, want {}",
+                            bytes.len()
+                        ));
                     }
                     read(file, "encryption header pointer", &mut bytes, start)?;
                     let raw = CryptoHeader::read_from_bytes(&bytes).expect("the buffer has the structure's size");

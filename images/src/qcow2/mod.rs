@@ -156,19 +156,17 @@ impl Disk for Qcow2 {
             match run.mapping {
                 Mapping::Unallocated => self.read_backing(now, offset)?,
                 Mapping::Zero => now.fill(0),
-                Mapping::Data(host) => {
-                    match &self.encryption {
-                        None => {
-                            self.check_data(host, run.len)?;
-                            self.data.read_at(now, host)?;
-                        }
-                        Some(encryption) => {
-                            let inside = host % encryption::SECTOR;
-                            self.check_data(host - inside, (inside + run.len).next_multiple_of(encryption::SECTOR))?;
-                            encryption.read_at(&*self.data, now, host, offset)?;
-                        }
+                Mapping::Data(host) => match &self.encryption {
+                    None => {
+                        self.check_data(host, run.len)?;
+                        self.data.read_at(now, host)?;
                     }
-                }
+                    Some(encryption) => {
+                        let inside = host % encryption::SECTOR;
+                        self.check_data(host - inside, (inside + run.len).next_multiple_of(encryption::SECTOR))?;
+                        encryption.read_at(&*self.data, now, host, offset)?;
+                    }
+                },
                 Mapping::Compressed(at, inside) => {
                     let cluster = self.compressed.cluster(&*self.file, at).within(self)?;
                     now.copy_from_slice(&cluster[inside as usize..][..now.len()]);

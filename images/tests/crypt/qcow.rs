@@ -50,10 +50,8 @@ impl Folder {
 
     /// Runs qemu-img; words that begin with `@` are files of the folder.
     pub fn qemu_img(&self, words: &str) -> String {
-        let words: Vec<String> = words
-            .split_whitespace()
-            .map(|word| word.replace('@', &format!("{}/", self.0.path().display())))
-            .collect();
+        let words: Vec<String> =
+            words.split_whitespace().map(|word| word.replace('@', &format!("{}/", self.0.path().display()))).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let secrets = ["--object", "secret,id=one,data=pass", "--object", "secret,id=two,data=another passphrase"];
         run("qemu-img", "qemu-utils", &[&words[..1], &secrets, &words[1..]].concat())
@@ -62,7 +60,8 @@ impl Folder {
     /// Runs commands of qemu-io on the image that these options describe.
     fn qemu_io(&self, image: &str, commands: &[&str]) {
         let image = image.replace('@', &format!("{}/", self.0.path().display()));
-        let mut words = vec!["--object", "secret,id=one,data=pass", "--object", "secret,id=two,data=another passphrase"];
+        let mut words =
+            vec!["--object", "secret,id=one,data=pass", "--object", "secret,id=two,data=another passphrase"];
         words.extend(commands.iter().flat_map(|command| ["-c", command]));
         words.extend(["--image-opts", &image]);
         run("qemu-io", "qemu-utils", &words);
@@ -114,7 +113,8 @@ fn what_qemu_img_encrypts() {
     let secrets = Given::new(&["wrong", "pass"]);
     let luks = "encrypt.format=luks,encrypt.key-secret=one,encrypt.iter-time=1";
     let serpent = "encrypt.cipher-alg=serpent-256,encrypt.hash-alg=sha512";
-    let essiv = "encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256";
+    let essiv =
+        "encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256";
     let twofish = "encrypt.cipher-alg=twofish-256,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=plain";
     let cases = [
         format!("{luks},compat=0.10,{serpent}"),

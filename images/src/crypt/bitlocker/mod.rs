@@ -20,8 +20,7 @@ use layout::*;
 use metadata::Metadata;
 
 /// BitLocker. The volume inside is not named by a UUID, as libguestfs does.
-pub(super) const CONTAINER: Container =
-    Container { name: "BitLocker", probe, uuid: |_| Ok(None), unlock, unprotected };
+pub(super) const CONTAINER: Container = Container { name: "BitLocker", probe, uuid: |_| Ok(None), unlock, unprotected };
 
 /// How often one secret is stretched at most; ours. A volume has one or two protectors of a kind.
 const MAX_STRETCHES: usize = 16;
@@ -67,7 +66,12 @@ fn open(sealed: &Sealed, find: impl Fn(&Protectors<'_>) -> Result<Option<Key>>) 
     let second = if name == "aes-cbc-elephant" { key.len() / 2 } else { len };
     let halves: Option<Vec<&[u8]>> = (0..halves).map(|half| key.get(half * second..half * second + len)).collect();
     let Some(halves) = halves.map(|halves| Zeroizing::new(halves.concat())) else {
-        return Err(corrupt!("BitLocker metadata", fvek.at, "a key of {} bytes for {name} with {bits} bits", key.len()));
+        return Err(corrupt!(
+            "BitLocker metadata",
+            fvek.at,
+            "a key of {} bytes for {name} with {bits} bits",
+            key.len()
+        ));
     };
     let cipher = Cipher::new(name, &halves, metadata.sector_size as usize)?.numbering_sectors();
     let segments = segments(&metadata, &Arc::new(cipher));

@@ -7,7 +7,6 @@ use zeroize::Zeroizing;
 use super::entries::{entries, property};
 use super::layout::*;
 
-
 /// How often a secret is hashed: Microsoft's.
 const ROUNDS: u64 = 0x10_0000;
 /// A recovery password: so many groups, of so many digits each, divisible by this number.
@@ -76,4 +75,3 @@ pub(super) fn stretch(hash: &[u8; 32], salt: &[u8; SALT]) -> Zeroizing<[u8; 32]>
     key.copy_from_slice(&state[..32]);
     key
 }
-

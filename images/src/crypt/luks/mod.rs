@@ -18,7 +18,7 @@ use crate::{Disk, Result, ResultExt, corrupt, unsupported};
 use layout::{MAGIC, SECTOR, UUID_AT, UUID_L, VERSION_END};
 
 /// LUKS1 and LUKS2.
-pub(super) const CONTAINER: Container = 
+pub(super) const CONTAINER: Container =
     Container { name: "crypto_LUKS", probe, uuid, unlock, unprotected: |_| Ok(None) };
 
 /// The longest key, in bytes: ours, twice the longest that a cipher here has.
