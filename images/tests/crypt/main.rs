@@ -4,6 +4,8 @@
 mod bitlocker;
 mod cryptsetup;
 mod hostile;
+mod hostile_bitlocker;
+mod hostile_qcow;
 mod qcow;
 
 mod qemu;
