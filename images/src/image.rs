@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::crypt::Secrets;
 use crate::disk::{HostFile, View};
 use crate::format::{self, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
@@ -19,6 +20,8 @@ pub struct Options {
     pub sector_size: Option<u32>,
     /// The internal snapshot to open in place of the current state, by its name or id.
     pub snapshot: Option<String>,
+    /// Where the keys come from for images that are encrypted as such, backing files too; `None` refuses these.
+    pub secrets: Option<Arc<dyn Secrets>>,
 }
 
 /// Opens the image at `path`, a regular file or a block device, and all files that it names.
@@ -31,7 +34,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
 /// [`open`] with a table of formats of its own.
 pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
     let (file, format) = recognised(path, options, formats)?;
-    let rules = Rules { backing: options.backing, formats };
+    let rules = Rules { backing: options.backing, formats, secrets: options.secrets.as_deref() };
     let disk = open_layer(file, format, options.snapshot.as_deref(), rules, None)?;
     Ok(match options.sector_size {
         Some(size) => Arc::new(View::with_sector_size(disk, size)),
@@ -68,7 +71,7 @@ pub(crate) fn open_layer(
     file: HostFile,
     format: Option<&Format>,
     snapshot: Option<&str>,
-    rules: Rules,
+    rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
 ) -> Result<Arc<dyn Disk>> {
     let name = file.to_string();

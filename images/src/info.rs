@@ -20,7 +20,7 @@ type Describe = fn(&Arc<dyn Disk>) -> Result<Description>;
 
 /// The formats that say more of themselves than can be seen of any: a line for each. Of the others the sizes are
 /// known and the files that they name.
-static DESCRIBERS: &[(&str, Describe)] = &[("qcow2", crate::qcow2::describe)];
+static DESCRIBERS: &[(&str, Describe)] = &[("qcow2", crate::qcow2::describe), ("qcow", crate::qcow1::describe)];
 
 /// What one file of a format says of itself. All of it comes from the image, and none of it is safe to print as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,7 +116,7 @@ pub fn info(path: &Path, options: &Options) -> Result<Vec<Layer>> {
 fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Vec<Layer>> {
     let (file, format) = image::recognised(path, options, formats)?;
     let mut layers = Vec::new();
-    let rules = Rules { backing: options.backing, formats };
+    let rules = Rules { backing: options.backing, formats, secrets: None };
     describe(file, format, rules, None, &mut layers)?;
     Ok(layers)
 }
@@ -125,7 +125,7 @@ fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Resu
 fn describe(
     file: HostFile,
     format: Option<&Format>,
-    rules: Rules,
+    rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
     layers: &mut Vec<Layer>,
 ) -> Result<()> {
