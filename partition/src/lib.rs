@@ -6,6 +6,7 @@ mod discover;
 mod gpt;
 pub mod lvm;
 mod mbr;
+pub(crate) mod raid;
 
 use std::sync::Arc;
 
