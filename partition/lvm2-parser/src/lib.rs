@@ -18,7 +18,10 @@ pub use checksum::checksum;
 pub use error::{Error, Result};
 pub use group::{LogicalVolume, PhysicalVolume, VolumeGroup};
 pub use label::{Extension, Label, Location};
-pub use segment::{Area, Cache, CachePool, Mapping, Raid, RaidImage, Segment, SingleCache, Snapshot, Target, Thin, ThinPool, Writecache};
+pub use segment::{
+    Area, Cache, CachePool, Mapping, Raid, RaidImage, Segment, SingleCache, Snapshot, Target, Thin, ThinPool,
+    Writecache,
+};
 pub use uuid::{NotUuid, Uuid};
 
 /// The longest metadata text that is read, in bytes. Ours: eight times the area that LVM2 makes by default, enough for

@@ -154,6 +154,8 @@ pub struct Cache {
     pub pool: usize,
     /// Where these two lie, if `pool` holds both.
     pub single: Option<SingleCache>,
+    /// `writeback`, `writethrough` or `passthrough`, if the text says it here and not in the pool.
+    pub mode: Option<String>,
 }
 
 /// The parts of a logical volume that is a whole cache. Sizes and places are in sectors of 512 bytes.
@@ -176,6 +178,8 @@ pub struct CachePool {
     pub metadata: usize,
     /// The logical volume with the blocks.
     pub data: usize,
+    /// `writeback`, `writethrough` or `passthrough`, if the text says.
+    pub mode: Option<String>,
 }
 
 /// A segment of the type `writecache`.
@@ -227,7 +231,7 @@ impl Mapping {
                 raid.images.iter().flat_map(|image| image.metadata.into_iter().chain([image.data])).collect()
             }
             Self::Thin(thin) => std::iter::once(thin.pool).chain(thin.external_origin).collect(),
-            Self::ThinPool(ThinPool { metadata, data, .. }) | Self::CachePool(CachePool { metadata, data }) => {
+            Self::ThinPool(ThinPool { metadata, data, .. }) | Self::CachePool(CachePool { metadata, data, .. }) => {
                 vec![*metadata, *data]
             }
             Self::Snapshot(snapshot) => vec![snapshot.origin, snapshot.store],
@@ -284,7 +288,6 @@ impl Segment {
 
     pub(crate) fn parse(section: &Section, names: &Names<'_>) -> Result<Self> {
         let kind = section.string("type")?;
-        // Flags after the type say what one must know to use it.
         let mapping = match kind {
             "striped" | "linear" => stripes(section, names)?,
             "zero" => Mapping::Zero,
@@ -307,6 +310,7 @@ impl Segment {
             "cache-pool" | "cache-pool+METADATA_FORMAT" => Mapping::CachePool(CachePool {
                 metadata: names.named(section, "metadata")?,
                 data: names.named(section, "data")?,
+                mode: cache_mode(section)?,
             }),
             "writecache" => Mapping::Writecache(Writecache {
                 origin: names.named(section, "origin")?,
@@ -366,6 +370,10 @@ fn mirror(section: &Section, names: &Names<'_>) -> Result<Mapping> {
 
 fn raid(kind: &str, section: &Section, names: &Names<'_>) -> Result<Mapping> {
     let optional = |key: &str| section.value(key).map(|_| section.integer::<u32>(key)).transpose();
+    // Space that a reshape needs moves the data to places that other values tell of.
+    if optional("reshape_count")?.is_some_and(|extents| extents > 0) {
+        return Ok(Mapping::Other { kind: format!("{kind}+RESHAPE"), section: section.clone() });
+    }
     let (key, count, with_metadata) = match kind {
         "raid0" => ("raid0_lvs", "stripe_count", false),
         "raid0_meta" => ("raids", "stripe_count", true),
@@ -383,7 +391,10 @@ fn raid(kind: &str, section: &Section, names: &Names<'_>) -> Result<Mapping> {
         });
     }
     let wanted: usize = section.integer(count)?;
-    if wanted != images.len() || images.is_empty() || images.iter().any(|image| image.metadata.is_some() != with_metadata) {
+    if wanted != images.len()
+        || images.is_empty()
+        || images.iter().any(|image| image.metadata.is_some() != with_metadata)
+    {
         return Err(section.place.error(format!("{count} {wanted}, but there are {} {key}", images.len())));
     }
     Ok(Mapping::Raid(Raid {
@@ -422,5 +433,10 @@ fn cache(section: &Section, names: &Names<'_>) -> Result<Mapping> {
         origin: names.named(section, "origin")?,
         pool: names.named(section, "cache_pool")?,
         single,
+        mode: cache_mode(section)?,
     }))
+}
+
+fn cache_mode(section: &Section) -> Result<Option<String>> {
+    section.value("cache_mode").map(|_| section.string("cache_mode").map(Into::into)).transpose()
 }

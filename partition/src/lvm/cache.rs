@@ -80,13 +80,18 @@ pub fn open(name: &str, origin: Arc<dyn Disk>, metadata: Arc<dyn Disk>, data: Ar
     }
     let (version, flags) = (superblock.version.get(), superblock.flags.get());
     if !VERSIONS.contains(&version) {
-        return Err(unsupported!("{name}: cache metadata of version {version}, the newest known one is {}", VERSIONS.end()));
+        return Err(unsupported!(
+            "{name}: cache metadata of version {version}, the newest known one is {}",
+            VERSIONS.end()
+        ));
     }
     if superblock.incompat_flags.get() != 0 {
         return Err(unsupported!("{name}: cache with incompatible features {:#x}", superblock.incompat_flags));
     }
     let sectors = superblock.data_block_size.get();
-    if !(DATA_BLOCK_MIN_SECTORS..=DATA_BLOCK_MAX_SECTORS).contains(&sectors) || !sectors.is_multiple_of(DATA_BLOCK_MIN_SECTORS) {
+    if !(DATA_BLOCK_MIN_SECTORS..=DATA_BLOCK_MAX_SECTORS).contains(&sectors)
+        || !sectors.is_multiple_of(DATA_BLOCK_MIN_SECTORS)
+    {
         return Err(corrupt!(WHAT, 0u32, "blocks of {sectors} sectors, want a multiple of {DATA_BLOCK_MIN_SECTORS}"));
     }
     if flags & NEEDS_CHECK != 0 {

@@ -56,7 +56,11 @@ impl Runs {
             let ends = run.block.checked_add(run.blocks).and_then(|end| end.checked_mul(self.block_size));
             if end.is_none_or(|end| end > size) || ends.is_none() {
                 let Run { block, at, blocks } = run;
-                return Err(corrupt!("replaced block", *at, "{blocks} blocks, {block:#x} and on, lie outside of {size:#x} bytes"));
+                return Err(corrupt!(
+                    "replaced block",
+                    *at,
+                    "{blocks} blocks, {block:#x} and on, lie outside of {size:#x} bytes"
+                ));
             }
         }
         // Their ends do not overflow.
@@ -110,7 +114,9 @@ impl Remapped {
         let load = || (self.load)().and_then(|runs| runs.finish(self.copies.size())).map_err(Arc::new);
         match self.runs.get_or_init(load) {
             Ok(runs) => Ok(runs),
-            Err(error) => Err(Error::Within { place: self.name.clone(), source: Box::new(Error::Shared(error.clone())) }),
+            Err(error) => {
+                Err(Error::Within { place: self.name.clone(), source: Box::new(Error::Shared(error.clone())) })
+            }
         }
     }
 }
@@ -195,7 +201,11 @@ mod tests {
 
     #[test]
     fn contradictions_are_errors_at_every_read() {
-        for (blocks, want) in [(vec![(1, 0), (2, 50), (1, 10)], "block 0x1 is replaced twice"), (vec![(0, 195)], "outside of 0xc8 bytes"), (vec![(u64::MAX / 5, 0)], "outside of")] {
+        for (blocks, want) in [
+            (vec![(1, 0), (2, 50), (1, 10)], "block 0x1 is replaced twice"),
+            (vec![(0, 195)], "outside of 0xc8 bytes"),
+            (vec![(u64::MAX / 5, 0)], "outside of"),
+        ] {
             let disk = |size| -> Arc<dyn Disk> { Arc::new(Memory::new("m", vec![0; size])) };
             let load = move || {
                 let mut runs = Runs::new(10);

@@ -58,7 +58,9 @@ pub fn open(name: &str, origin: Arc<dyn Disk>, store: Arc<dyn Disk>) -> Result<A
         return Err(unsupported!("{name}: snapshot of version {version}, the known one is {VERSION}"));
     }
     if header.valid.get() == 0 {
-        return Err(unsupported!("{name}: the snapshot is invalid: its store was full, so that the old content is lost"));
+        return Err(unsupported!(
+            "{name}: the snapshot is invalid: its store was full, so that the old content is lost"
+        ));
     }
     if !sectors.is_power_of_two() || sectors > MAX_CHUNK_SECTORS {
         return Err(corrupt!(WHAT, 0u32, "chunks of {sectors} sectors, want a power of two up to {MAX_CHUNK_SECTORS}"));
@@ -86,7 +88,12 @@ fn exceptions(store: &dyn Disk, chunk_size: u64) -> Result<Runs> {
                 return Ok(runs);
             }
             if new >= chunks || new % (per_area + 1) == 1 {
-                return Err(corrupt!(WHAT, at, "chunk {new:#x}, of {chunks:#x} with an area in every {:#x}th", per_area + 1));
+                return Err(corrupt!(
+                    WHAT,
+                    at,
+                    "chunk {new:#x}, of {chunks:#x} with an area in every {:#x}th",
+                    per_area + 1
+                ));
             }
             runs.push(old, new * chunk_size)?;
         }

@@ -53,7 +53,8 @@ pub fn open(name: &str, origin: Arc<dyn Disk>, cache: Arc<dyn Disk>, block_size:
     const WHAT: &str = "superblock of a writecache";
     let mut superblock = [0; size_of::<Superblock>()];
     cache.read_at(&mut superblock, 0)?;
-    let (superblock, _) = Superblock::ref_from_prefix(&superblock).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
+    let (superblock, _) =
+        Superblock::ref_from_prefix(&superblock).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
     let [magic, version, size] = [superblock.magic, superblock.version, superblock.block_size].map(U32::get);
     // A cache that was never in use was wiped at its start.
     if (magic, version) == (0, 0) {
@@ -109,7 +110,11 @@ impl Waiting {
                     continue;
                 }
                 if !sector.is_multiple_of(self.size / 512) {
-                    return Err(corrupt!("writecache", at, "entry {number} is for sector {sector:#x}, where no block starts"));
+                    return Err(corrupt!(
+                        "writecache",
+                        at,
+                        "entry {number} is for sector {sector:#x}, where no block starts"
+                    ));
                 }
                 if newest.len() == MAX_BLOCKS {
                     return Err(unsupported!("more than {MAX_BLOCKS} blocks wait in the writecache"));

@@ -18,13 +18,23 @@ impl<const SIZE: usize> Array<SIZE> {
     const PER_BLOCK: u64 = ((BLOCK_SIZE - size_of::<ArrayBlock>()) / SIZE) as u64;
 
     /// Hands the first `count` values to `each`, in order, with their indices.
-    pub fn for_each(&self, store: &Store, count: u64, mut each: impl FnMut(u64, [u8; SIZE]) -> Result<()>) -> Result<()> {
+    pub fn for_each(
+        &self,
+        store: &Store,
+        count: u64,
+        mut each: impl FnMut(u64, [u8; SIZE]) -> Result<()>,
+    ) -> Result<()> {
         let tree = Tree::<8> { root: self.root };
         for number in 0..count.div_ceil(Self::PER_BLOCK) {
             let first = number * Self::PER_BLOCK;
             let wanted = (count - first).min(Self::PER_BLOCK);
             let Some(block) = tree.get(store, number)? else {
-                return Err(corrupt!("array", 0u32, "block {number} of it is missing in the tree at block {:#x} of {store}", self.root));
+                return Err(corrupt!(
+                    "array",
+                    0u32,
+                    "block {number} of it is missing in the tree at block {:#x} of {store}",
+                    self.root
+                ));
             };
             let block = u64::from_le_bytes(block);
             let page = store.array_block(block)?;

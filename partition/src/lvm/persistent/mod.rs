@@ -16,7 +16,7 @@ use images::{Disk, Error, Extent, Result, corrupt};
 use zerocopy::FromBytes;
 
 pub use array::Array;
-pub use btree::{Leaf, Tree};
+pub use btree::Tree;
 use layout::{ARRAY_CSUM_XOR, ArrayBlock, BLOCK_SIZE, BTREE_CSUM_XOR, INTERNAL_NODE, LEAF_NODE, NodeHeader};
 
 /// How many bytes of a pool's or cache's metadata are kept. Ours: the nodes of a mapping of some 100 GiB in blocks of 64
@@ -134,7 +134,8 @@ fn check_node(block: &[u8], at: u64) -> Result<()> {
     check_sum(WHAT, block, at, BTREE_CSUM_XOR)?;
     let (header, _) = NodeHeader::ref_from_prefix(block).map_err(|_| short(WHAT, at))?;
     check_place(WHAT, header.blocknr.get(), at)?;
-    let [entries, most, size] = [header.nr_entries, header.max_entries, header.value_size].map(|field| u64::from(field.get()));
+    let [entries, most, size] =
+        [header.nr_entries, header.max_entries, header.value_size].map(|field| u64::from(field.get()));
     if !matches!(header.flags.get(), INTERNAL_NODE | LEAF_NODE) {
         return Err(corrupt!(WHAT, at, "flags {:#x}, want 1 (internal) or 2 (leaf)", header.flags.get()));
     }
@@ -158,7 +159,8 @@ fn check_array(block: &[u8], at: u64) -> Result<()> {
     check_sum(WHAT, block, at, ARRAY_CSUM_XOR)?;
     let (header, values) = ArrayBlock::ref_from_prefix(block).map_err(|_| short(WHAT, at))?;
     check_place(WHAT, header.blocknr.get(), at)?;
-    let [entries, most, size] = [header.nr_entries, header.max_entries, header.value_size].map(|field| u64::from(field.get()));
+    let [entries, most, size] =
+        [header.nr_entries, header.max_entries, header.value_size].map(|field| u64::from(field.get()));
     if most.saturating_mul(size) > values.len() as u64 || entries > most {
         return Err(corrupt!(WHAT, at, "{entries} of {most} entries of {size} bytes do not fit"));
     }

@@ -46,7 +46,9 @@ impl Pool {
         const WHAT: &str = "superblock of a thin pool";
         let metadata = Store::new(metadata);
         let Some(block) = metadata.superblock(CSUM_XOR)? else {
-            return Err(unsupported!("{name}: the thin pool was never in use, or its metadata was wiped: it is all zeros"));
+            return Err(unsupported!(
+                "{name}: the thin pool was never in use, or its metadata was wiped: it is all zeros"
+            ));
         };
         let (superblock, _) = Superblock::ref_from_prefix(&block).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
         let (magic, blocknr) = (superblock.magic.get(), superblock.blocknr.get());
@@ -62,9 +64,15 @@ impl Pool {
         }
         let (size, metadata_size) = (superblock.data_block_size.get(), superblock.metadata_block_size.get());
         if metadata_size != METADATA_BLOCK_SECTORS {
-            return Err(corrupt!(WHAT, 0u32, "metadata blocks of {metadata_size} sectors, want {METADATA_BLOCK_SECTORS}"));
+            return Err(corrupt!(
+                WHAT,
+                0u32,
+                "metadata blocks of {metadata_size} sectors, want {METADATA_BLOCK_SECTORS}"
+            ));
         }
-        if !(DATA_BLOCK_MIN_SECTORS..=DATA_BLOCK_MAX_SECTORS).contains(&size) || !size.is_multiple_of(DATA_BLOCK_MIN_SECTORS) {
+        if !(DATA_BLOCK_MIN_SECTORS..=DATA_BLOCK_MAX_SECTORS).contains(&size)
+            || !size.is_multiple_of(DATA_BLOCK_MIN_SECTORS)
+        {
             return Err(corrupt!(WHAT, 0u32, "blocks of {size} sectors, want a multiple of {DATA_BLOCK_MIN_SECTORS}"));
         }
         if size != chunk_size {
@@ -75,7 +83,9 @@ impl Pool {
         }
         let known = superblock.trans_id.get();
         if known != transaction_id {
-            log::warn!("{name}: the thin pool is at transaction {known}, but LVM at {transaction_id}: volumes may be missing or old");
+            log::warn!(
+                "{name}: the thin pool is at transaction {known}, but LVM at {transaction_id}: volumes may be missing or old"
+            );
         }
         Ok(Self {
             metadata,
@@ -91,7 +101,9 @@ impl Pool {
         let known = self.details.get(&self.metadata, id.into())?.is_some();
         match self.devices.get(&self.metadata, id.into())? {
             Some(root) if known => Ok(Tree { root: u64::from_le_bytes(root) }),
-            _ => Err(unsupported!("{name}: thin device {id} is not in the pool's metadata: it was never in use, or was deleted")),
+            _ => Err(unsupported!(
+                "{name}: thin device {id} is not in the pool's metadata: it was never in use, or was deleted"
+            )),
         }
     }
 
