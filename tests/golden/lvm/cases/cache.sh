@@ -21,6 +21,11 @@ for volume in format1 format2 through single; do
         sleep 0.3
     done
 done
+# From now on nothing is written back, so that what is changed stays dirty.
+for volume in format1 format2 through single; do
+    dmsetup message vg-$volume 0 migration_threshold 0
+    for at in 70 1310 1925; do fill $volume $at 5 dirty; done
+done
 for volume in format1 format2 through single; do dmsetup status vg-$volume >>/mnt/status; done
 record format1 format2 through single
 off

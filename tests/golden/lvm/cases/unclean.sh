@@ -17,5 +17,10 @@ for round in 1 2 3 4 5 6 7 8; do
     done
     sleep 0.3
 done
+# From now on nothing is written back, so that what is changed stays dirty.
+dmsetup message vg-cached 0 migration_threshold 0
+for volume in cached written; do
+    for at in 70 1310 1925; do fill $volume $at 5 dirty; done
+done
 dmsetup status >>/mnt/status
 record cached written
