@@ -117,7 +117,7 @@ impl<'s> Mapper<'s> {
             label: None,
             uuid: Some(volume.uuid.to_string()),
             frame: false,
-            disk: self.shown(index).map_err(Arc::new),
+            disk: self.shown(index),
         }
     }
 
@@ -162,21 +162,28 @@ impl<'s> Mapper<'s> {
     }
 
     /// What a logical volume is shown as.
-    fn shown(&mut self, index: usize) -> Result<Arc<dyn Disk>> {
-        let name = self.name(index);
+    fn shown(&mut self, index: usize) -> Built {
         match self.special[index] {
-            Some(Special::Snapshot { origin, extents }) => {
+            Some(special) => self.snapshot(index, special).map_err(Arc::new),
+            None => self.disk(index),
+        }
+    }
+
+    fn snapshot(&mut self, index: usize, special: Special) -> Result<Arc<dyn Disk>> {
+        let name = self.name(index);
+        match special {
+            Special::Snapshot { origin, extents } => {
                 // The origin was at least as large when the snapshot was taken.
-                let origin = Arc::new(View::new(&*name, self.below(&name, origin)?, 0, self.metadata.bytes(extents))?);
-                snapshot::open(&name, origin, self.below(&name, index)?)
+                let origin = View::new(&*name, self.below(&name, origin)?, 0, self.metadata.bytes(extents))?;
+                snapshot::open(&name, Arc::new(origin), self.below(&name, index)?)
             }
             // As the kernel shows it: what was not merged yet is read from the snapshot.
-            Some(Special::MergingOrigin { store }) => {
+            Special::MergingOrigin { store } => {
                 log::warn!("{name}: a snapshot is being merged into it; what is read is the snapshot");
                 let origin = self.below(&name, index)?;
                 snapshot::open(&name, origin, self.below(&name, store)?)
             }
-            Some(Special::MergingSnapshot | Special::Tie) | None => self.disk(index).map_err(|error| unshared(&error)),
+            Special::MergingSnapshot | Special::Tie => self.below(&name, index),
         }
     }
 

@@ -31,19 +31,20 @@ pub fn sums(case: &str) -> Vec<(String, String)> {
     rows.filter(|row| row[1] == case).map(|row| (row[2].into(), row[0].into())).collect()
 }
 
-pub fn sum(volume: &Volume) -> String {
-    let disk = volume.disk.as_ref().unwrap_or_else(|error| panic!("{error}"));
+/// The SHA-256 of a volume, or why it cannot be read.
+pub fn sum(volume: &Volume) -> Result<String, String> {
+    let disk = volume.disk.as_ref().map_err(ToString::to_string)?;
     assert_eq!(disk.size(), volume.size);
     let mut sum = Sha256::new();
     let mut at = 0;
     // Odd sizes, so that reads cross blocks.
     while at < disk.size() {
         let mut buf = vec![0xee; (disk.size() - at).min(1_000_003) as usize];
-        disk.read_at(&mut buf, at).unwrap_or_else(|error| panic!("{error}"));
+        disk.read_at(&mut buf, at).map_err(|error| error.to_string())?;
         sum.update(&buf);
         at += buf.len() as u64;
     }
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub fn volume<'v>(found: &'v [Volume], name: &str) -> &'v Volume {
