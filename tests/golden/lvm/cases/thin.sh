@@ -2,9 +2,13 @@
 group 64k
 lvcreate -q -q -y --type thin-pool -L 6m --poolmetadatasize 2m -c 64k -n pool vg >/dev/null
 lvcreate -q -q -V 64m -n one --thinpool pool vg >/dev/null
-mke2fs -q -t ext4 -O ^has_journal -b 4096 -N 64 -L thin -E lazy_itable_init=0,hash_seed=11111111-0000-4000-8000-0000000000bb /dev/vg/one 16m
+mkdir /tmp/tree
+echo before >/tmp/tree/note
+echo later >/tmp/later
+mke2fs -q -d /tmp/tree -t ext4 -O ^has_journal -b 4096 -N 64 -L thin -E lazy_itable_init=0,hash_seed=11111111-0000-4000-8000-0000000000bb /dev/vg/one 16m
 fill one 100000 300 one
 lvcreate -q -q -s -n snap -kn -ay vg/one >/dev/null
+debugfs -w -R 'write /tmp/later later' /dev/vg/one 2>/dev/null
 fill one 100100 40 later
 fill one 131060 12 end
 fill snap 100250 200 snap
