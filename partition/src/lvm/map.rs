@@ -94,6 +94,7 @@ impl<'s> Mapper<'s> {
         Volume {
             name: Name::InGroup(self.group.name.clone(), volume.name.clone()),
             members: self.spread(index),
+            start: None,
             size: self.metadata.bytes(volume.extents),
             kind: kinds.join(", "),
             kind_id: None,
