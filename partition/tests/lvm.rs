@@ -368,7 +368,7 @@ fn a_truncated_disk_is_an_error_of_the_volume() {
 fn name(name: &Name) -> String {
     match name {
         Name::InGroup(group, volume) => format!("{group}/{volume}"),
-        Name::Number(number) => panic!("partition {number}"),
+        other => panic!("{other:?}"),
     }
 }
 

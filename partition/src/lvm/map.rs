@@ -111,6 +111,7 @@ impl<'s> Mapper<'s> {
         Volume {
             name: Name::InGroup(self.group.name.clone(), volume.name.clone()),
             members: self.shown_spread(index),
+            start: None,
             size: self.metadata.bytes(extents),
             kind: kinds.join(", "),
             kind_id: None,

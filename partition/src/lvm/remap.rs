@@ -64,7 +64,8 @@ impl Runs {
             }
         }
         // Their ends do not overflow.
-        if let Some([_, twice]) = self.runs.array_windows().find(|[one, next]| one.block + one.blocks > next.block) {
+        let overlap = |pair: &&[Run]| matches!(pair, [one, next] if one.block + one.blocks > next.block);
+        if let Some([_, twice]) = self.runs.windows(2).find(overlap) {
             return Err(corrupt!("replaced block", twice.at, "block {:#x} is replaced twice", twice.block));
         }
         self.runs.dedup_by(|next, one| {
@@ -183,7 +184,7 @@ mod tests {
             Ok(runs)
         };
         let disk = Remapped::new("volume", base, copies.clone(), Box::new(load));
-        let mut want = vec![1; 100];
+        let mut want = [1; 100];
         want[20..50].copy_from_slice(&(90..120).collect::<Vec<u8>>());
         want[70..80].copy_from_slice(&(0..10).collect::<Vec<u8>>());
         want[90..].copy_from_slice(&(20..30).collect::<Vec<u8>>());

@@ -122,7 +122,7 @@ fn error(volume: &Volume) -> String {
 fn name(volume: &Volume) -> String {
     match &volume.name {
         Name::InGroup(group, volume) => format!("{group}/{volume}"),
-        Name::Number(number) => panic!("partition {number}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -27,8 +27,8 @@ for case in ${*:-thin snapshot raid stale cache unclean flushed}; do
         snapshot) all=$(disks 1 8M) ;;
         raid) all=$(disks 6 4M) ;;
         stale) all=$(disks 3 4M) ;;
-        cache) all=$(disks 1 26M) ;;
-        unclean | flushed) all=$(disks 1 10M) ;;
+        cache) all=$(disks 1 30M) ;;
+        unclean | flushed) all=$(disks 1 16M) ;;
     esac
     boot $case $all
     if [ $case = stale ]; then

@@ -1,0 +1,6 @@
+//! MD arrays whose members Linux's own driver wrote: every level and layout, whole and degraded.
+// The functions that the tests share are tests too, which clippy cannot see.
+#![allow(clippy::unwrap_used)]
+
+mod golden;
+mod levels;
