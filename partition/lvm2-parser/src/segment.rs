@@ -383,7 +383,7 @@ fn raid(kind: &str, section: &Section, names: &Names<'_>) -> Result<Mapping> {
     let mut images = Vec::with_capacity(listed.len());
     for names_of_image in listed.chunks(1 + usize::from(with_metadata)) {
         images.push(match names_of_image {
-            [data] => RaidImage { metadata: None, data: names.logical(data, section)? },
+            [data] if !with_metadata => RaidImage { metadata: None, data: names.logical(data, section)? },
             [metadata, data] => {
                 RaidImage { metadata: Some(names.logical(metadata, section)?), data: names.logical(data, section)? }
             }
@@ -391,10 +391,7 @@ fn raid(kind: &str, section: &Section, names: &Names<'_>) -> Result<Mapping> {
         });
     }
     let wanted: usize = section.integer(count)?;
-    if wanted != images.len()
-        || images.is_empty()
-        || images.iter().any(|image| image.metadata.is_some() != with_metadata)
-    {
+    if wanted != images.len() || images.is_empty() {
         return Err(section.place.error(format!("{count} {wanted}, but there are {} {key}", images.len())));
     }
     Ok(Mapping::Raid(Raid {
@@ -440,3 +437,6 @@ fn cache(section: &Section, names: &Names<'_>) -> Result<Mapping> {
 fn cache_mode(section: &Section) -> Result<Option<String>> {
     section.value("cache_mode").map(|_| section.string("cache_mode").map(Into::into)).transpose()
 }
+
+#[cfg(test)]
+mod tests;

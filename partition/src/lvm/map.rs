@@ -117,7 +117,7 @@ impl<'s> Mapper<'s> {
             kind_id: None,
             label: None,
             uuid: Some(volume.uuid.to_string()),
-            frame: false,
+            frame: kinds == ["thin-pool"],
             disk: self.shown(index),
         }
     }

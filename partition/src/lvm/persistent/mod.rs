@@ -6,7 +6,7 @@ mod array;
 mod btree;
 pub mod layout;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::fmt;
 use std::sync::Arc;

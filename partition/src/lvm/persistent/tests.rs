@@ -6,30 +6,42 @@ use proptest::prelude::*;
 use super::*;
 
 /// A block of metadata with its checksum made right.
-fn seal(block: &mut [u8], xor: u32) {
+pub fn seal(block: &mut [u8], xor: u32) {
     let sum = !crc32c::crc32c(&block[4..]) ^ xor;
     block[..4].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// A node in this block, of these entries.
-fn node(number: u64, flags: u32, entries: &[(u64, u64)]) -> Vec<u8> {
-    const MOST: usize = 252;
-    let mut block = vec![0; BLOCK_SIZE];
-    block[4..8].copy_from_slice(&flags.to_le_bytes());
-    block[8..16].copy_from_slice(&number.to_le_bytes());
-    for (at, value) in [(16, entries.len()), (20, MOST), (24, 8)] {
-        block[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());
-    }
+pub fn node(number: u64, flags: u32, entries: &[(u64, u64)]) -> Vec<u8> {
+    let mut block = empty_node(number, flags, entries.len(), 252, 8);
     for (index, (key, value)) in entries.iter().enumerate() {
         block[32 + 8 * index..][..8].copy_from_slice(&key.to_le_bytes());
-        block[32 + 8 * (MOST + index)..][..8].copy_from_slice(&value.to_le_bytes());
+        block[32 + 8 * (252 + index)..][..8].copy_from_slice(&value.to_le_bytes());
     }
     seal(&mut block, BTREE_CSUM_XOR);
     block
 }
 
+/// A leaf in this block, with one entry of 24 bytes, which are zeros.
+pub fn wide_node(number: u64, key: u64) -> Vec<u8> {
+    let mut block = empty_node(number, LEAF_NODE, 1, 126, 24);
+    block[32..40].copy_from_slice(&key.to_le_bytes());
+    seal(&mut block, BTREE_CSUM_XOR);
+    block
+}
+
+fn empty_node(number: u64, flags: u32, entries: usize, most: usize, size: usize) -> Vec<u8> {
+    let mut block = vec![0; BLOCK_SIZE];
+    block[4..8].copy_from_slice(&flags.to_le_bytes());
+    block[8..16].copy_from_slice(&number.to_le_bytes());
+    for (at, value) in [(16, entries), (20, most), (24, size)] {
+        block[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+    }
+    block
+}
+
 /// A block of an array, with these values.
-fn array_block(number: u64, values: &[u64]) -> Vec<u8> {
+pub fn array_block(number: u64, values: &[u64]) -> Vec<u8> {
     let mut block = vec![0; BLOCK_SIZE];
     for (at, value) in [(4, 509), (8, values.len()), (12, 8)] {
         block[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());

@@ -1,6 +1,8 @@
 //! Thin pools, and the thin volumes that share their blocks. Snapshots are volumes like any other.
 
 mod layout;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 use std::sync::Arc;
