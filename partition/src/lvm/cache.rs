@@ -158,3 +158,73 @@ impl Mapping {
         Ok(runs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use images::disk::Memory;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+    use crate::lvm::persistent::layout::{BLOCK_SIZE, LEAF_NODE};
+    use crate::lvm::persistent::tests::{array_block, node, seal};
+
+    const BLOCK: usize = 32 << 10;
+
+    /// The metadata of a cache of three blocks, of which the last two hold blocks 1 and 4 of the origin; that of block 4
+    /// is dirty, as both ways to say it say.
+    fn metadata(patches: &[(usize, u32)]) -> Vec<u8> {
+        let mut superblock = vec![0; BLOCK_SIZE];
+        let mut write = |at: usize, bytes: &[u8]| superblock[at..at + bytes.len()].copy_from_slice(bytes);
+        write(4, CLEAN_SHUTDOWN.as_bytes());
+        write(32, MAGIC.as_bytes());
+        write(40, 2u32.as_bytes());
+        write(192, 1u64.as_bytes());
+        write(232, DATA_BLOCK_MIN_SECTORS.as_bytes());
+        write(240, 3u32.as_bytes());
+        write(284, 3u64.as_bytes());
+        patches.iter().for_each(|(at, value)| write(*at, value.as_bytes()));
+        seal(&mut superblock, CSUM_XOR);
+        let mapping = [0, 1 << MAPPING_FLAG_BITS | VALID, 4 << MAPPING_FLAG_BITS | VALID | DIRTY];
+        let blocks = [superblock, node(1, LEAF_NODE, &[(0, 2)]), array_block(2, &mapping)];
+        [blocks.concat(), node(3, LEAF_NODE, &[(0, 4)]), array_block(4, &[0b100])].concat()
+    }
+
+    fn read(metadata: Vec<u8>) -> Result<Vec<u8>> {
+        let disk = |name, bytes| -> Arc<dyn Disk> { Arc::new(Memory::new(name, bytes)) };
+        let data = (1..=3).flat_map(|block| [block; BLOCK]).collect();
+        let cache = open("vg/c", disk("origin", vec![0; 5 * BLOCK]), disk("cmeta", metadata), disk("cdata", data))?;
+        let mut content = vec![9; 5 * BLOCK];
+        cache.read_at(&mut content, 0)?;
+        Ok(content.chunks(BLOCK).map(|block| block[0]).collect())
+    }
+
+    #[test]
+    fn dirty_blocks_are_read_from_the_cache() {
+        assert_eq!(read(metadata(&[])).unwrap(), [0, 0, 0, 0, 3]);
+        assert_eq!(read(metadata(&[(40, 1)])).unwrap(), [0, 0, 0, 0, 3], "version 1");
+        assert_eq!(read(metadata(&[(4, 0)])).unwrap(), [0, 2, 0, 0, 3], "after a crash");
+        assert_eq!(read(metadata(&[(4, CLEAN_SHUTDOWN | NEEDS_CHECK)])).unwrap(), [0, 0, 0, 0, 3]);
+        assert_eq!(read(vec![0; BLOCK_SIZE]).unwrap(), [0; 5], "never in use");
+    }
+
+    #[test]
+    fn what_cannot_be_is_an_error() {
+        for (at, value, want) in [
+            (32, 1, "magic 1 for block 0"),
+            (8, 3, "for block 3"),
+            (40, 3, "vg/c: cache metadata of version 3"),
+            (252, 1, "vg/c: cache with incompatible features 0x1"),
+            (232, 0, "blocks of 0 sectors"),
+            (232, 65, "blocks of 65 sectors"),
+            (240, 4, "3 entries of 8 bytes, want 4"),
+            (240, u32::MAX, "entries of 8 bytes, want 509 of 8"),
+            (192, 77, "in block 0x4d of cmeta"),
+            (284, 2, "B-tree node at byte 0x2000"),
+        ] {
+            let error = read(metadata(&[(at, value)])).unwrap_err().to_string();
+            assert!(error.contains(want), "{at}: {error}");
+        }
+        // Larger blocks, of which the last one lies outside.
+        assert!(read(metadata(&[(232, 128)])).unwrap_err().to_string().contains("lie outside"));
+    }
+}

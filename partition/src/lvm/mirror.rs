@@ -106,3 +106,64 @@ fn runs(name: &str, log: &dyn Disk, size: u64, region_size: u64) -> Result<Vec<(
     }
     Ok(runs)
 }
+
+#[cfg(test)]
+mod tests {
+    use images::disk::Memory;
+
+    use super::*;
+
+    /// A log of regions, whose bits are these.
+    fn log(regions: u64, bits: &[u8]) -> Arc<dyn Disk> {
+        let mut bytes = vec![0; 2048];
+        bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[4] = 2;
+        bytes[8..16].copy_from_slice(&regions.to_le_bytes());
+        bytes[1024..1024 + bits.len()].copy_from_slice(bits);
+        Arc::new(Memory::new("log", bytes))
+    }
+
+    fn copy(byte: u8) -> Option<View> {
+        View::new("copy", Arc::new(Memory::new("copy", vec![byte; 1000])), 0, 1000).ok()
+    }
+
+    #[test]
+    fn the_first_copy_counts() {
+        let mirror = open("vg/m", vec![copy(1), copy(2)], None, 100).unwrap();
+        let mut bytes = [0; 1000];
+        mirror.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes, [1; 1000]);
+    }
+
+    #[test]
+    fn another_copy_is_read_where_the_log_says_that_it_is_equal() {
+        let mirror = open("vg/m", vec![None, None, copy(3)], Some(log(10, &[0b1110_0111, 0b11])), 100).unwrap();
+        for region in 0..10 {
+            let mut bytes = [0; 100];
+            let read = mirror.read_at(&mut bytes, region * 100);
+            if matches!(region, 3 | 4) {
+                assert!(read.unwrap_err().to_string().contains("the others are not equal to it here"));
+            } else {
+                read.unwrap();
+                assert_eq!(bytes, [3; 100]);
+            }
+        }
+        assert_eq!(mirror.size(), 1000);
+    }
+
+    #[test]
+    fn without_a_sound_log_nothing_is_known() {
+        let why = |copies, log, region| {
+            open("vg/m", copies, log, region).map(|_| ()).expect_err("nothing to read").to_string()
+        };
+        let other = || vec![None, copy(3)];
+        assert!(why(other(), None, 100).contains("nothing says which parts of the others are equal"));
+        assert!(why(vec![None, None], Some(log(10, &[255, 3])), 100).contains("so are all others"));
+        assert!(why(other(), Some(log(9, &[255, 3])), 100).contains("9 regions, want 10"));
+        assert!(why(other(), Some(log(10, &[255, 3])), 0).contains("regions of 0 bytes"));
+        let wiped: Arc<dyn Disk> = Arc::new(Memory::new("log", vec![0; 2048]));
+        assert!(why(other(), Some(wiped), 100).contains("magic 0x0, version 0"));
+        let one_region = open("vg/m", other(), Some(log(u64::MAX, &[1])), u64::MAX).unwrap();
+        one_region.read_at(&mut [0; 1000], 0).unwrap();
+    }
+}

@@ -101,7 +101,8 @@ pub fn open(name: &str, segment: &Raid, images: Vec<Option<Image>>, size: u64) -
         let metadata = image.as_ref().and_then(|image| image.metadata.as_ref());
         superblocks.push(metadata.map(|metadata| Superblock::read(&**metadata)).transpose()?.flatten());
     }
-    let freshest = superblocks.iter().flatten().max_by_key(|superblock| superblock.events.get()).cloned();
+    // Of those with as many events the first one counts, as for the kernel.
+    let freshest = superblocks.iter().flatten().rev().max_by_key(|superblock| superblock.events.get()).cloned();
     let mut legs = Vec::with_capacity(images.len());
     for (position, (image, superblock)) in images.into_iter().zip(&superblocks).enumerate() {
         let why = match (&image, &freshest) {
@@ -188,5 +189,90 @@ fn level(segment: &Raid) -> Option<Level> {
         "raid6_n_6" => raid6(Rotation6::Alike(Last)),
         "raid10" | "raid10_near" => Some(Level::Raid10 { near: copies, far: 1, offset: false, far_set: None }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use images::disk::Memory;
+    use lvm2_parser::RaidImage;
+
+    use super::*;
+
+    /// What is patched into a superblock: where, and eight bytes.
+    type Patch = (usize, u64);
+
+    const EVENTS: usize = 16;
+    const FAILED: usize = 24;
+    const RECOVERY: usize = 32;
+    const RESYNC: usize = 40;
+
+    /// An image filled with this byte, with a superblock that says that all is well, but for the patches.
+    fn image(byte: u8, patches: &[Patch]) -> Option<Image> {
+        let mut superblock = vec![0; 4096];
+        let all_is_well = [(0, u64::from(MAGIC) | 1 << 32), (EVENTS, 10), (RECOVERY, DONE), (RESYNC, DONE)];
+        for (at, value) in all_is_well.iter().chain(patches) {
+            superblock[*at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let metadata: Option<Arc<dyn Disk>> = Some(Arc::new(Memory::new("rmeta", superblock)));
+        Some(Image { metadata, data: Arc::new(Memory::new("rimage", vec![byte; 8192])), rebuild: false })
+    }
+
+    fn open_as(kind: &str, images: Vec<Option<Image>>) -> Result<View> {
+        let named = vec![RaidImage { metadata: Some(0), data: 0 }; images.len()];
+        let segment = Raid { kind: kind.into(), stripe_size: 8, data_copies: None, images: named };
+        open("vg/r", &segment, images, 8192)
+    }
+
+    /// Which image a mirror of these reads.
+    fn read(images: Vec<Option<Image>>) -> u8 {
+        let mut byte = [0];
+        open_as("raid1", images).unwrap().read_at(&mut byte, 5000).unwrap();
+        byte[0]
+    }
+
+    fn why(kind: &str, images: Vec<Option<Image>>) -> String {
+        open_as(kind, images).map(|_| ()).expect_err("no array").to_string()
+    }
+
+    #[test]
+    fn images_that_are_not_up_to_date_are_left_out() {
+        let good = || image(2, &[]);
+        assert_eq!(read(vec![image(1, &[]), good()]), 1);
+        assert_eq!(read(vec![None, good()]), 2);
+        // The others know that it failed, also when it does not.
+        assert_eq!(read(vec![image(1, &[(EVENTS, 9)]), image(2, &[(FAILED, 1)])]), 2);
+        assert_eq!(read(vec![image(1, &[(EVENTS, 8)]), good()]), 2);
+        assert_eq!(read(vec![image(1, &[(EVENTS, 9)]), good()]), 1, "only the last change of state was not written");
+        assert_eq!(read(vec![image(1, &[(RECOVERY, 100)]), good()]), 2);
+        assert_eq!(read(vec![image(1, &[(0, 0)]), good()]), 2, "one that was added");
+        let again = image(1, &[]).map(|image| Image { rebuild: true, ..image });
+        assert_eq!(read(vec![again, good()]), 2);
+        // No superblock at all: an array that was never active.
+        assert_eq!(read(vec![image(1, &[(0, 0)]), image(2, &[(0, 0)])]), 1);
+        let beyond = vec![good(), image(3, &[(EVENTS, 20), (FAILED, 0b11)])];
+        assert!(why("raid1", beyond).contains("vg/r"), "none is left");
+    }
+
+    #[test]
+    fn states_that_cannot_be_read_are_refused_by_name() {
+        for (at, value, want) in [
+            (60, 1, "the RAID is being reshaped"),
+            (96, 64, "space for a reshape before its data"),
+            (144, 1, "incompatible features 0x1"),
+        ] {
+            let why = why("raid1", vec![image(1, &[(at, value)]), image(2, &[])]);
+            assert!(
+                why.contains(&format!("vg/r: {want}")) || why.contains(&format!("vg/r: RAID with {want}")),
+                "{why}"
+            );
+            // Superblocks of before version 1.9 end earlier.
+            assert_eq!(read(vec![image(1, &[(0, MAGIC.into()), (at, value)])]), 1);
+        }
+        assert!(why("raid7", vec![image(1, &[])]).contains("LVM segment type raid7 is not supported"));
+        let three = |patches: &[Patch]| vec![None, image(2, patches), image(3, patches)];
+        assert!(open_as("raid5_ls", three(&[])).is_ok());
+        assert!(why("raid5_ls", three(&[(RESYNC, 512)])).contains("its parity is not in sync up to the end"));
+        assert!(open_as("raid5_ls", vec![image(1, &[(RESYNC, 0)]), image(2, &[(RESYNC, 0)])]).is_ok(), "all are there");
     }
 }

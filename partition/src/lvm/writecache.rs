@@ -132,3 +132,66 @@ impl Waiting {
         Ok(runs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use images::disk::Memory;
+
+    use super::*;
+
+    const BLOCK: usize = 512;
+
+    /// A cache of four blocks, which are filled with their numbers from 1, with these entries; and an origin of zeros.
+    fn cache(entries: &[(u64, u64)]) -> Vec<u8> {
+        let mut bytes = vec![0; BLOCK];
+        let mut long = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        long(0, u64::from(MAGIC) | 1 << 32);
+        long(8, BLOCK as u64);
+        long(16, 4);
+        long(24, 100);
+        for (index, (sector, seq_count)) in entries.iter().enumerate() {
+            long(ENTRIES as usize + 16 * index, *sector);
+            long(ENTRIES as usize + 16 * index + 8, *seq_count);
+        }
+        bytes.extend((1..=4).flat_map(|number| [number; BLOCK]));
+        bytes
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let origin = Arc::new(Memory::new("origin", vec![0; 8 * BLOCK]));
+        let disk = open("vg/w", origin, Arc::new(Memory::new("cache", bytes)), BLOCK as u32)?;
+        let mut content = vec![9; 8 * BLOCK];
+        disk.read_at(&mut content, 0)?;
+        Ok(content.chunks(BLOCK).map(|block| block[0]).collect())
+    }
+
+    #[test]
+    fn the_newest_committed_block_counts() {
+        let free = (u64::MAX, u64::MAX);
+        assert_eq!(read(cache(&[(2, 5), (7, 99), free, free])).unwrap(), [0, 0, 1, 0, 0, 0, 0, 2]);
+        assert_eq!(read(cache(&[(2, 5), (2, 7), (2, 6), (3, 100)])).unwrap(), [0, 0, 2, 0, 0, 0, 0, 0]);
+        let mut wiped = cache(&[(2, 5), free, free, free]);
+        wiped[..8].fill(0);
+        assert_eq!(read(wiped).unwrap(), [0; 8], "never in use");
+    }
+
+    #[test]
+    fn what_cannot_be_is_an_error() {
+        for (at, value, want) in [
+            (0, 1u64 << 32, "magic 0x0"),
+            (4, 2, "writecache of version 2"),
+            (8, 1024, "blocks of 1024 bytes, but LVM says 512"),
+            (16, 5, "5 blocks of 512 bytes, in 2560 bytes"),
+            (16, u64::MAX, "blocks of 512 bytes"),
+            (16, u64::MAX / 16, "blocks of 512 bytes"),
+        ] {
+            let mut bytes = cache(&[(2, 5); 4]);
+            let width = if at == 4 { 4 } else { 8 };
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+            let error = read(bytes).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+        // A place beyond the origin is never read.
+        assert_eq!(read(cache(&[(u64::MAX >> 12, 5); 4])).unwrap(), [0; 8]);
+    }
+}
