@@ -1,4 +1,4 @@
-//! From the images on the command line to every device in them: disks, partitions, logical volumes and what they hold.
+//! From the images on the command line to every device in them: disks, partitions, arrays, logical volumes and what they hold.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +17,7 @@ const MAX_DEVICES: usize = 65_536;
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
     /// The devices: first the disks in the order given, then their partitions and what was unlocked in both, then
-    /// logical volumes, and what was unlocked in those.
+    /// arrays and logical volumes, and what was unlocked in those.
     pub devices: Vec<Device>,
     /// The volume groups, whose members are indices of `devices`.
     pub groups: Vec<Group>,
@@ -26,7 +26,7 @@ pub struct Stack {
 
 /// One device, under the name that guestmount gives it.
 pub struct Device {
-    /// `/dev/sda`, `/dev/sda1`, `/dev/group/volume`.
+    /// `/dev/sda`, `/dev/sda1`, `/dev/md0`, `/dev/group/volume`.
     pub name: String,
     /// What it is.
     pub level: Level,
@@ -40,7 +40,7 @@ pub struct Device {
     pub kind_id: Option<String>,
     /// The label in the partition table.
     pub label: Option<String>,
-    /// `PARTUUID` of a partition, the own UUID of a logical volume.
+    /// `PARTUUID` of a partition, the own UUID of a logical volume or an array.
     pub uuid: Option<String>,
     /// The UUID of the volume group, for a logical volume.
     pub group_uuid: Option<String>,
@@ -62,6 +62,8 @@ pub enum Level {
     Partition(u32),
     /// A logical volume: the names of its group and its own.
     Logical(String, String),
+    /// An array: the name that it was made with, `box:root`, if it has one.
+    Array(String),
     /// What is inside an encrypted volume.
     Unlocked,
 }
@@ -136,6 +138,7 @@ impl Device {
             Contents::Table(scheme) => scheme,
             Contents::Frame => "partitions",
             Contents::Member("lvm") => "LVM2_member",
+            Contents::Member("md") => "linux_raid_member",
             Contents::Member(scheme) => scheme,
             Contents::Known(_, identity) => &identity.kind,
             Contents::Unknown => "unknown",
@@ -157,22 +160,26 @@ impl Stack {
         for (index, disk) in disks.into_iter().enumerate() {
             stack.devices.push(Device::new(disk_name(index), Level::Disk, disk.size(), Ok(disk)));
         }
-        let mut from = 0;
+        let (mut from, mut leaves) = (0, Vec::new());
         for _ in 0..MAX_LEVELS {
             // First all that lies on one device alone, so that a volume group finds its members inside and outside of
             // encrypted volumes.
             let mut at = from;
             while at < stack.devices.len() {
                 stack.unlock(at, keys)?;
-                if matches!(stack.devices[at].level, Level::Disk | Level::Unlocked) {
+                if matches!(stack.devices[at].level, Level::Disk | Level::Array(_) | Level::Unlocked) {
                     stack.divide(&[at], false)?;
                 }
                 at += 1;
             }
-            let leaves: Vec<usize> = (from..stack.devices.len()).collect();
+            leaves.extend(from..stack.devices.len());
             from = stack.devices.len();
-            stack.divide(&leaves, true)?;
-            if from == stack.devices.len() {
+            // Then arrays, so that a volume group finds its members on them and beside them.
+            let (of_arrays, others): (Vec<_>, Vec<_>) = leaves.into_iter().partition(|&at| stack.is_hidden(at));
+            let (now, later) = if of_arrays.is_empty() { (others, Vec::new()) } else { (of_arrays, others) };
+            stack.divide(&now, true)?;
+            leaves = later;
+            if from == stack.devices.len() && leaves.is_empty() {
                 break;
             }
         }
@@ -188,6 +195,12 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Whether what a device looks like is part of what an array holds.
+    fn is_hidden(&self, at: usize) -> bool {
+        let device = &self.devices[at];
+        matches!((&device.contents, &device.disk), (Contents::Unknown, Ok(disk)) if partition::is_hidden(disk))
+    }
+
     /// Unlocks a device if it is an encrypted volume and one of the keys opens it: what is inside becomes a device.
     fn unlock(&mut self, at: usize, keys: &Keys) -> Result<()> {
         let device = &self.devices[at];
@@ -196,7 +209,7 @@ impl Stack {
         let header = keys.header(&is_named)?;
         let lies = header.as_ref().unwrap_or(disk);
         let container = match crypt::recognise(lies.as_ref()) {
-            Ok(Some(container)) if self.depth(at) < MAX_LEVELS => container,
+            Ok(Some(container)) if self.depth(at) < MAX_LEVELS && !self.is_hidden(at) => container,
             // Whatever is wrong, the drivers say it when they are asked.
             _ => return Ok(()),
         };
@@ -304,6 +317,7 @@ impl Stack {
                 (format!("{whole}{between}{number}"), Level::Partition(number))
             }
             Name::InGroup(group, own) => (format!("/dev/{group}/{own}"), Level::Logical(group, own)),
+            Name::Array { number, name } => (self.array_name(number), Level::Array(name)),
         };
         let group_uuid = match &level {
             Level::Logical(name, _) => groups.iter().find(|group| group.name == *name).map(|group| group.uuid.clone()),
@@ -321,6 +335,14 @@ impl Stack {
             uuid: volume.uuid,
             ..whole
         }
+    }
+
+    /// Linux's name for an array that asks for this number: the next free one from 127 downwards, if it asks for none or
+    /// another array has it.
+    fn array_name(&self, wanted: Option<u32>) -> String {
+        let mut names = wanted.into_iter().chain((0..=127).rev()).chain(128..).map(|number| format!("/dev/md{number}"));
+        let is_free = |name: &String| self.devices.iter().all(|device| device.name != *name);
+        names.find(is_free).expect("there are more numbers than devices")
     }
 
     /// The file system of a device, opened once and kept.
@@ -360,6 +382,9 @@ impl Stack {
         }
         if let Some((disk, partition)) = disk_and_partition(bare) {
             return self.partition(disk, partition);
+        }
+        if let Some(name) = bare.strip_prefix("md/") {
+            return self.array(name);
         }
         self.mapped(bare.strip_prefix("mapper/")?)
     }
@@ -401,11 +426,35 @@ impl Stack {
         })
     }
 
+    /// The array of this name, with or without that of its host before it, or its partition: `root`, `box:root`, `root1`.
+    fn array(&self, name: &str) -> Option<usize> {
+        let whole = |name: &str| {
+            self.devices.iter().position(|device| match &device.level {
+                Level::Array(own) => {
+                    let bare = own.split_once(':').map_or(own.as_str(), |(_, own)| own);
+                    let number = device.name.strip_prefix("/dev/md");
+                    !name.is_empty() && (own == name || bare == name || own.is_empty() && number == Some(name))
+                }
+                _ => false,
+            })
+        };
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = decimal(name.strip_prefix(stem)?);
+        // As the kernel writes it where a name ends with a digit, and as udev does.
+        let stems = [stem.strip_suffix('p'), stem.strip_suffix("-part"), Some(stem)].into_iter().flatten();
+        whole(name).or_else(|| self.inside(stems.filter_map(whole).next()?, number?))
+    }
+
+    /// The partition with this number on a device.
+    fn inside(&self, whole: usize, number: u32) -> Option<usize> {
+        self.devices.iter().position(|device| device.on == [whole] && device.level == Level::Partition(number))
+    }
+
     /// The Nth disk (from 0), or its partition with this number.
     pub fn partition(&self, disk: usize, partition: Option<u32>) -> Option<usize> {
         let whole = self.devices.get(disk).filter(|device| device.level == Level::Disk).map(|_| disk)?;
         let Some(number) = partition else { return Some(whole) };
-        self.devices.iter().position(|device| device.on == [whole] && device.level == Level::Partition(number))
+        self.inside(whole, number)
     }
 
     /// The logical volumes of a group.

@@ -4,3 +4,4 @@
 
 mod golden;
 mod levels;
+mod states;
