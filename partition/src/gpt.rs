@@ -14,7 +14,8 @@ use self::layout::{GptEntry, GptHeader, MIN_ENTRY_SIZE, PRIMARY_LBA, SIGNATURE};
 use crate::mbr::BootSector;
 use crate::{Name, Scheme, Volume};
 
-pub const SCHEME: Scheme = Scheme { name: "gpt", shares: false, hides: None, probe: is_member, volumes, groups: |_| Vec::new() };
+pub const SCHEME: Scheme =
+    Scheme { name: "gpt", shares: false, hides: None, probe: is_member, volumes, groups: |_| Vec::new() };
 
 /// How large the array of entries may be in bytes; the kernel's (`KMALLOC_MAX_SIZE`). The usual size is 16 KiB.
 const MAX_ARRAY_SIZE: u64 = 4 << 20;

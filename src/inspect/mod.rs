@@ -5,6 +5,7 @@ mod crypttab;
 mod distribution;
 mod fstab;
 mod guest;
+mod mdadm_conf;
 mod role;
 mod spec;
 mod tree;

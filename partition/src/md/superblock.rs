@@ -8,8 +8,8 @@ use zerocopy::FromBytes;
 use super::layout::{
     DISK_ACTIVE, DISK_FAULTY, DISK_SYNC, FEATURE_BAD_BLOCKS, FEATURE_JOURNAL, FEATURE_RAID0_LAYOUT,
     FEATURE_RECOVERY_OFFSET, FEATURE_REPLACEMENT, FEATURE_RESHAPE_ACTIVE, FEATURES, IN_SYNC, MAGIC, MAX_DISKS_1,
-    MINOR_RESHAPE, RESERVED_SIZE, ROLE_FAULTY, ROLE_JOURNAL, ROLE_SPARE, SECTOR_SIZE, STATE_CLEAN,
-    SUPERBLOCK_SIZE, Superblock1, Superblock90,
+    MINOR_RESHAPE, RESERVED_SIZE, ROLE_FAULTY, ROLE_JOURNAL, ROLE_SPARE, SECTOR_SIZE, STATE_CLEAN, SUPERBLOCK_SIZE,
+    Superblock1, Superblock90,
 };
 
 /// How long the list of bad blocks may be, in sectors; the kernel's, one page.
@@ -237,9 +237,14 @@ impl Superblock {
             let offset = i64::from(raw.bblog_offset.get().cast_signed()) * SECTOR_SIZE as i64;
             let start = at.checked_add_signed(offset).filter(|_| offset != 0 && sectors <= MAX_BAD_BLOCK_SECTORS);
             let Some(start) = start.filter(|_| shift < 32) else {
-                return Err(corrupt!("MD superblock", at, "bad blocks in {sectors} sectors at {offset}, times 2^{shift}"));
+                return Err(corrupt!(
+                    "MD superblock",
+                    at,
+                    "bad blocks in {sectors} sectors at {offset}, times 2^{shift}"
+                ));
             };
-            found.bad_blocks = Some((start..start.saturating_add(u64::from(sectors) * SECTOR_SIZE), SECTOR_SIZE << shift));
+            found.bad_blocks =
+                Some((start..start.saturating_add(u64::from(sectors) * SECTOR_SIZE), SECTOR_SIZE << shift));
         }
         Ok(Some(found))
     }

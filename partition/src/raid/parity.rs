@@ -153,7 +153,7 @@ impl Parity {
         lost: &[usize],
     ) -> std::result::Result<(), Failure> {
         let mut read = vec![0; plain.len()];
-        let mut read_leg =
+        let read_leg =
             |leg: usize, into: &mut [u8]| self.legs.read(leg, into, at).map_err(|error| Failure::Leg(leg, error));
         if lost.contains(&row.p) {
             plain.fill(0);
