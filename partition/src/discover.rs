@@ -56,7 +56,10 @@ fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Schem
 
 /// Whether what a disk looks like is part of what an array holds that it is a member of.
 pub fn is_hidden(disk: &Arc<dyn Disk>) -> bool {
-    matches!(scheme_of(disk, SCHEMES), Ok(Some(scheme)) if scheme.hides.is_some())
+    let hides = |scheme: &Scheme| scheme.hides.is_some();
+    // Most have no superblock, and the other schemes need not be asked.
+    SCHEMES.iter().any(|scheme| hides(scheme) && (scheme.probe)(&**disk).unwrap_or(false))
+        && matches!(scheme_of(disk, SCHEMES), Ok(Some(scheme)) if hides(scheme))
 }
 
 /// The one scheme that this disk is a member of.

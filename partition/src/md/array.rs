@@ -29,6 +29,13 @@ pub struct Array<'a> {
     members: Vec<Member<'a>>,
 }
 
+/// A member that is used, and its data.
+struct Place<'m> {
+    index: usize,
+    superblock: &'m Superblock,
+    leg: Arc<dyn Disk>,
+}
+
 /// What the members make.
 struct Assembly {
     disk: Result<Arc<dyn Disk>>,
@@ -106,9 +113,8 @@ impl<'a> Array<'a> {
             Ok(places) => places,
             Err(error) => return fail(error),
         };
-        let is_whole = |member: &&&Member<'_>| member.superblock.progress.is_none();
-        let in_sync = places.iter().flatten().filter(is_whole).count();
-        let mut used: Vec<usize> = places.iter().flatten().map(|member| member.index).collect();
+        let in_sync = places.iter().flatten().filter(|place| place.superblock.progress.is_none()).count();
+        let mut used: Vec<usize> = places.iter().flatten().map(|place| place.index).collect();
         used.sort_unstable();
         let disk = self.check(of, count - in_sync).and_then(|()| self.open(of, &places));
         if disk.is_err() || used.is_empty() {
@@ -118,34 +124,40 @@ impl<'a> Array<'a> {
     }
 
     /// By place, the member that has it. Those that are left out are named.
-    fn places(&self, count: usize) -> Result<Vec<Option<&Member<'a>>>> {
+    fn places(&self, count: usize) -> Result<Vec<Option<Place<'_>>>> {
         let label = self.label();
-        let newest = self.newest();
-        let mut places: Vec<Option<&Member<'a>>> = vec![None; count];
-        for member in &self.members {
-            let found = &member.superblock;
-            let Role::Active(place) = found.role() else {
-                if found.role() == Role::Faulty {
-                    log::warn!("{label}: {} is left out: it was marked as faulty", member.disk);
+        let newest = &self.newest().superblock;
+        let mut places: Vec<Option<Place<'_>>> = (0..count).map(|_| None).collect();
+        for Member { index, disk, superblock } in &self.members {
+            let leave_out = |why: String| log::warn!("{label}: {disk} is left out: {why}");
+            let number = match superblock.role() {
+                Role::Active(number) => number,
+                Role::Faulty => {
+                    leave_out("it was marked as faulty".to_owned());
+                    continue;
                 }
-                continue;
+                Role::Spare | Role::Journal => continue,
             };
-            if let Err(why) = up_to_date(found, &newest.superblock) {
-                log::warn!("{label}: {} is left out: {why}", member.disk);
-                continue;
-            }
-            // Within bounds: any other place makes a spare.
-            let Some(taken) = places.get_mut(place as usize) else { continue };
+            let leg = match up_to_date(superblock, newest).and_then(|()| leg(disk, superblock, newest)) {
+                Ok(leg) => leg,
+                Err(why) => {
+                    leave_out(why.to_string());
+                    continue;
+                }
+            };
+            // Within bounds: any other number makes a spare.
+            let Some(taken) = places.get_mut(number as usize) else { continue };
+            let place = Place { index: *index, superblock, leg };
             *taken = match taken.take() {
-                None => Some(member),
+                None => Some(place),
                 // Both are there until the one has replaced the other.
-                Some(other) if other.superblock.is_replacement != found.is_replacement => {
-                    Some(if found.is_replacement { other } else { member })
+                Some(other) if other.superblock.is_replacement != superblock.is_replacement => {
+                    Some(if superblock.is_replacement { other } else { place })
                 }
                 Some(other) => {
                     return Err(Error::Ambiguous(format!(
-                        "{label}: {} and {} both claim to be member {place}, give only one of them",
-                        other.disk, member.disk
+                        "{label}: {} and {disk} both claim to be member {number}, give only one of them",
+                        other.leg
                     )));
                 }
             };
@@ -196,53 +208,43 @@ impl<'a> Array<'a> {
         Ok(())
     }
 
-    fn open(&self, of: &Superblock, places: &[Option<&Member<'a>>]) -> Result<Arc<dyn Disk>> {
+    fn open(&self, of: &Superblock, places: &[Option<Place<'_>>]) -> Result<Arc<dyn Disk>> {
         let label = self.label();
-        let legs = |with_recovering: bool| -> Vec<Option<Arc<dyn Disk>>> {
-            let wanted = |member: &&Member<'a>| with_recovering || member.superblock.progress.is_none();
-            let leg = |member: &Member<'a>| match leg(member, of) {
-                Ok(leg) => Some(leg),
-                Err(why) => {
-                    log::warn!("{label}: {} is left out: {why}", member.disk);
-                    None
-                }
-            };
-            places.iter().map(|place| place.filter(|member| wanted(&member)).and_then(leg)).collect()
-        };
-        let opened = level::open(&label, of, legs(false))?;
+        let is_recovered = |place: &&Place<'_>| place.superblock.progress.is_none();
+        let legs = |place: &Option<Place<'_>>| place.as_ref().filter(is_recovered).map(|place| place.leg.clone());
+        let opened = level::open(&label, of, places.iter().map(legs).collect())?;
         // A member that is being recovered is worth something only where the array can do without it.
-        match places.iter().flatten().any(|member| member.superblock.progress.is_some()) {
-            true => level::open(&label, of, legs(true)),
-            false => Ok(opened),
+        if places.iter().flatten().all(|place| is_recovered(&place)) {
+            return Ok(opened);
         }
+        let legs = |place: &Option<Place<'_>>| place.as_ref().map(|place| place.leg.clone());
+        level::open(&label, of, places.iter().map(legs).collect())
     }
 }
 
-/// Why a member that has a place is not trusted, if it is not: `newest` knows better.
-fn up_to_date(found: &Superblock, newest: &Superblock) -> std::result::Result<(), String> {
+/// Fails if a member that has a place is not to be trusted: `newest` knows better.
+fn up_to_date(found: &Superblock, newest: &Superblock) -> Result<()> {
     let same = |other: &Superblock| (other.level, other.layout, other.chunk, other.raid_disks, other.used_size);
-    if found.events.saturating_add(MAX_EVENTS_BEHIND) < newest.events {
-        return Err(format!("it is behind, at event {} of {}", found.events, newest.events));
-    }
-    if same(found) != same(newest) {
-        return Err("its superblock describes another array of the same UUID".to_owned());
-    }
-    match newest.role_of(found.number) {
-        role if role == found.role() => Ok(()),
-        Role::Faulty => Err("the other members say that it failed".to_owned()),
-        _ => Err("the other members do not count it any more".to_owned()),
-    }
+    let why = match newest.role_of(found.number) {
+        _ if found.events.saturating_add(MAX_EVENTS_BEHIND) < newest.events => {
+            format!("it is behind, at event {} of {}", found.events, newest.events)
+        }
+        _ if same(found) != same(newest) => "its superblock describes another array of the same UUID".to_owned(),
+        role if role == found.role() => return Ok(()),
+        Role::Faulty => "the other members say that it failed".to_owned(),
+        _ => "the other members do not count it any more".to_owned(),
+    };
+    Err(Error::Unknown(why))
 }
 
 /// The bytes of a member that belong to the array.
-fn leg(member: &Member<'_>, of: &Superblock) -> Result<Arc<dyn Disk>> {
-    let found = &member.superblock;
-    let size = if level::is_redundant(of.level) { of.used_size } else { found.data_size };
+fn leg(disk: &Arc<dyn Disk>, found: &Superblock, newest: &Superblock) -> Result<Arc<dyn Disk>> {
+    let size = if level::is_redundant(newest.level) { newest.used_size } else { found.data_size };
     if size > found.data_size {
         return Err(corrupt!("MD superblock", found.at, "{size} bytes used of {} for data", found.data_size));
     }
-    let data = View::new(member.disk.to_string(), member.disk.clone(), found.data_start, size)?;
-    let mut bad = found.bad_ranges(&**member.disk).within("bad blocks")?;
+    let data = View::new(disk.to_string(), disk.clone(), found.data_start, size)?;
+    let mut bad = found.bad_ranges(&**disk).within("bad blocks")?;
     bad.extend(found.progress.map(|progress| progress..u64::MAX));
     Ok(if bad.is_empty() { Arc::new(data) } else { Arc::new(Patchy::new(Arc::new(data), bad)) })
 }

@@ -80,13 +80,15 @@ impl Parity {
         (roles, roles.data(index as usize), row * self.chunk + inside)
     }
 
-    /// Makes what `wanted` should hold at `at` from the other legs. Those that cannot be read are lost too.
-    fn rebuild(&self, buf: &mut [u8], row: &Row, at: u64, wanted: usize) -> Result<()> {
+    /// Makes what `wanted` should hold at `at`, and cannot be read there for this reason, from the other legs. Those that
+    /// cannot be read are lost too.
+    fn rebuild(&self, buf: &mut [u8], row: &Row, at: u64, wanted: usize, why: Error) -> Result<()> {
         let mut lost: Vec<usize> = (0..self.legs.len()).filter(|&leg| self.legs.legs[leg].is_none()).collect();
         if !lost.contains(&wanted) {
             lost.push(wanted);
         }
-        let mut why = None;
+        // Of a leg that is there: that another one is missing is known.
+        let mut why = self.legs.legs[wanted].is_some().then_some(why);
         loop {
             match self.solve(buf, row, at, wanted, &lost) {
                 Ok(()) => return Ok(()),
@@ -151,7 +153,7 @@ impl Parity {
         lost: &[usize],
     ) -> std::result::Result<(), Failure> {
         let mut read = vec![0; plain.len()];
-        let mut read_leg =
+        let read_leg =
             |leg: usize, into: &mut [u8]| self.legs.read(leg, into, at).map_err(|error| Failure::Leg(leg, error));
         if lost.contains(&row.p) {
             plain.fill(0);
@@ -196,7 +198,7 @@ impl Disk for Parity {
             for part in part.chunks_mut(REBUILT_AT_ONCE) {
                 let len = part.len() as u64;
                 halving(part, at, &mut |part, at| {
-                    self.legs.read(leg, part, at).or_else(|_| self.rebuild(part, &row, at, leg))
+                    self.legs.read(leg, part, at).or_else(|error| self.rebuild(part, &row, at, leg, error))
                 })?;
                 at += len;
             }

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod golden;
+mod hostile;
 mod levels;
+mod places;
+mod states;

@@ -63,7 +63,8 @@ uneven linear-3 --level=linear
 for version in 0.90 1.0 1.1 1.2; do
     name=version-$version
     legs "$name" 320 320
-    mdadm --create /dev/md0 --run --homehost=box --metadata=$version --level=1 --size=64 --raid-devices=2 $devices
+    case $version in 1.[12]) offset=--data-offset=64K ;; *) offset= ;; esac
+    mdadm --create /dev/md0 --run --homehost=box --metadata=$version $offset --level=1 --size=64 --raid-devices=2 $devices
     fill
     finish
 done
@@ -153,14 +154,16 @@ for part in half done; do
     finish
 done
 
-# Being reshaped from three members to four.
+# Being reshaped from three members to four, and stopped in the middle.
 name=reshape
 legs "$name" 512 512 512 512
 start --data-offset=128K --size=128 --level=5 --chunk=4 --raid-devices=3 --spare-devices=1 --bitmap=none
 fill
-echo 16 >/sys/block/md0/md/sync_max
-mdadm --grow /dev/md0 --raid-devices=4 --backup-file=/run/backup || true
+echo 128 >/sys/block/md0/md/sync_max
+echo 4 >/sys/block/md0/md/raid_disks
+echo reshape >/sys/block/md0/md/sync_action
 sleep 2
+cat /sys/block/md0/md/reshape_position
 copy
 echo frozen >/sys/block/md0/md/sync_action
 finish
@@ -182,6 +185,8 @@ for part in clean dirty; do
 done
 
 # With a partial parity log.
-raid5 ppl --consistency-policy=ppl
+name=ppl
+legs "$name" 4096 4096 4096
+start --data-offset=2M --size=64 --level=5 --chunk=4 --raid-devices=3 --consistency-policy=ppl
 fill
 finish
