@@ -12,7 +12,7 @@ use std::sync::Arc;
 use golden::{disks, sum, sums, volume, why};
 use images::disk::Overlay;
 use images::disk::Replacement::Zero;
-use images::{Disk, Error};
+use images::Error;
 use partition::Volume;
 use partition::lvm::volumes;
 
