@@ -8,6 +8,8 @@ use crate::{Disk, Result, corrupt, unsupported};
 pub const MAX_XML: u64 = 1 << 20;
 /// How many nodes it may have; ours.
 const MAX_NODES: u32 = 100_000;
+/// How many attributes an element may have; ours. The parser compares each with all others.
+const MAX_ATTRIBUTES: usize = 1000;
 /// How much of a file is looked at for its first element, in bytes.
 const PROBED: usize = 4096;
 
@@ -54,8 +56,25 @@ pub fn read(file: &dyn Disk, what: &str) -> Result<String> {
 pub fn parse<'a>(text: &'a str, what: &str) -> Result<Document<'a>> {
     let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if most_attributes(text) > MAX_ATTRIBUTES {
+        return Err(unsupported!("an element of the {what} has more than {MAX_ATTRIBUTES} attributes, which is our limit"));
+    }
     Document::parse_with_options(text, options)
         .map_err(|error| corrupt!(what, 0u64, "its XML cannot be read: {}", clean(&error.to_string())))
+}
+
+/// At least as many attributes as any element has: quoted values after a `=`, up to the next `<`, which none has in it.
+fn most_attributes(text: &str) -> usize {
+    let (mut most, mut count, mut last) = (0, 0, b' ');
+    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
+        match byte {
+            b'<' => count = 0,
+            b'"' | b'\'' if last == b'=' => count += 1,
+            _ => {}
+        }
+        (most, last) = (most.max(count), byte);
+    }
+    most
 }
 
 /// The children of `node` with this name, in any namespace.
@@ -108,7 +127,8 @@ mod tests {
     #[test]
     fn hostile_text_ends() {
         let many = (MAX_XML / 8) as usize;
-        let attributes: String = (0..many).map(|n| format!("a{n}='' ")).take(90_000).collect();
+        let attributes: String = (0..90_000).map(|n| format!("a{n} = '' ")).collect();
+        assert_eq!(most_attributes("<a b='=\"' c = \"<d e='>'/>\" f=1>g='h'"), 2);
         for text in [
             String::new(),
             "<a>".repeat(many),

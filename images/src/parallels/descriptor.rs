@@ -175,12 +175,12 @@ impl Shots {
         };
         let mut chain = Vec::new();
         while !at.is_nil() {
-            if chain.len() == self.parents.len() {
-                return Err(corrupt!(WHAT, 0u64, "the snapshots are a loop: {at} is its own ancestor"));
-            }
             let Some(parent) = self.parents.get(&at) else {
                 return Err(corrupt!(WHAT, 0u64, "there is no snapshot {at}"));
             };
+            if chain.len() == self.parents.len() {
+                return Err(corrupt!(WHAT, 0u64, "the snapshots are a loop: {at} is its own ancestor"));
+            }
             chain.push(at);
             at = *parent;
         }

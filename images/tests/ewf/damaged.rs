@@ -75,9 +75,8 @@ fn a_flipped_bit_is_an_error_of_its_chunk() {
 
 #[test]
 fn segments_that_are_missing_or_wrong_are_named() {
-    let want = Random(9);
-    let mut want = want;
-    let bytes: Vec<u8> = (0..3 << 17).flat_map(|_| want.next().to_le_bytes()).collect();
+    let mut random = Random(9);
+    let bytes: Vec<u8> = (0..3 << 17).flat_map(|_| random.next().to_le_bytes()).collect();
     let folder = acquire(&bytes, "-S 1048576");
     let fails = |want: &str| {
         let error = folder.try_open("image.E01", None).err().unwrap().to_string();
@@ -154,7 +153,7 @@ fn hostile_bytes() {
         let places: Vec<_> = sections(&image)
             .into_iter()
             .filter(|(kind, ..)| kind != "header" && kind != "header2" && kind != "data")
-            .map(|(_, at, next)| (at + 16, (next - at - 16).min(108)))
+            .map(|(_, at, next)| (at + 16, (next - at - 16).clamp(8, 108)))
             .collect();
         hostile::damage("ewf", &image, &places, &NoFiles, repair);
         hostile::truncate("ewf", &image, &NoFiles);

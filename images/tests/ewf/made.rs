@@ -46,8 +46,8 @@ pub fn sections(image: &[u8]) -> Vec<(String, usize, usize)> {
         let kind = String::from_utf8_lossy(&descriptor[..end]).into_owned();
         let next = u64::from_le_bytes(descriptor[16..24].try_into().unwrap()) as usize;
         let is_last = matches!(kind.as_str(), "next" | "done");
-        found.push((kind, at, if is_last { at + 76 } else { next }));
-        if is_last || next <= at {
+        found.push((kind, at, if is_last { at + 76 } else { next.min(image.len()) }));
+        if is_last || next <= at || next > image.len() {
             break;
         }
         at = next;
@@ -70,13 +70,13 @@ pub fn repair(image: &mut [u8]) {
         put_sum(image, at, at + 72);
         let data = at + 76;
         match kind.as_str() {
-            "volume" if next - data >= 1052 => put_sum(image, data, data + 1048),
+            "volume" if next >= data + 1052 => put_sum(image, data, data + 1048),
             "volume" => put_sum(image, data, data + 90),
             "table" | "table2" => {
                 put_sum(image, data, data + 20);
                 let count = image.get(data..data + 4).map_or(0, |count| u32::from_le_bytes(count.try_into().unwrap()));
                 let end = data + 24 + 4 * count as usize;
-                if end + 4 <= next {
+                if end + 4 <= next.min(image.len()) {
                     put_sum(image, data + 24, end);
                 }
             }

@@ -1,4 +1,4 @@
-//! What ewfacquire, ewfacquirestream and ewfexport write is read byte for byte.
+//! What ewfacquire and ewfacquirestream write is read byte for byte.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -69,7 +69,7 @@ fn several_segments() {
 }
 
 #[test]
-fn streams_and_exports() {
+fn streams() {
     let want = patterned(33, 3 * MIB);
     let folder = acquire(&want, "-c best");
     let mut child = Command::new("ewfacquirestream")
@@ -81,8 +81,6 @@ fn streams_and_exports() {
         .expect("apt install ewf-tools");
     assert!(child.wait().unwrap().success());
     reads(&folder.open("stream.E01"), &want);
-    run(&folder, &["ewfexport", "-q", "-u", "-f", "encase3", "-c", "none", "-t", "exported", "image.E01"]);
-    reads(&folder.open("exported.E01"), &want);
     // The other way round: their reader finds in the image what ours does.
     run(&folder, &["ewfexport", "-q", "-u", "-f", "raw", "-t", "raw", "stream.E01"]);
     assert!(folder.read("raw.raw") == read_all(&*folder.open("stream.E01")));
