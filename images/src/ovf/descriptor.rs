@@ -146,7 +146,7 @@ fn disk_entry(disk: Node<'_, '_>, files: &HashMap<&str, FileEntry>) -> Result<Di
 fn known_format(address: &str) -> Option<&'static str> {
     let address = address.to_ascii_lowercase();
     // The page that describes VHD for Virtual Server, and the draft of qcow2: appliances have them as addresses.
-    let known = [("vmdk", "vmdk"), ("bb676673", "vhd"), ("vhd", "vhd"), ("qcow", "qcow2")];
+    let known = [("vmdk", "vmdk"), ("bb676673", "vpc"), ("vhdx", "vhdx"), ("vhd", "vpc"), ("qcow", "qcow2")];
     known.into_iter().find(|(word, _)| address.contains(word)).map(|(_, format)| format)
 }
 

@@ -10,7 +10,7 @@ mod manifest;
 mod tar;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use descriptor::{DiskEntry, FileEntry, Source};
@@ -23,7 +23,7 @@ use crate::info::{Contained, Description};
 use crate::parent::is_absent;
 use crate::verify::Stored;
 use crate::xml::{self, clean};
-use crate::{Disk, Error, Format, Result, ResultExt, corrupt, unsupported};
+use crate::{Disk, Error, Format, Result, ResultExt, corrupt, name, unsupported};
 
 /// The line of a descriptor with its files beside it in [`FORMATS`].
 pub const FORMAT: Format = Format {
@@ -89,14 +89,14 @@ fn described(parts: Vec<Part>) -> Description {
 /// The hashes in the manifest beside the descriptor in `file`.
 pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
     let Some(own) = request.opener.file_name() else { return Ok(Vec::new()) };
-    let manifest = as_file(&Path::new(own).with_extension("mf").to_string_lossy());
+    let manifest = name::of_file(&Path::new(own).with_extension("mf").to_string_lossy());
     let manifest = match request.opener.open(&manifest, Some(RAW)) {
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
         manifest => manifest?,
     };
     hashes(&*manifest, |name| match own.as_bytes() == name.as_bytes() {
         true => Ok(file.clone()),
-        false => request.opener.open(&as_file(name), Some(RAW)),
+        false => request.opener.open(&name::of_file(name), Some(RAW)),
     })
 }
 
@@ -175,13 +175,13 @@ fn parts(file: &dyn Disk, request: &Request<'_>) -> Result<Vec<Part>> {
 /// Opens the disk in a file of an appliance.
 fn open_file(entry: &FileEntry, request: &Request<'_>) -> Result<(&'static str, Arc<dyn Disk>)> {
     let opener = request.opener;
-    let mut path = as_file(&entry.href);
+    let mut path = name::of_file(&entry.href);
     let file = match entry.chunk {
         Some(chunk) => pieces(entry, chunk, opener)?,
         None => match (opener.open(&path, Some(RAW)), decoded(&entry.href)) {
             // A href is an address; yet most tools write the name as it is.
             (Err(error), Some(decoded)) if is_absent(&error) => {
-                path = as_file(&decoded);
+                path = name::of_file(&decoded);
                 opener.open(&path, Some(RAW))?
             }
             (opened, _) => opened?,
@@ -223,7 +223,7 @@ fn pieces(entry: &FileEntry, chunk: u64, opener: &dyn Opener) -> Result<Arc<dyn 
             break;
         }
         let name = format!("{}.{number:0PIECE_DIGITS$}", entry.href);
-        match opener.open(&as_file(&name), Some(RAW)) {
+        match opener.open(&name::of_file(&name), Some(RAW)) {
             Ok(piece) if piece.size() > chunk => {
                 return Err(corrupt!(piece.to_string(), chunk, "a piece of more than {chunk} bytes"));
             }
@@ -241,15 +241,6 @@ fn pieces(entry: &FileEntry, chunk: u64, opener: &dyn Opener) -> Result<Arc<dyn 
             Err(corrupt!(name, found, "its pieces have {found} bytes, {size} by the descriptor: one is missing"))
         }
         _ => Ok(Arc::new(file)),
-    }
-}
-
-/// A name as the gate must have it: a file's, whatever colons are in it, unless it has the form of an address, which
-/// the gate refuses by its protocol.
-fn as_file(href: &str) -> PathBuf {
-    match href.contains("://") || href.starts_with('/') {
-        true => PathBuf::from(href),
-        false => Path::new(".").join(href),
     }
 }
 

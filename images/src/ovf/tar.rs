@@ -250,9 +250,10 @@ fn number(field: &[u8]) -> Option<u64> {
         return low.try_into().ok().map(u64::from_be_bytes).filter(|_| is_small);
     }
     let digits = text(field).trim_ascii();
-    let octal = digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
-    let value = digits.iter().try_fold(0u64, |value, digit| value.checked_mul(8)?.checked_add(u64::from(digit - b'0')));
-    value.filter(|_| octal)
+    digits.iter().try_fold(0u64, |value, digit| match digit {
+        b'0'..=b'7' => value.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

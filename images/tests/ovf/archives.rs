@@ -84,7 +84,7 @@ fn several_disks_are_in_the_order_of_the_hardware() {
     let said: Vec<_> =
         layers[0].description.disks.iter().map(|disk| (&disk.name[..], disk.format, disk.virtual_size)).collect();
     let size = Some(3 << 20);
-    let want = ["vmdk", "qcow2", "raw", "vhd", "vmdk"].map(Some);
+    let want = ["vmdk", "qcow2", "raw", "vpc", "vmdk"].map(Some);
     assert_eq!(said, names.iter().zip(want).map(|(name, format)| (*name, format, size)).collect::<Vec<_>>());
     assert!(layers[0].problem.is_none());
     // An option for each image holds for each disk.

@@ -81,9 +81,9 @@ fn pax_records_that_lie() {
     let folder = Folder::new();
     image(&folder, "disk.vmdk", "", &patterned(112, 200 << 10));
     folder.write("vm.ovf", descriptor(&[Named("disk.vmdk", "")]).as_bytes());
-    tar(&folder, "--format=pax --pax-option=size:=00000000000 --blocking-factor=1", "vm.ova", &["vm.ovf", "disk.vmdk"]);
+    tar(&folder, "--format=pax --pax-option=comment:=01234567 --blocking-factor=1", "vm.ova", &["vm.ovf", "disk.vmdk"]);
     let archive = folder.read("vm.ova");
-    let record = (0..archive.len()).rev().find(|at| archive[*at..].starts_with(b"20 size=00000000000\n")).unwrap();
+    let record = (0..archive.len()).rev().find(|at| archive[*at..].starts_with(b"20 comment=01234567\n")).unwrap();
     for (value, want) in [
         (&b"20 size=99999999999\n"[..], "truncated?"),
         (b"20 size=9999999999x\n", "size is no number"),
