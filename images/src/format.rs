@@ -86,8 +86,7 @@ pub(crate) type Disks = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Vec<Arc<dyn Di
 
 /// The formats of which an image can hold several whole disks: a line for each. Their [`Format::open`] opens the one of
 /// an image that has no more.
-pub(crate) static APPLIANCES: &[(&str, Disks)] =
-    &[("ovf", crate::ovf::disks), ("ova", crate::ovf::disks_in_archive)];
+pub(crate) static APPLIANCES: &[(&str, Disks)] = &[("ovf", crate::ovf::disks), ("ova", crate::ovf::disks_in_archive)];
 
 /// The file by which a format is opened that is a folder of files: a line for each such format.
 pub(crate) static FOLDERS: &[&str] = &[crate::parallels::DESCRIPTOR];
@@ -125,9 +124,9 @@ pub(crate) fn refuse_foreign(disk: &dyn Disk) -> Result<()> {
     let len = start.len().min(usize::try_from(disk.size()).unwrap_or(usize::MAX));
     disk.read_at(&mut start[..len], 0)?;
     match FOREIGN.iter().find(|(_, magic)| start.starts_with(magic)) {
-        Some((name, _)) => {
-            Err(unsupported!("{disk} is of the format {name}, which is not read; --format raw takes its bytes as they are"))
-        }
+        Some((name, _)) => Err(unsupported!(
+            "{disk} is of the format {name}, which is not read; --format raw takes its bytes as they are"
+        )),
         None => Ok(()),
     }
 }
@@ -184,7 +183,10 @@ mod tests {
     #[test]
     fn formats_that_are_not_read_are_named() {
         let error = refuse_foreign(&Memory::new("x", b"EVF2\x0d\x0a\x81\0".to_vec())).unwrap_err().to_string();
-        assert_eq!(error, "x is of the format EWF version 2 (Ex01), which is not read; --format raw takes its bytes as they are");
+        assert_eq!(
+            error,
+            "x is of the format EWF version 2 (Ex01), which is not read; --format raw takes its bytes as they are"
+        );
         for start in [&b""[..], b"EVF2", &[0; 4096]] {
             refuse_foreign(&Memory::new("x", start.to_vec())).unwrap();
         }

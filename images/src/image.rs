@@ -37,7 +37,8 @@ pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
     let Some((_, disks)) = appliance else { return open(path, options).map(|disk| vec![disk]) };
     let gate = Gate::new(&file, Rules { backing: options.backing, formats: FORMATS }, None)?;
     let name = file.to_string();
-    let disks = disks(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref() }).within(name)?;
+    let disks =
+        disks(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref() }).within(name)?;
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
 }
 

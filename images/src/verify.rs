@@ -181,7 +181,8 @@ mod tests {
     fn each_hash_is_computed_and_each_disk_is_read_once() {
         // The values are those of the specifications for "abc".
         let abc: Arc<dyn Disk> = Arc::new(Memory::new("abc", b"abc".to_vec()));
-        let bytes = |hex: &str| (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let bytes =
+            |hex: &str| (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
         let md5: Vec<u8> = bytes("900150983cd24fb0d6963f7d28e17f72");
         let sha1: Vec<u8> = bytes("a9993e364706816aba3e25717850c26c9cd0d89d");
         let sha256: Vec<u8> = bytes("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
@@ -195,13 +196,16 @@ mod tests {
         ];
         let mut read = 0;
         let outcomes = check(&stored, &mut |bytes| read += bytes);
-        assert!(matches!(&outcomes[..], [
+        assert!(
+            matches!(&outcomes[..], [
             Outcome::Same,
             Outcome::Differs(found),
             Outcome::Unreadable(_),
             Outcome::Same,
             Outcome::Differs(long),
-        ] if *found == sha1 && long.len() == 64), "{outcomes:?}");
+        ] if *found == sha1 && long.len() == 64),
+            "{outcomes:?}"
+        );
         assert_eq!((read, size(&stored)), (3, 3));
         assert_eq!(hex(&md5), "900150983cd24fb0d6963f7d28e17f72");
         for algorithm in [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {

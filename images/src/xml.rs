@@ -57,7 +57,9 @@ pub fn parse<'a>(text: &'a str, what: &str) -> Result<Document<'a>> {
     let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if most_attributes(text) > MAX_ATTRIBUTES {
-        return Err(unsupported!("an element of the {what} has more than {MAX_ATTRIBUTES} attributes, which is our limit"));
+        return Err(unsupported!(
+            "an element of the {what} has more than {MAX_ATTRIBUTES} attributes, which is our limit"
+        ));
     }
     Document::parse_with_options(text, options)
         .map_err(|error| corrupt!(what, 0u64, "its XML cannot be read: {}", clean(&error.to_string())))

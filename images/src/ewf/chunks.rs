@@ -36,7 +36,13 @@ pub struct Chunks {
 
 impl Chunks {
     /// The chunks of the segments `file`, called `names`. The tables have as many as the disk needs.
-    pub fn new(file: Arc<dyn Disk>, cached: Cached, names: Vec<String>, tables: Vec<Table>, geometry: Geometry) -> Self {
+    pub fn new(
+        file: Arc<dyn Disk>,
+        cached: Cached,
+        names: Vec<String>,
+        tables: Vec<Table>,
+        geometry: Geometry,
+    ) -> Self {
         let large = (geometry.chunk > unpacked::CACHE_BYTES / 4).then(Mutex::default);
         Self { file, cached, names, tables, geometry, number: next_number(), large }
     }

@@ -139,7 +139,8 @@ impl Sections {
                     "{kind}, the next one is at {next:#x}, but the file has {size:#x} bytes: truncated?"
                 ));
             }
-            let section = Section { file, data: data..next, start: &rest[..(next - data).min(rest.len() as u64) as usize] };
+            let section =
+                Section { file, data: data..next, start: &rest[..(next - data).min(rest.len() as u64) as usize] };
             self.take(kind, &section, segment, start)?;
             at = next;
         }
@@ -171,7 +172,9 @@ impl Sections {
                 self.sha1 = Some(digest.sha1).filter(|sha1| *sha1 != [0; 20]);
             }
             b"ltree" | b"ltypes" => return Err(logical()),
-            b"incomplete" => return Err(unsupported!("the image was not made to its end: it has an incomplete section")),
+            b"incomplete" => {
+                return Err(unsupported!("the image was not made to its end: it has an incomplete section"));
+            }
             // Who made the image, when and of what; the geometry once more; the tracks of a CD.
             b"header" | b"header2" | b"xheader" | b"xhash" | b"data" | b"session" => {}
             other => log::debug!("EWF section {} is not known", other.escape_ascii()),

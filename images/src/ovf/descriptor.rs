@@ -81,11 +81,15 @@ pub fn parse(text: &str) -> Result<Vec<DiskEntry>> {
             let disk = match drive {
                 Drive::Disk(id) => match disks.iter().find(|disk| disk.id == id) {
                     Some(disk) => disk.clone(),
-                    None => return Err(corrupt!(WHAT, 0u64, "the hardware has a disk {}, which is nowhere", clean(id))),
+                    None => {
+                        return Err(corrupt!(WHAT, 0u64, "the hardware has a disk {}, which is nowhere", clean(id)));
+                    }
                 },
                 Drive::File(id) => match files.get(id) {
                     Some(file) => DiskEntry { id: format!("file {id}"), source: Source::File(file.clone()) },
-                    None => return Err(corrupt!(WHAT, 0u64, "the hardware has a file {}, which is nowhere", clean(id))),
+                    None => {
+                        return Err(corrupt!(WHAT, 0u64, "the hardware has a file {}, which is nowhere", clean(id)));
+                    }
                 },
             };
             // Two machines may share one, and a machine may have it in several configurations.
@@ -199,7 +203,8 @@ fn drives<'a>(hardware: Node<'a, 'a>) -> Result<Vec<Drive<'a>>> {
         .children()
         .filter(|node| matches!(node.tag_name().name(), "Item" | "StorageItem" | "EthernetPortItem"))
         .collect();
-    let number = |item: Node<'_, '_>, name| xml::text(item, name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let number =
+        |item: Node<'_, '_>, name| xml::text(item, name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     let mut kinds = HashMap::new();
     let mut controllers: HashMap<&str, Place> = HashMap::new();
     for (at, item) in items.iter().enumerate() {
@@ -220,7 +225,9 @@ fn drives<'a>(hardware: Node<'a, 'a>) -> Result<Vec<Drive<'a>>> {
         let drive = match name.split_once('/') {
             Some(("disk", id)) => Drive::Disk(id),
             Some(("file", id)) => Drive::File(id),
-            _ => return Err(unsupported!("the hardware has a disk {}, which is not in the appliance", clean(resource))),
+            _ => {
+                return Err(unsupported!("the hardware has a disk {}, which is not in the appliance", clean(resource)));
+            }
         };
         let parent = xml::text(*item, "Parent").and_then(|parent| controllers.get(parent)).copied().unwrap_or(last);
         drives.push(((parent, number(*item, "AddressOnParent"), at), drive));

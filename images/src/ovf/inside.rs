@@ -88,7 +88,9 @@ impl Opener for Inside<'_> {
             Some(RAW) => return Ok(disk),
             Some(name) => of_name(name)?,
             None => match format::recognise(&*disk, FORMATS)? {
-                None => return Err(Error::Unknown(format!("no format is recorded for {disk}, and none is recognised"))),
+                None => {
+                    return Err(Error::Unknown(format!("no format is recorded for {disk}, and none is recognised")));
+                }
                 found => found,
             },
         };

@@ -42,7 +42,7 @@ pub const USTAR: [u8; 6] = *b"ustar\0";
 pub const GNU: [u8; 6] = *b"ustar ";
 
 /// `typeflag` of a file, and what older programs write for one.
-pub const REGULAR: [u8; 3] = *b"0\07";
+pub const REGULAR: [u8; 3] = [b'0', 0, b'7'];
 /// `typeflag` of a hard and of a symbolic link.
 pub const LINKS: [u8; 2] = *b"12";
 /// `typeflag` of records that hold for the next member, and of those that hold for all that follow.

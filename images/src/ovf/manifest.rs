@@ -36,7 +36,8 @@ fn parse_line(line: &str, number: u32) -> Result<Line> {
     };
     // The name may have any character in it, the value none but digits.
     let (start, value) = line.rsplit_once('=').ok_or_else(wrong)?;
-    let (algorithm, name) = start.trim_end().strip_suffix(')').and_then(|start| start.split_once('(')).ok_or_else(wrong)?;
+    let (algorithm, name) =
+        start.trim_end().strip_suffix(')').and_then(|start| start.split_once('(')).ok_or_else(wrong)?;
     let algorithm = algorithm.trim_end().replace('-', "").to_ascii_uppercase();
     let Some(algorithm) = Algorithm::named(&algorithm) else {
         return Err(unsupported!("the manifest has hashes of the kind {}", algorithm.escape_debug()));
@@ -63,7 +64,8 @@ mod tests {
             line(Algorithm::Sha512, "c", &[1]),
         ];
         assert_eq!(parse(text).unwrap(), want);
-        for wrong in ["a", "SHA1(a)=", "SHA1(a)= 0", "SHA1(a)= 0g", "SHA1(a= 00", "CRC(a)= 00", "SHA1(a)= äö", "\u{1b}"] {
+        for wrong in ["a", "SHA1(a)=", "SHA1(a)= 0", "SHA1(a)= 0g", "SHA1(a= 00", "CRC(a)= 00", "SHA1(a)= äö", "\u{1b}"]
+        {
             let error = parse(wrong).unwrap_err().to_string();
             assert!(!error.contains(char::is_control), "{error:?}");
         }

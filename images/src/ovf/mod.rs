@@ -199,7 +199,9 @@ fn open_file(entry: &FileEntry, request: &Request<'_>) -> Result<(&'static str, 
     }
     let Some(found) = format::recognise(&*file, FORMATS)? else {
         return match (entry.format, request.snapshot) {
-            (Some(format), _) => Err(corrupt!(file.to_string(), 0u64, "a {format} image by the descriptor, but it is none")),
+            (Some(format), _) => {
+                Err(corrupt!(file.to_string(), 0u64, "a {format} image by the descriptor, but it is none"))
+            }
             (None, Some(_)) => Err(unsupported!("{file} is a raw image, which has no snapshots")),
             (None, None) => Ok((RAW, file)),
         };

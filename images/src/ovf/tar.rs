@@ -187,7 +187,9 @@ impl Walk<'_> {
     /// Reads what a header says of the next member.
     fn extend(&self, extension: &mut Extension, typeflag: u8, start: u64, size: u64) -> Result<()> {
         if size > MAX_RECORDS {
-            return Err(unsupported!("{size} bytes of records before a member of an archive, {MAX_RECORDS} is our limit"));
+            return Err(unsupported!(
+                "{size} bytes of records before a member of an archive, {MAX_RECORDS} is our limit"
+            ));
         }
         let mut bytes = vec![0; size as usize];
         self.file.read_at(&mut bytes, start)?;
@@ -276,7 +278,10 @@ fn full_name(header: &Header) -> Vec<u8> {
 /// A name as members are compared by it.
 fn normal(name: &[u8], at: u64) -> Result<Vec<u8>> {
     if name.len() > MAX_NAME {
-        return Err(unsupported!("a name of {} bytes in an archive at byte {at:#x}, {MAX_NAME} is our limit", name.len()));
+        return Err(unsupported!(
+            "a name of {} bytes in an archive at byte {at:#x}, {MAX_NAME} is our limit",
+            name.len()
+        ));
     }
     let mut name = name;
     while let Some(rest) = name.strip_prefix(b"./") {

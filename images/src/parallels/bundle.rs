@@ -24,7 +24,11 @@ fn open_storage(storage: &Storage, request: &Request<'_>) -> Result<Piece> {
         let opened = open_image(image, disk, request)?;
         if opened.size() < storage.size {
             let (has, want) = (opened.size(), storage.size);
-            return Err(corrupt!(opened.to_string(), has, "its end, but the descriptor has {want} bytes for it: truncated?"));
+            return Err(corrupt!(
+                opened.to_string(),
+                has,
+                "its end, but the descriptor has {want} bytes for it: truncated?"
+            ));
         }
         disk = Some(opened);
     }

@@ -96,7 +96,9 @@ fn check_parameters(parameters: Node<'_, '_>) -> Result<()> {
     let engine = child(parameters, "Encryption").and_then(|encryption| xml::text(encryption, "Engine"));
     match engine.map(guid).transpose()?.filter(|engine| !engine.is_nil()) {
         None => Ok(()),
-        Some(engine) => Err(unsupported!("the disk is encrypted by Parallels (engine {engine}), which is not supported")),
+        Some(engine) => {
+            Err(unsupported!("the disk is encrypted by Parallels (engine {engine}), which is not supported"))
+        }
     }
 }
 
@@ -121,7 +123,9 @@ fn images(storage: Node<'_, '_>, chain: &[Uuid]) -> Result<Vec<Image>> {
     if chain.is_empty() {
         return match images.len() {
             1 => Ok(images.into_values().collect()),
-            count => Err(corrupt!(WHAT, 0u64, "a part has {count} images, and no snapshots say how they lie on each other")),
+            count => {
+                Err(corrupt!(WHAT, 0u64, "a part has {count} images, and no snapshots say how they lie on each other"))
+            }
         };
     }
     let found = chain.iter().map(|guid| match images.get(guid) {

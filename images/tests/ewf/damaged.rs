@@ -139,7 +139,9 @@ fn fields_at_their_limits() {
         assert!(error.contains("EWF section at byte"), "{error}");
     }
     // Not the first, not version 1.
-    for (magic, want) in [(b"LVF\x09\x0d\x0a\xff\0", "L01"), (b"EVF2\x0d\x0a\x81\0", "Ex01"), (b"LEF2\x0d\x0a\x81\0", "Lx01")] {
+    for (magic, want) in
+        [(b"LVF\x09\x0d\x0a\xff\0", "L01"), (b"EVF2\x0d\x0a\x81\0", "Ex01"), (b"LEF2\x0d\x0a\x81\0", "Lx01")]
+    {
         let mut changed = image.clone();
         changed[..8].copy_from_slice(magic);
         assert!(open(&folder, &changed).err().unwrap().to_string().contains(want));

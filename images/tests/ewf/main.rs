@@ -7,12 +7,12 @@ mod built;
 #[path = "../disks/check.rs"]
 mod check;
 mod damaged;
+mod hashes;
 #[allow(dead_code, reason = "the tests of other formats use more of it")]
 #[path = "../disks/hostile.rs"]
 mod hostile;
-mod hashes;
 mod made;
-mod written;
 #[allow(dead_code, reason = "the tests of other formats use more of it")]
 #[path = "../qcow2/tools.rs"]
 mod tools;
+mod written;

@@ -28,7 +28,8 @@ fn disks_beside_the_descriptor() {
     let error = images::open_all(&folder.path("vm.ovf"), &options).err().unwrap().to_string();
     assert!(error.contains("--backing=none allows no other file"), "{error}");
     // A blank disk has no file.
-    let blank = "<Disk ovf:capacity=\"5\" ovf:capacityAllocationUnits=\"byte * 2^30\" ovf:diskId=\"blank\"/></DiskSection>";
+    let blank =
+        "<Disk ovf:capacity=\"5\" ovf:capacityAllocationUnits=\"byte * 2^30\" ovf:diskId=\"blank\"/></DiskSection>";
     let text = descriptor(&[Named("a b.vmdk", "")]).replace("</DiskSection>", blank);
     folder.write("vm.ovf", text.as_bytes());
     let disks = images::open_all(&folder.path("vm.ovf"), &Options::default()).unwrap();
@@ -84,7 +85,9 @@ fn names_that_lead_elsewhere() {
         refused("vm.ova", want_archive);
         refused("in/vm.ovf", want_folder);
     }
-    for href in ["../secret".to_owned(), "a/../../secret".to_owned(), folder.path("secret").to_str().unwrap().to_owned()] {
+    for href in
+        ["../secret".to_owned(), "a/../../secret".to_owned(), folder.path("secret").to_str().unwrap().to_owned()]
+    {
         folder.write("in/vm.ovf", descriptor(&[Named(&href, "")]).as_bytes());
         folder.run("tar -C in -cf vm.ova vm.ovf");
         refused("vm.ova", "nothing leads out of an archive");

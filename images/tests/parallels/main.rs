@@ -67,7 +67,8 @@ fn bundle(base: &str) -> (Folder, Vec<Vec<u8>>) {
         }
         wants.push(bytes.clone());
     }
-    let images = [image(BASE, base, "base.hds"), image(MIDDLE, "Compressed", "middle.hds"), image(TOP, "Compressed", "top.hds")];
+    let images =
+        [image(BASE, base, "base.hds"), image(MIDDLE, "Compressed", "middle.hds"), image(TOP, "Compressed", "top.hds")];
     let sectors = 6 * MIB / 512;
     let text = descriptor(&[storage(0, sectors, &images)], &[(TOP, MIDDLE), (MIDDLE, BASE), (BASE, NONE)]);
     folder.write("x.hdd/DiskDescriptor.xml", text.as_bytes());
@@ -108,8 +109,7 @@ fn a_disk_in_parts() {
     let end = want.len() / 512;
     let part = |start, end, kind: &str, file: &str| storage(start, end, &[image(TOP, kind, file)]);
     for middle in [part(4096, 8192, "Compressed", "disk.1.hds"), part(4096, 8192, "Plain", "plain")] {
-        let storages =
-            [part(8192, end, "Compressed", "disk.2.hds"), part(0, 4096, "Compressed", "disk.0.hds"), middle];
+        let storages = [part(8192, end, "Compressed", "disk.2.hds"), part(0, 4096, "Compressed", "disk.0.hds"), middle];
         folder.write("DiskDescriptor.xml", descriptor(&storages, &[(TOP, NONE)]).as_bytes());
         let disk = folder.open("");
         reads(&disk, &want);
