@@ -29,7 +29,7 @@ Examples:
   imgmount recover -a vm.qcow2 --to out '*.odt'    gets it back
 
 Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted), `imgmount
-recover` 2 (not everything that was asked for could be written).
+recover` 2 (not everything that was asked for could be written), `imgmount info --verify` 2 (a hash is not right).
 A directory with the name of a command is written as a path: ./inspect";
 
 /// Opens disk images and shows the guest's own tree, without root.
@@ -85,7 +85,8 @@ pub enum Command {
 /// The images, as every command takes them.
 #[derive(Args, Debug, Default)]
 pub struct Images {
-    /// Open this disk image: the first becomes /dev/sda, the second /dev/sdb
+    /// Open this disk image: the first becomes /dev/sda, the second /dev/sdb. An appliance (.ova, .ovf) has a name for
+    /// each of its disks
     #[arg(short = 'a', long = "add", value_name = "IMAGE")]
     pub add: Vec<PathBuf>,
     /// The format of the images that follow (raw, qcow2); without a value, found by content
@@ -301,6 +302,8 @@ pub struct Request {
     images: OnceLock<Vec<Image>>,
     /// The keys, once somebody has asked for them.
     keys: OnceLock<Arc<Keys>>,
+    /// Which of the images each disk is from, once they are open.
+    origins: OnceLock<Vec<usize>>,
 }
 
 impl Request {
@@ -322,8 +325,13 @@ impl Request {
     /// Opens the images and finds everything in them, also in the encrypted volumes that a key was given for.
     pub fn open(&self) -> Result<Stack> {
         let keys = self.keys()?;
-        let open = |(at, image): (usize, &Image)| images::open(&image.path, &self.image_options(at, image));
-        let disks = self.images()?.iter().enumerate().map(open).collect::<Result<_>>()?;
+        let (mut disks, mut origins) = (Vec::new(), Vec::new());
+        for (at, image) in self.images()?.iter().enumerate() {
+            // An appliance has several.
+            disks.extend(images::open_all(&image.path, &self.image_options(disks.len(), image))?);
+            origins.resize(disks.len(), at);
+        }
+        self.origins.get_or_init(|| origins);
         let mut wanted = filesystems::Options::default();
         wanted.replay = !self.options().no_replay;
         for path in &self.options().journal {
@@ -388,6 +396,13 @@ impl Request {
         Ok(self.images.get_or_init(|| images))
     }
 
+    /// The image that a disk is from, by the disk's index, after the images were opened.
+    pub fn image_of(&self, disk: usize) -> Result<&Image> {
+        let images = self.images()?;
+        let origin = self.origins.get().and_then(|origins| origins.get(disk)).and_then(|at| images.get(*at));
+        origin.ok_or_else(|| Error::Usage(format!("there is no disk {disk}")))
+    }
+
     /// How the image of the disk with this index is to be opened.
     pub fn image_options(&self, index: usize, image: &Image) -> images::Options {
         let options = self.options();
@@ -401,7 +416,7 @@ impl Request {
         let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
             (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
-            _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new(), keys: OnceLock::new() }),
+            _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() }),
         };
         let inputs = options.in_order(matches)?;
         if cli.command.is_none() {
@@ -410,7 +425,7 @@ impl Request {
         if inputs.is_empty() && !cli.mount.fuse_help {
             return wrong("you must specify at least one -a or -d option; try imgmount --help");
         }
-        Ok(Self { cli, inputs, images: OnceLock::new(), keys: OnceLock::new() })
+        Ok(Self { cli, inputs, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() })
     }
 }
 

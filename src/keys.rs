@@ -226,7 +226,7 @@ impl Secrets for DiskKeys {
         if let Some((.., key)) = lock(&self.keys.images).iter().find(known) {
             return Ok(key.clone());
         }
-        let disk = stack::disk_name(self.index);
+        let disk = stack::of_disk(self.index);
         let device = format!("{disk}, {}", terminal::clean(image.path.as_os_str().as_encoded_bytes()));
         let is_named = |id: &str| {
             let bare = id.strip_prefix("/dev/").unwrap_or(id);

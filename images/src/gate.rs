@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::crypt::{Attempt, EncryptedImage, ImageKey, ImageLock, Secrets};
 use crate::disk::{HostFile, printable};
 use crate::format::{self, Format, Opener, Request};
-use crate::image::open_layer;
+use crate::image::{Options, open_layer};
 use crate::name::Name;
 use crate::{Disk, Error, Result, ResultExt};
 
@@ -38,6 +38,13 @@ pub(crate) struct Rules<'a> {
     pub backing: Backing,
     pub formats: &'static [Format],
     pub secrets: Option<&'a dyn Secrets>,
+}
+
+impl<'a> Rules<'a> {
+    /// Those that `options` ask for, with this table of formats.
+    pub fn of(options: &'a Options, formats: &'static [Format]) -> Self {
+        Self { backing: options.backing, formats, secrets: options.secrets.as_deref() }
+    }
 }
 
 /// Opens the files that one image names, and knows the images above it.
