@@ -99,6 +99,13 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "extundelete", program: "extundelete", reason: "recovers, for comparison", purposes: &[Test] },
     Package { name: "ext4magic", program: "ext4magic", reason: "recovers, for comparison", purposes: &[Test] },
+    Package {
+        name: "ewf-tools",
+        program: "ewfacquire",
+        reason: "makes E01 images, and reads them as a second opinion",
+        purposes: &[Test],
+    },
+    Package { name: "tar", program: "tar", reason: "packs appliances", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
 ];
 
