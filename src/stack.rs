@@ -11,12 +11,15 @@ use partition::{Group, Name, Volume};
 
 use crate::keys::{self, Keys, Outcome};
 
-pub use names::{decimal, disk_and_partition};
+pub use names::{decimal, disk_and_partition, of_disk};
 
 /// How deep volumes may lie in volumes: a partition table, then logical volumes in logical volumes; ours.
 const MAX_LEVELS: usize = 8;
 /// How many devices a set of images may hold; ours. A table of partitions has at most some hundreds.
 const MAX_DEVICES: usize = 65_536;
+
+/// What blkid calls a device that holds nothing but the journal of an ext file system.
+pub const JOURNAL: &str = "jbd";
 
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
@@ -162,7 +165,7 @@ impl Stack {
     pub fn with_keys(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys) -> Result<Self> {
         let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options };
         for (index, disk) in disks.into_iter().enumerate() {
-            stack.devices.push(Device::new(names::of_disk(index), Level::Disk, disk.size(), Ok(disk)));
+            stack.devices.push(Device::new(of_disk(index), Level::Disk, disk.size(), Ok(disk)));
         }
         let (mut from, mut leaves) = (0, Vec::new());
         for _ in 0..MAX_LEVELS {
@@ -196,7 +199,15 @@ impl Stack {
                 };
             }
         }
+        let journals = stack.devices.iter().filter(|device| device.contents_name() == JOURNAL);
+        let journals: Vec<_> = journals.filter_map(|device| device.disk.clone().ok()).collect();
+        stack.options.journals.extend(journals);
         Ok(stack)
+    }
+
+    /// How file systems are opened, with the journals that lie on devices of their own.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Whether what a device looks like is part of what an array holds.
@@ -220,8 +231,13 @@ impl Stack {
         let uuid = (container.uuid)(lies.as_ref()).ok().flatten();
         let inside = self.unlocked_name(&device.name, uuid.as_deref());
         let sealed = Sealed { disk: disk.clone(), header: header.clone(), name: inside.clone() };
-        let volume = keys::Volume { device: &device.name, inside: &inside, uuid: uuid.as_deref(), is_named: &is_named };
-        let outcome = keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret));
+        let volume =
+            keys::Volume { device: &device.name, inside: Some(&inside), uuid: uuid.as_deref(), is_named: &is_named };
+        let outcome = match (container.unprotected)(&sealed) {
+            Ok(Some(disk)) => Ok(Outcome::Open(disk)),
+            Ok(None) => keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret)),
+            Err(error) => Err(error),
+        };
         let identity = filesystems::identify(lies);
         let mut inside = match outcome {
             Ok(Outcome::Open(disk)) => Device::new(inside, Level::Unlocked, disk.size(), Ok(disk)),
@@ -371,7 +387,14 @@ impl Stack {
 
     /// That nothing in the images can be opened as a file system, and what there is instead.
     pub fn no_file_system(&self) -> Error {
-        let name = |at: usize| format!("{} ({})", self.devices[at].name, self.devices[at].contents_name());
+        let name = |at: usize| {
+            let why = self.open(at).err().map(|error| error.root().to_string());
+            let device = &self.devices[at];
+            match why.filter(|_| matches!(device.contents, Contents::Known(..)) && device.lock.is_none()) {
+                Some(why) => format!("{} ({}: {why})", device.name, device.contents_name()),
+                None => format!("{} ({})", device.name, device.contents_name()),
+            }
+        };
         let there: Vec<String> = self.file_systems().map(name).collect();
         let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
         Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))
