@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
 # commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux ewf-tools.
+# genisoimage cryptsetup-bin mdadm util-linux ewf-tools parted zstd.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 cd "$(dirname "$0")"
@@ -153,6 +153,20 @@ copy 1 1 8
 copy 2 32 16
 copy $((sectors - 33)) 32 $(((sectors - 33) * 8))
 copy $((sectors - 1)) 1 $(((sectors - 1) * 8))
+seed tables/apple 2M
+parted --script seeds/tables/apple mklabel mac mkpart first hfs 64KiB 1MiB mkpart second ext2 1MiB 1600KiB
+truncate -s 64K seeds/tables/apple
+seed tables/bsd 2M
+parted --script seeds/tables/bsd mklabel bsd mkpart ext2 64KiB 1MiB mkpart linux-swap 1MiB 1600KiB
+truncate -s 64K seeds/tables/bsd
+# Members of arrays: those of one array in a row.
+mkdir "$scratch/arrays"
+zstd -dcq ../tests/golden/raid/arrays.tar.zst | tar --extract --directory "$scratch/arrays"
+for array in version-0.90 version-1.0 raid5-left-symmetric raid6-left-symmetric raid10-f2-3 raid0-original linear-3 bad-blocks recovering journal-clean; do
+    for member in 0 1 2 3; do
+        [ ! -e "$scratch/arrays/$array/$member" ] || cp "$scratch/arrays/$array/$member" "seeds/tables/md-$array-$member"
+    done
+done
 
 # Two physical volumes of one group, and one of another.
 mkdir -p seeds/lvm
