@@ -77,7 +77,7 @@ fn described(parts: Vec<Part>) -> Description {
     let contained = |part: Part| {
         let (format, size, problem) = match part.disk {
             Ok((format, disk)) => (Some(format), Some(disk.size()), None),
-            Err(error) => (None, None, Some(error)),
+            Err(error) => (None, None, Some(error.to_string())),
         };
         Contained { name: part.name, format, virtual_size: size, problem }
     };
