@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::crypt::{Attempt, ImageKey, ImageLock};
 use crate::{Disk, Error, Result, unsupported};
 
 /// An image format: a leaf of this crate, one line in [`FORMATS`].
@@ -44,6 +45,13 @@ pub trait Opener {
     /// probed, and it is an error if nothing recognises it. A `json:` name that holds a format overrides `format`.
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>>;
 
+    /// The key of the image itself, which is encrypted as `lock` says. `attempt` tries one secret.
+    ///
+    /// Fails with `Denied` if there is none, and says which option gives one.
+    fn unlock(&self, lock: &ImageLock, _attempt: &mut Attempt<'_>) -> Result<ImageKey> {
+        Err(no_key(lock))
+    }
+
     /// Opens `inside`, a whole image that this one only wraps (compressed, in an archive), as the image format `format`.
     ///
     /// With `None` it is probed, and is raw if nothing recognises it, just as if it lay on the host in the place of the
@@ -63,6 +71,11 @@ pub trait Opener {
     fn file_name(&self) -> Option<&OsStr> {
         None
     }
+}
+
+/// That an image is encrypted, where nobody was told a key.
+pub(crate) fn no_key(lock: &ImageLock) -> Error {
+    Error::Denied(format!("the image is encrypted ({}), and no key was given", lock.method))
 }
 
 /// Every image format. All are recognised by their content but split raw, which its name tells; raw is the fallback.

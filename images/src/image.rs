@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::crypt::Secrets;
 use crate::disk::{HostFile, View};
 use crate::format::{self, APPLIANCES, FOLDERS, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
@@ -20,12 +21,15 @@ pub struct Options {
     pub sector_size: Option<u32>,
     /// The internal snapshot to open in place of the current state, by its name or id.
     pub snapshot: Option<String>,
+    /// Where the keys come from for images that are encrypted as such, backing files too; `None` refuses these.
+    pub secrets: Option<Arc<dyn Secrets>>,
 }
 
 /// Opens the image at `path`, a regular file or a block device, and all files that it names; or the folder of a format
 /// that is one.
 ///
-/// An appliance of several disks is an error, see [`open_all`]. Every error names the file. A file that a QEMU process has open for writing is logged as a warning.
+/// An appliance of several disks is an error, see [`open_all`]. Every error names the file. A file that a QEMU process has
+/// open for writing is logged as a warning.
 pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
     open_with(path, options, FORMATS)
 }
@@ -33,7 +37,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
 /// Opens the image at `path` as [`open`] does; of an appliance, all of its disks, in their order.
 pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
     let (file, format) = recognised(path, options, FORMATS)?;
-    let rules = Rules { backing: options.backing, formats: FORMATS };
+    let rules = Rules::of(options, FORMATS);
     let snapshot = options.snapshot.as_deref();
     let appliance = APPLIANCES.iter().find(|(name, _)| format.is_some_and(|format| format.name == *name));
     let disks = match appliance {
@@ -49,8 +53,7 @@ pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
 /// [`open`] with a table of formats of its own.
 pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
     let (file, format) = recognised(path, options, formats)?;
-    let rules = Rules { backing: options.backing, formats };
-    let disk = open_layer(file, format, options.snapshot.as_deref(), rules, None)?;
+    let disk = open_layer(file, format, options.snapshot.as_deref(), Rules::of(options, formats), None)?;
     Ok(with_sector_size(disk, options))
 }
 
@@ -98,7 +101,7 @@ pub(crate) fn open_layer(
     file: HostFile,
     format: Option<&Format>,
     snapshot: Option<&str>,
-    rules: Rules,
+    rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
 ) -> Result<Arc<dyn Disk>> {
     let name = file.to_string();

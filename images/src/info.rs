@@ -22,6 +22,7 @@ type Describe = fn(&Arc<dyn Disk>, &Request<'_>) -> Result<Description>;
 /// known and the files that they name.
 static DESCRIBERS: &[(&str, Describe)] = &[
     ("qcow2", |file, _| crate::qcow2::describe(file)),
+    ("qcow", |file, _| crate::qcow1::describe(file)),
     ("ewf", crate::ewf::describe),
     ("ovf", crate::ovf::describe),
     ("ova", crate::ovf::describe_archive),
@@ -136,7 +137,7 @@ pub fn info(path: &Path, options: &Options) -> Result<Vec<Layer>> {
 fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Vec<Layer>> {
     let (file, format) = image::recognised(path, options, formats)?;
     let mut layers = Vec::new();
-    let rules = Rules { backing: options.backing, formats };
+    let rules = Rules { backing: options.backing, formats, secrets: None };
     describe(file, format, rules, None, &mut layers)?;
     Ok(layers)
 }
@@ -145,7 +146,7 @@ fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Resu
 fn describe(
     file: HostFile,
     format: Option<&Format>,
-    rules: Rules,
+    rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
     layers: &mut Vec<Layer>,
 ) -> Result<()> {

@@ -27,7 +27,7 @@ pub mod verify;
 mod vhd;
 mod vhdx;
 mod vmdk;
-mod xml;
+pub mod xml;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

@@ -107,7 +107,7 @@ pub fn stored(path: &std::path::Path, options: &Options) -> Result<Vec<Stored>> 
     let Some((_, read)) = VERIFIERS.iter().find(|(name, _)| format.is_some_and(|format| format.name == *name)) else {
         return Ok(Vec::new());
     };
-    let gate = Gate::new(&file, Rules { backing: options.backing, formats: FORMATS }, None)?;
+    let gate = Gate::new(&file, Rules::of(options, FORMATS), None)?;
     let name = file.to_string();
     read(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref() }).within(name)
 }

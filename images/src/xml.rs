@@ -10,6 +10,8 @@ pub const MAX_XML: u64 = 1 << 20;
 const MAX_NODES: u32 = 100_000;
 /// How many attributes an element may have; ours. The parser compares each with all others.
 const MAX_ATTRIBUTES: usize = 1000;
+/// How many namespaces the text may declare; ours. The parser copies those of an element to each one below it.
+const MAX_NAMESPACES: usize = 256;
 /// How much of a file is looked at for its first element, in bytes.
 const PROBED: usize = 4096;
 
@@ -60,6 +62,9 @@ pub fn parse<'a>(text: &'a str, what: &str) -> Result<Document<'a>> {
         return Err(unsupported!(
             "an element of the {what} has more than {MAX_ATTRIBUTES} attributes, which is our limit"
         ));
+    }
+    if text.matches("xmlns").count() > MAX_NAMESPACES {
+        return Err(unsupported!("the {what} has more than {MAX_NAMESPACES} namespaces, which is our limit"));
     }
     Document::parse_with_options(text, options)
         .map_err(|error| corrupt!(what, 0u64, "its XML cannot be read: {}", clean(&error.to_string())))
@@ -137,6 +142,7 @@ mod tests {
             String::new(),
             "<a>".repeat(many),
             format!("<a {attributes}/>"),
+            (0..50_000).map(|n| format!("<a xmlns:n{n}='u'>")).collect(),
             format!("<a>{}</a>", "<d/>".repeat(many)),
             "<!DOCTYPE d [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;'>]><a>&b;</a>".to_owned(),
         ] {

@@ -57,6 +57,12 @@ const PACKAGES: &[Package] = &[
         purposes: &[Test, Bench],
     },
     Package { name: "lvm2", program: "lvm", reason: "makes physical and logical volumes", purposes: &[Test, Bench] },
+    Package {
+        name: "thin-provisioning-tools",
+        program: "thin_restore",
+        reason: "makes the mappings of thin pools from descriptions",
+        purposes: &[Test],
+    },
     Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench] },
     Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test] },
     Package {
