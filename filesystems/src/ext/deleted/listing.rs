@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::blocks::{self, BlockCopy};
 use super::candidates::Identity;
+use super::discarded;
 use super::mapping::{Mapper, Mapping, physical};
 use super::names::{Name, Owner};
 use super::search::{Search, verifies};
@@ -112,6 +113,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
         }
     }
     break_loops(&mut found, first);
+    discarded::doubt(search.geometry.volume, &mut found);
     found
 }
 

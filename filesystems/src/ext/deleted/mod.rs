@@ -2,7 +2,7 @@
 //!
 //! A current kernel empties an inode when it deletes it; what the inode was is in older copies of its block in the
 //! journal. Each step has a file: [`scan`] walks the whole log, [`inodes`] the inode tables, [`search`] takes what
-//! they find, [`candidates`] keeps the versions, [`mapping`] puts their maps together from surviving blocks, [`names`]
+//! they find, [`transactions`] says what the log has forgotten, [`candidates`] keeps the versions, [`mapping`] puts their maps together from surviving blocks, [`names`]
 //! collects names, [`claims`] who else had which blocks, [`verdict`] judges, [`listing`] makes the list.
 //!
 //! *Who a copy belongs to.* The tags of a descriptor block say it. Where that block is overwritten, the inode's checksum
@@ -12,12 +12,14 @@
 //! one look into a table finds the inode.
 //!
 //! *Intact* is a promise. It is given if the blocks are free, nobody is known to have had them after the version, every
-//! transaction since is whole in the log so that a later owner would be known, and the map accounts for all space that
-//! the inode had.
+//! transaction since is whole in the log and the log was emptied at the end so that a later owner would be known, the
+//! content had left the kernel's cache before the delete, nothing looks discarded ([`discarded`]), and the map accounts
+//! for all space that the inode had.
 
 mod blocks;
 mod candidates;
 mod claims;
+mod discarded;
 mod free_space;
 mod geometry;
 mod inodes;
@@ -27,6 +29,7 @@ mod names;
 mod rewind;
 mod scan;
 mod search;
+mod transactions;
 mod verdict;
 mod version;
 
