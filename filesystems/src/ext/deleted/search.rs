@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 
 use super::blocks::{BlockCopy, Blocks, Loose};
 use super::candidates::{Candidates, Identity};
-use super::claims::Claims;
+use super::claims::{Claims, METADATA, POINTED_TO};
 use super::geometry::Geometry;
 use super::inodes::Inodes;
 use super::names::{self, Names, Owner};
@@ -113,7 +113,7 @@ impl<'a> Search<'a> {
             if block >= superblock.blocks {
                 return;
             }
-            self.claims.add(self.geometry, block, block + 1, order, (0, 0));
+            self.claims.add(self.geometry, block, block + 1, order, METADATA);
             self.blocks.by_block.entry(block).or_default().push(block_copy);
         }
         if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
@@ -147,14 +147,14 @@ impl<'a> Search<'a> {
                 Some((start, end)) if end == pointer => Some((start, end + 1)),
                 other => {
                     if let Some((start, end)) = other {
-                        self.claims.add(self.geometry, start, end, order, (0, 0));
+                        self.claims.add(self.geometry, start, end, order, POINTED_TO);
                     }
                     (pointer != 0).then_some((pointer, pointer + 1))
                 }
             };
         }
         if let Some((start, end)) = run {
-            self.claims.add(self.geometry, start, end, order, (0, 0));
+            self.claims.add(self.geometry, start, end, order, POINTED_TO);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::candidates::{Candidate, Node};
+use super::claims::METADATA;
 use super::mapping::Mapping;
 use super::search::Search;
 use crate::Kind;
@@ -229,16 +230,16 @@ impl Search<'_> {
                 continue;
             }
             match (claim.order, candidate.order) {
-                (Some(_), Some(_)) if claim.owner == (0, 0) && born.is_some_and(|born| claim.order >= Some(born)) => {
+                (Some(_), Some(_)) if claim.owner == METADATA && born.is_some_and(|born| claim.order >= Some(born)) => {
                     any = true;
                 }
                 (Some(claim), Some(own)) if claim < own => continue,
                 // Blocks that are freed in a transaction are not given out again in the same one; metadata of the
                 // same transaction is the file's own.
-                (Some(same), Some(own)) if same == own && claim.owner == (0, 0) => continue,
+                (Some(same), Some(own)) if same == own && claim.is_of_unknown() => continue,
                 // The blocks of a directory are metadata themselves.
-                _ if claim.owner == (0, 0) && inode.mode & mode::TYPE == mode::DIRECTORY => continue,
-                (Some(later), Some(own)) if later > own && claim.owner != (0, 0) && claim.owner.1 != 0 => {
+                _ if claim.is_of_unknown() && inode.mode & mode::TYPE == mode::DIRECTORY => continue,
+                (Some(later), Some(own)) if later > own && !claim.is_of_unknown() && claim.owner.1 != 0 => {
                     known(claim.start, claim.end);
                     any = true;
                 }
