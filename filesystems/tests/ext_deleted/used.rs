@@ -29,9 +29,9 @@ fn go_on(
     random: &mut Random,
     (steps, every_step): (u64, bool),
     prefix: &str,
+    alive: &mut Vec<PathBuf>,
 ) -> Files {
     let mut deleted = Files::new();
-    let mut alive: Vec<PathBuf> = Vec::new();
     for step in 0..steps {
         match random.below(10) {
             0..=3 => {
@@ -87,23 +87,21 @@ fn used_again(options: &str, megabytes: u64, steps: (u64, bool), remounts: u64) 
     for seed in 1..=2u64 {
         let image = Image::new(options, megabytes, None);
         let (mut history, mut random) = (History { seed: seed << 32, ..History::default() }, Random(seed * 77 + 5));
-        let mut files = {
-            let mount = Mount::new(&image, "rw");
-            let files = populate(&mount.path);
-            sync();
-            remove(&mount.path, &files);
-            sync();
-            files
-        };
+        let mut files = populate(&Mount::new(&image, "rw").path);
+        remove(&Mount::new(&image, "rw").path, &files);
+        // Files live through a mount or not, so that some can be promised.
+        let mut alive = Vec::new();
         history.hashes.extend(files.values().cloned());
         for round in 0..=remounts {
             let mount = Mount::new(&image, "rw");
-            files.extend(go_on(&mount.path, &mut history, &mut random, steps, &format!("used{round}-")));
+            let prefix = format!("used{round}-");
+            files.extend(go_on(&mount.path, &mut history, &mut random, steps, &prefix, &mut alive));
             if round % 2 == 1 {
                 // What the next round writes takes the place of what this one leaves.
-                let gone = go_on(&mount.path, &mut history, &mut random, (steps.0 / 2, steps.1), "more-");
-                files.extend(gone);
+                let half = (steps.0 / 2, steps.1);
+                files.extend(go_on(&mount.path, &mut history, &mut random, half, "more-", &mut alive));
                 let _ = fs::remove_dir_all(mount.path.join("more-1"));
+                alive.retain(|path| path.exists());
             }
             sync();
             drop(mount);
