@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics, and prints its score")]
 
+mod budget;
 #[path = "../ext_image/mod.rs"]
 mod ext_image;
 mod hostile;
@@ -12,7 +13,7 @@ mod used;
 mod versions;
 mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -100,9 +100,7 @@ fn external_journal() {
     };
     run("mount", "losetup", &["--detach", device]);
     for (name, (bytes, journal)) in [("clean", (image.bytes(), fs::read(&journal).unwrap())), ("dirty", dirty)] {
-        let disk = |name: &str, bytes| -> Arc<dyn images::Disk> {
-            Arc::new(Memory::new(name, bytes))
-        };
+        let disk = |name: &str, bytes| -> Arc<dyn images::Disk> { Arc::new(Memory::new(name, bytes)) };
         let mut options = filesystems::Options::default();
         options.journal = Some(disk("journal", journal));
         let fs = filesystems::open(disk("image", bytes), &options).unwrap();

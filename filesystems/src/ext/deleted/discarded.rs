@@ -5,6 +5,7 @@
 
 use super::listing::Found;
 use crate::deleted::{Evidence, State};
+use crate::ext::layout::mode;
 use crate::ext::map;
 use crate::ext::volume::Volume;
 
@@ -13,7 +14,11 @@ use crate::ext::volume::Volume;
 pub(super) fn doubt(volume: &Volume, found: &mut [Found]) {
     let (disk, size) = (volume.disk(), volume.block_size());
     let mut wanted: Vec<(u64, usize)> = Vec::new();
-    for (index, found) in found.iter().enumerate().filter(|(_, found)| found.deleted.state == State::Intact) {
+    for (index, found) in found.iter().enumerate() {
+        // What a directory holds is known from its names, wherever they were found.
+        if found.deleted.state != State::Intact || found.version.inode.mode & mode::TYPE == mode::DIRECTORY {
+            continue;
+        }
         let end = found.version.inode.size.div_ceil(size);
         for run in found.version.runs.iter().filter(|run| run.logical < end) {
             if let map::State::Written(at) = run.state {

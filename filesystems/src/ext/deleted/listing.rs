@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::blocks::{self, BlockCopy};
+use super::blocks::BlockCopy;
 use super::candidates::Identity;
 use super::discarded;
 use super::mapping::{Mapper, Mapping, physical};
@@ -31,11 +31,13 @@ type Spans = BTreeMap<u32, Vec<(u32, Option<i64>, Option<i64>)>>;
 /// Puts everything together. `own` are the blocks of the living inode whose versions are looked for; the nodes get the
 /// ids from `first` on.
 pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> Vec<Found> {
-    let mut mappings = resolve(search);
+    let mut mappings = BTreeMap::new();
+    resolve(search, &mut mappings);
     let scan = unresolved(search, &mappings);
     if !scan.is_empty() {
         search.free_space(&scan);
-        mappings = resolve(search);
+        mappings.retain(|_, maps: &mut Vec<Mapping>| maps.iter().all(|map| map.missing.is_empty()));
+        resolve(search, &mut mappings);
     }
     leaves_alone(search, &mut mappings);
     claim(search, &mappings);
@@ -117,11 +119,13 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
     found
 }
 
-/// The maps of all versions.
-fn resolve(search: &Search<'_>) -> BTreeMap<Identity, Vec<Mapping>> {
+/// The maps of all versions, but of the nodes that have them already.
+fn resolve(search: &Search<'_>, mappings: &mut BTreeMap<Identity, Vec<Mapping>>) {
     let mapper = Mapper { geometry: search.geometry, blocks: &search.blocks, spent: Cell::new(0) };
-    let maps = |node: &super::candidates::Node| node.versions.iter().map(|version| mapper.resolve(version)).collect();
-    search.candidates.nodes.iter().map(|(identity, node)| (*identity, maps(node))).collect()
+    for (identity, node) in &search.candidates.nodes {
+        let maps = || node.versions.iter().map(|version| mapper.resolve(version)).collect();
+        mappings.entry(*identity).or_insert_with(maps);
+    }
 }
 
 /// The seeds of the inodes whose maps have gaps, or of which no version was found.
@@ -157,9 +161,8 @@ fn leaves_alone(search: &Search<'_>, mappings: &mut BTreeMap<Identity, Vec<Mappi
                 in_journal: loose.copy.in_journal,
                 checksum: Some(true),
             };
-            leaves.extend(
-                blocks::read(&**volume.disk(), loose.copy.at, volume.block_size()).map(|bytes| (evidence, bytes)),
-            );
+            let bytes = search.blocks.kept.read(&**volume.disk(), loose.copy.at, volume.block_size());
+            leaves.extend(bytes.map(|bytes| (evidence, bytes)));
         }
         mappings.insert(*identity, vec![Mapping::of_leaves(&leaves, volume.superblock().blocks)]);
     }
@@ -238,12 +241,15 @@ fn names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
                     if !search.geometry.is_free(block) || !seen.insert(block) {
                         continue;
                     }
-                    let Ok(bytes) = volume.block(block) else { continue };
+                    let at = block.saturating_mul(volume.block_size());
+                    let Some(bytes) = search.blocks.kept.read(&**volume.disk(), at, volume.block_size()) else {
+                        continue;
+                    };
                     let seed = version.inode.seed;
                     if superblock.checksum_seed.is_some() && !verifies(&bytes, seed) {
                         continue;
                     }
-                    let copy = BlockCopy { at: bytes.offset(), order: None, sequence: None, in_journal: false };
+                    let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
                     let owner = (Some(identity.0), None);
                     search.names.add_block(superblock, &bytes, &copy, Some(block), owner, false);
                 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use zerocopy::FromBytes;
 
-use super::blocks::{self, BlockCopy, Blocks};
+use super::blocks::{BlockCopy, Blocks};
 use super::candidates::Candidate;
 use super::geometry::Geometry;
 use crate::deleted::Evidence;
@@ -235,7 +235,7 @@ impl Mapper<'_> {
         list.extend(after.into_iter().rev());
         list.extend(loose);
         for copy in list {
-            let Some(bytes) = blocks::read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
+            let Some(bytes) = self.blocks.kept.read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
             if is_sound(&bytes) {
                 job.mapping.evidence.push(Evidence {
                     what,

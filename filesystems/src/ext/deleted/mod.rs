@@ -23,6 +23,7 @@ mod discarded;
 mod free_space;
 mod geometry;
 mod inodes;
+mod kept;
 mod listing;
 mod mapping;
 mod names;
@@ -88,8 +89,9 @@ impl DeletedNodes {
     }
 
     fn search(&self, volume: &Volume, only: Option<u32>) -> Result<Arc<[Deleted]>> {
-        let geometry = Geometry::new(volume);
-        let log = Search::log(volume);
+        let exact = volume.of_blocks();
+        let log = Search::log(volume, &exact);
+        let geometry = Geometry::new(&exact);
         let mut search = Search::new(&geometry, log.as_ref(), only)?;
         let mut own = Vec::new();
         if let Some(number) = only {

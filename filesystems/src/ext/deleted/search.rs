@@ -24,6 +24,8 @@ use crate::ext::{inline, layout::InodeExtra};
 
 /// How much free space is read at once, in bytes (ours).
 const CHUNK: u64 = 1 << 20;
+/// How many pieces of living directories are read (ours): 16 bytes each.
+const MAX_RUNS: usize = 1 << 20;
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;
 const CHECKSUM_HI_AT: usize = 0x82;
@@ -32,6 +34,8 @@ const CHECKSUM_HI_AT: usize = 0x82;
 pub(super) struct Search<'a> {
     pub(super) geometry: &'a Geometry<'a>,
     pub(super) inodes: Inodes,
+    /// Where the directories that live have their entries: block, count and inode, in the order of the disk.
+    directories: Vec<(u64, u32, u32)>,
     pub(super) candidates: Candidates,
     pub(super) claims: Claims,
     pub(super) blocks: Blocks,
@@ -49,17 +53,24 @@ impl<'a> Search<'a> {
         let volume = geometry.volume;
         let superblock = volume.superblock();
         let mut candidates = Candidates::default();
-        let inodes = Inodes::read(geometry, &mut |number, at, record| {
-            if number < superblock.first_inode || only.is_some() {
+        let mut directories = Directories { runs: Vec::new(), blocks: superblock.blocks };
+        let inodes = Inodes::read(geometry, &mut |current, at, record| {
+            let number = current.number;
+            if number < superblock.first_inode && number != ROOT_INO || current.live && !current.directory {
                 return;
             }
-            if let Ok(inode) = Inode::parse(superblock, number, at, record) {
+            let Ok(inode) = Inode::parse(superblock, number, at, record) else { return };
+            if current.live {
+                directories.add(volume, &inode);
+            } else if only.is_none() {
                 candidates.add_dead(inode, geometry.inode_in_use(number));
             }
         })?;
+        directories.runs.sort_unstable();
         let mut search = Self {
             geometry,
             inodes,
+            directories: directories.runs,
             candidates,
             claims: Claims::default(),
             blocks: Blocks::new(),
@@ -77,12 +88,12 @@ impl<'a> Search<'a> {
         Ok(search)
     }
 
-    /// The journal of a volume, if it has one that can be opened.
-    pub(super) fn log(volume: &Volume) -> Option<Log> {
+    /// The journal of a volume, if it has one that can be opened; `exact` is the same volume, read block by block.
+    pub(super) fn log(volume: &Volume, exact: &Volume) -> Option<Log> {
         if !volume.superblock().features.has_compat(compat::HAS_JOURNAL) {
             return None;
         }
-        match journal::open(volume) {
+        match journal::open_by(volume, exact) {
             Ok(log) => Some(log),
             Err(error) => {
                 log::warn!("{}: deleted files are looked for without the journal: {error}", volume.disk());
@@ -117,6 +128,7 @@ impl<'a> Search<'a> {
             self.blocks.by_block.entry(block).or_default().push(block_copy);
         }
         if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
+            self.blocks.kept.keep(copy.at, bytes);
             if superblock.checksum_seed.is_some() && copy.block.is_none() {
                 self.blocks.add_loose(seed, Loose { copy: block_copy, depth, first });
             }
@@ -128,21 +140,19 @@ impl<'a> Search<'a> {
             _ => None,
         };
         let is_directory = self.names.add_block(superblock, bytes, &block_copy, copy.block, (None, seed), false);
-        if !is_directory && copy.block.is_some() && superblock.checksum_seed.is_none() {
-            self.claim_pointers(bytes, order);
+        if !is_directory && copy.block.is_some() && is_pointers(bytes, superblock.blocks) {
+            self.blocks.kept.keep(copy.at, bytes);
+            if superblock.checksum_seed.is_none() {
+                self.claim_pointers(bytes, order);
+            }
         }
     }
 
     /// What may be an indirect block claims the blocks it points to.
     fn claim_pointers(&mut self, bytes: &[u8], order: Option<i64>) {
-        let blocks = self.geometry.volume.superblock().blocks;
-        let pointers =
-            || bytes.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
-        if !pointers().all(|pointer| pointer < blocks) {
-            return;
-        }
         let mut run: Option<(u64, u64)> = None;
-        for pointer in pointers() {
+        for word in bytes.chunks_exact(4) {
+            let pointer = u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
             run = match run {
                 Some((start, end)) if end == pointer => Some((start, end + 1)),
                 other => {
@@ -248,43 +258,56 @@ impl<'a> Search<'a> {
     /// Returns the owners of such places.
     pub(super) fn living_directories(&mut self) -> HashMap<u64, Vec<u32>> {
         let volume = self.geometry.volume;
-        let superblock = volume.superblock();
+        let (superblock, size) = (volume.superblock(), volume.block_size());
         let mut places: HashMap<u64, Vec<u32>> = HashMap::new();
-        let living: Vec<u32> = self.inodes.directories().filter(|inode| inode.live).map(|inode| inode.number).collect();
-        for number in living {
-            if number < superblock.first_inode && number != ROOT_INO {
-                continue;
-            }
-            let Ok(inode) = volume.inode(number) else { continue };
-            if inode.has(inode_flags::INLINE_DATA) {
-                continue;
-            }
-            let blocks = inode.size.div_ceil(volume.block_size()).min(superblock.blocks);
-            let mut runs = Vec::new();
-            let _ = volume.map(&inode, 0, &mut |run| {
-                if let State::Written(at) = run.state {
-                    runs.push((at, run.len.min(blocks.saturating_sub(run.logical))));
+        let mut buffer = Vec::new();
+        let directories = std::mem::take(&mut self.directories);
+        let mut todo = &directories[..];
+        while let [first, ..] = todo {
+            // What lies together is read at once.
+            let (start, mut end, mut count) = (first.0, first.0, 0);
+            for (at, len, _) in todo {
+                let next = end.max(at + u64::from(*len));
+                if *at > end || count > 0 && (next - start) * size > CHUNK {
+                    break;
                 }
-                run.end() < blocks
-            });
-            for at in runs.iter().flat_map(|(at, len)| *at..at + len) {
-                if self.names.places.contains(&at) {
-                    places.entry(at).or_default().push(number);
+                (end, count) = (next, count + 1);
+            }
+            let (now, later) = todo.split_at(count.max(1));
+            todo = later;
+            buffer.resize(((end - start) * size) as usize, 0);
+            let is_read = volume.disk().read_at(&mut buffer, start * size).is_ok();
+            for (number, block) in
+                now.iter().flat_map(|(at, len, number)| (*at..at + u64::from(*len)).map(|at| (*number, at)))
+            {
+                if self.names.places.contains(&block) {
+                    places.entry(block).or_default().push(number);
                 }
-                let Ok(block) = volume.block(at) else { continue };
-                let copy = BlockCopy { at: block.offset(), order: None, sequence: None, in_journal: false };
-                self.names.add_block(superblock, &block, &copy, Some(at), (Some(number), None), true);
+                let at = block * size;
+                let inside = ((block - start) * size) as usize;
+                let Some(bytes) = buffer.get_mut(inside..inside + size as usize) else { continue };
+                // One bad sector hides one block.
+                if is_read || volume.disk().read_at(bytes, at).is_ok() {
+                    let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
+                    self.names.add_block(superblock, bytes, &copy, Some(block), (Some(number), None), true);
+                }
             }
         }
         places
     }
 
-    /// Reads the free space for extent blocks that verify for one of `seeds`.
+    /// Reads the free space for extent blocks that verify for one of `seeds`; what was read already is known by its place.
     pub(super) fn free_space(&mut self, seeds: &HashSet<u32>) {
         let volume = self.geometry.volume;
         let (disk, size) = (volume.disk(), volume.block_size());
         let mut buffer = Vec::new();
         let end = volume.superblock().blocks.min(disk.size() / size);
+        let known = self.blocks.kept.places().into_iter().filter(|at| self.geometry.is_free(at / size));
+        for at in known.collect::<Vec<u64>>() {
+            if let Some(bytes) = self.blocks.kept.read(&**disk, at, size) {
+                self.take_free(&bytes, at, seeds);
+            }
+        }
         let mut block = u64::from(volume.superblock().first_data_block);
         while block < end {
             let Ok(extent) = disk.extent_at(block * size) else { return };
@@ -294,29 +317,34 @@ impl<'a> Search<'a> {
                 continue;
             }
             let mut count = whole.min((CHUNK / size).max(1));
-            // Full stretches are not read at all.
-            let free: Vec<bool> = (block..block + count).map(|block| self.geometry.is_free(block)).collect();
-            let Some(skip) = free.iter().position(|free| *free) else {
+            // Neither what is full nor what was read already.
+            let wanted = |block: &u64| self.geometry.is_free(*block) && !self.blocks.kept.has(*block * size);
+            let Some(start) = (block..block + count).find(wanted) else {
                 block += count;
                 continue;
             };
-            block += skip as u64;
-            count -= skip as u64;
+            count = (start..block + count).take_while(wanted).count() as u64;
+            block = start;
             buffer.resize((count * size) as usize, 0);
             if disk.read_at(&mut buffer, block * size).is_ok() {
-                for (index, bytes) in buffer.chunks_exact(size as usize).enumerate() {
-                    if !free.get(skip + index).copied().unwrap_or(false) || !bytes.starts_with(&[0x0a, 0xf3]) {
-                        continue;
-                    }
-                    let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) else { continue };
-                    if seeds.contains(&seed) {
-                        let at = (block + index as u64) * size;
-                        let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
-                        self.blocks.add_loose(seed, Loose { copy, depth, first });
-                    }
+                for (index, bytes) in (0u64..).zip(buffer.chunks_exact(size as usize)) {
+                    self.take_free(bytes, (block + index) * size, seeds);
                 }
             }
             block += count;
+        }
+    }
+
+    fn take_free(&mut self, bytes: &[u8], at: u64, seeds: &HashSet<u32>) {
+        match self.blocks.extent_seed(bytes) {
+            Some((seed, depth, first)) if seeds.contains(&seed) => {
+                self.blocks.kept.keep(at, bytes);
+                let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
+                self.blocks.add_loose(seed, Loose { copy, depth, first });
+            }
+            // It may be looked for as a deleted directory's.
+            None if names::tail(bytes).is_some() => self.blocks.kept.keep(at, bytes),
+            _ => {}
         }
     }
 
@@ -342,6 +370,48 @@ impl<'a> Search<'a> {
         }
         spans
     }
+}
+
+/// Where the directories that live have their entries.
+struct Directories {
+    /// Block, count and inode, in pieces of at most [`CHUNK`] bytes.
+    runs: Vec<(u64, u32, u32)>,
+    /// How many blocks there can still be: none is in two directories.
+    blocks: u64,
+}
+
+impl Directories {
+    fn add(&mut self, volume: &Volume, inode: &Inode) {
+        if inode.has(inode_flags::INLINE_DATA) {
+            return;
+        }
+        let blocks = inode.size.div_ceil(volume.block_size()).min(volume.superblock().blocks);
+        let most = (CHUNK / volume.block_size()).max(1);
+        let _ = volume.map(inode, 0, &mut |run| {
+            if let State::Written(start) = run.state {
+                let end = start + run.len.min(blocks.saturating_sub(run.logical));
+                let mut at = start;
+                while at < end && self.runs.len() < MAX_RUNS && self.blocks > 0 {
+                    let len = (end - at).min(most).min(self.blocks);
+                    self.runs.push((at, len as u32, inode.number));
+                    self.blocks -= len;
+                    at += len;
+                }
+            }
+            run.end() < blocks
+        });
+    }
+}
+
+/// Whether a block may be an indirect block: nothing but pointers.
+fn is_pointers(block: &[u8], blocks: u64) -> bool {
+    let mut some = false;
+    let sound = block.chunks_exact(4).all(|word| {
+        let pointer = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+        some |= pointer != 0;
+        u64::from(pointer) < blocks
+    });
+    sound && some
 }
 
 /// Whether a directory block verifies for a seed.

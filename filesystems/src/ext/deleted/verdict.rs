@@ -104,7 +104,8 @@ impl Search<'_> {
         proved &= !(from_journal && by_blocks) || written >= end;
         // The map's own blocks must not have been somebody else's since.
         for block in &mapping.nodes {
-            proved &= self.geometry.is_free(*block) && !self.claimed_after(candidate, *block, block + 1, None, |_, _| {});
+            proved &=
+                self.geometry.is_free(*block) && !self.claimed_after(candidate, *block, block + 1, None, |_, _| {});
         }
         gone.retain(|(start, to)| start < to);
         gone.sort_unstable();
