@@ -6,6 +6,7 @@ mod budget;
 #[path = "../ext_image/mod.rs"]
 mod ext_image;
 mod hostile;
+mod orphan;
 mod promise;
 mod sample;
 mod score;

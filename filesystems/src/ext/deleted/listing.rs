@@ -61,6 +61,9 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
         let mut maps = mappings.remove(identity).unwrap_or_default();
         let name = name(search, *identity, &spans, &seeds, &places);
         let parent = name.map_or(Parent::Unknown, |name| parent(search, name, &seeds, &places, &ids));
+        // Who of several inodes with this number was in the orphan file, nothing tells.
+        let alone = spans.get(&identity.0).is_some_and(|spans| spans.len() == 1)
+            && search.inodes.get(identity.0).is_none_or(|current| current.generation == identity.1);
         let mut verdicts = Vec::new();
         // Blocks of newer versions with other content: they may have been written in place.
         let (mut newer, mut same) = (Ranges::default(), Vec::new());
@@ -96,6 +99,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 inode.file_acl = 0;
             }
             let mut list = vec![evidence];
+            list.extend(search.orphans.evidence(identity.0, !node.orphan).filter(|_| node.orphan || alone));
             list.extend(name.map(Name::evidence));
             list.extend(mapping.evidence);
             let deleted = Deleted {

@@ -19,6 +19,7 @@
 mod blocks;
 mod candidates;
 mod claims;
+mod directories;
 mod discarded;
 mod free_space;
 mod geometry;
@@ -27,6 +28,7 @@ mod kept;
 mod listing;
 mod mapping;
 mod names;
+mod orphans;
 mod rewind;
 mod scan;
 mod search;

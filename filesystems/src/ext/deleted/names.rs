@@ -181,6 +181,14 @@ impl Names {
         }
     }
 
+    /// Takes a name that a fast commit gave or removed.
+    pub(super) fn add_operation(&mut self, parent: u32, inode: u32, name: &[u8], copy: &BlockCopy, gap: bool) {
+        if name.len() <= NAME_LEN {
+            let raw = Raw { at: 0, inode, file_type: 0, name, len: 0 };
+            self.add(&raw, copy, Owner::Inode(parent), Some(true), gap);
+        }
+    }
+
     fn add(&mut self, raw: &Raw<'_>, copy: &BlockCopy, owner: Owner, checksum: Option<bool>, gap: bool) {
         if matches!(raw.name, b"." | b"..") || !is_name(raw.name) {
             return;

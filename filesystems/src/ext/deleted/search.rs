@@ -8,34 +8,37 @@ use zerocopy::FromBytes;
 use super::blocks::{BlockCopy, Blocks, Loose};
 use super::candidates::{Candidates, Identity};
 use super::claims::{Claims, METADATA, POINTED_TO};
+use super::directories::Directories;
 use super::geometry::Geometry;
 use super::inodes::Inodes;
 use super::names::{self, Names, Owner};
+use super::orphans::Orphans;
 use super::scan::{Copy, walk};
 use super::transactions::Transactions;
 use crate::ext::checksum::{crc32c, inode_seed};
 use crate::ext::features::compat;
 use crate::ext::inode::Inode;
+use crate::ext::journal::fast_commit::{self, Operation};
 use crate::ext::journal::{self, Log};
 use crate::ext::layout::{self, GOOD_OLD_INODE_SIZE, ROOT_INO, inode_flags, mode};
-use crate::ext::map::State;
 use crate::ext::volume::Volume;
 use crate::ext::{inline, layout::InodeExtra};
 
 /// How much free space is read at once, in bytes (ours).
 const CHUNK: u64 = 1 << 20;
-/// How many pieces of living directories are read (ours): 16 bytes each.
-const MAX_RUNS: usize = 1 << 20;
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;
 const CHECKSUM_HI_AT: usize = 0x82;
+/// Where the record begins in a tag of a fast commit, in bytes: behind the tag's own head and the inode's number.
+const INODE_TAG: u64 = 8;
 
 /// All that was found, before it is judged.
 pub(super) struct Search<'a> {
     pub(super) geometry: &'a Geometry<'a>,
     pub(super) inodes: Inodes,
-    /// Where the directories that live have their entries: block, count and inode, in the order of the disk.
-    directories: Vec<(u64, u32, u32)>,
+    /// Where the directories that live have their entries.
+    pub(super) directories: Directories,
+    pub(super) orphans: Orphans,
     pub(super) candidates: Candidates,
     pub(super) claims: Claims,
     pub(super) blocks: Blocks,
@@ -53,24 +56,36 @@ impl<'a> Search<'a> {
         let volume = geometry.volume;
         let superblock = volume.superblock();
         let mut candidates = Candidates::default();
-        let mut directories = Directories { runs: Vec::new(), blocks: superblock.blocks };
+        let orphan_file = superblock.features.has_compat(compat::ORPHAN_FILE);
+        let orphan_file = orphan_file.then(|| superblock.raw.s_orphan_file_inum.get());
+        let mut orphans = Orphans::default();
+        let mut directories = Directories::new(superblock);
         let inodes = Inodes::read(geometry, &mut |current, at, record| {
             let number = current.number;
-            if number < superblock.first_inode && number != ROOT_INO || current.live && !current.directory {
+            let is_reserved = number < superblock.first_inode && number != ROOT_INO;
+            let is_orphan_file = orphan_file == Some(number);
+            if is_reserved || current.live && !current.directory && !is_orphan_file {
                 return;
             }
             let Ok(inode) = Inode::parse(superblock, number, at, record) else { return };
-            if current.live {
+            if current.live && is_orphan_file {
+                orphans.read(volume, &inode);
+            } else if current.live {
                 directories.add(volume, &inode);
             } else if only.is_none() {
-                candidates.add_dead(inode, geometry.inode_in_use(number));
+                let in_use = geometry.inode_in_use(number);
+                if in_use {
+                    orphans.add_link(&inode);
+                }
+                candidates.add_dead(inode, in_use);
             }
         })?;
-        directories.runs.sort_unstable();
+        orphans.follow(volume);
         let mut search = Self {
             geometry,
             inodes,
-            directories: directories.runs,
+            directories,
+            orphans,
             candidates,
             claims: Claims::default(),
             blocks: Blocks::new(),
@@ -82,6 +97,9 @@ impl<'a> Search<'a> {
         if let Some(log) = log {
             let reference = log.superblock.sequence;
             let transactions = walk(log, &mut |copy, bytes| search.take(copy, bytes, reference, only))?;
+            fast_commit::scan(log, &mut |sequence, at, operation| {
+                search.take_operation(sequence, at, operation, reference, only);
+            });
             search.transactions = Some(transactions);
         }
         search.candidates.sort();
@@ -94,7 +112,12 @@ impl<'a> Search<'a> {
             return None;
         }
         match journal::open_by(volume, exact) {
-            Ok(log) => Some(log),
+            Ok(mut log) => {
+                if volume.superblock().features.has_compat(compat::FAST_COMMIT) {
+                    log.superblock.set_fast_commits_apart();
+                }
+                Some(log)
+            }
             Err(error) => {
                 log::warn!("{}: deleted files are looked for without the journal: {error}", volume.disk());
                 None
@@ -104,7 +127,7 @@ impl<'a> Search<'a> {
 
     /// Takes one copy from the journal.
     fn take(&mut self, copy: &Copy, bytes: &[u8], reference: u32, only: Option<u32>) {
-        let order = copy.sequence.map(|sequence| i64::from(sequence.wrapping_sub(reference) as i32));
+        let order = copy.sequence.map(|sequence| order(sequence, reference));
         let superblock = self.geometry.volume.superblock();
         let first = match copy.block {
             Some(block) => self.geometry.first_inode(block),
@@ -125,6 +148,9 @@ impl<'a> Search<'a> {
                 return;
             }
             self.claims.add(self.geometry, block, block + 1, order, METADATA);
+            if self.orphans.take(self.geometry.volume, block, bytes, &block_copy) {
+                return;
+            }
             self.blocks.by_block.entry(block).or_default().push(block_copy);
         }
         if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
@@ -145,6 +171,30 @@ impl<'a> Search<'a> {
             if superblock.checksum_seed.is_none() {
                 self.claim_pointers(bytes, order);
             }
+        }
+    }
+
+    /// Takes what a fast commit says of an inode or a name.
+    fn take_operation(&mut self, sequence: u32, at: u64, operation: &Operation, reference: u32, only: Option<u32>) {
+        let superblock = self.geometry.volume.superblock();
+        let order = Some(order(sequence, reference));
+        let copy = |at| BlockCopy { at, order, sequence: Some(sequence), in_journal: true };
+        match operation {
+            Operation::Inode { inode, record } => {
+                // The attributes behind the fields are left out: their checksum is right only where there are none.
+                let mut whole = record.clone();
+                whole.resize(superblock.inode_size.into(), 0);
+                let found = Copy { at, block: Some(0), sequence: Some(sequence) };
+                self.take_inode(&found, *inode, &whole, at + INODE_TAG, order, only);
+            }
+            Operation::Create { parent, inode, name } | Operation::Link { parent, inode, name } => {
+                self.names.add_operation(*parent, *inode, name, &copy(at), false);
+            }
+            Operation::Unlink { parent, inode, name } => {
+                self.names.add_operation(*parent, *inode, name, &copy(at), true);
+            }
+            // What an inode maps by itself is in its record.
+            Operation::AddRange { .. } | Operation::DelRange { .. } => {}
         }
     }
 
@@ -254,48 +304,6 @@ impl<'a> Search<'a> {
         agreed
     }
 
-    /// Reads the directories that live, for names in gaps, and for the places of blocks that nothing else attributes.
-    /// Returns the owners of such places.
-    pub(super) fn living_directories(&mut self) -> HashMap<u64, Vec<u32>> {
-        let volume = self.geometry.volume;
-        let (superblock, size) = (volume.superblock(), volume.block_size());
-        let mut places: HashMap<u64, Vec<u32>> = HashMap::new();
-        let mut buffer = Vec::new();
-        let directories = std::mem::take(&mut self.directories);
-        let mut todo = &directories[..];
-        while let [first, ..] = todo {
-            // What lies together is read at once.
-            let (start, mut end, mut count) = (first.0, first.0, 0);
-            for (at, len, _) in todo {
-                let next = end.max(at + u64::from(*len));
-                if *at > end || count > 0 && (next - start) * size > CHUNK {
-                    break;
-                }
-                (end, count) = (next, count + 1);
-            }
-            let (now, later) = todo.split_at(count.max(1));
-            todo = later;
-            buffer.resize(((end - start) * size) as usize, 0);
-            let is_read = volume.disk().read_at(&mut buffer, start * size).is_ok();
-            for (number, block) in
-                now.iter().flat_map(|(at, len, number)| (*at..at + u64::from(*len)).map(|at| (*number, at)))
-            {
-                if self.names.places.contains(&block) {
-                    places.entry(block).or_default().push(number);
-                }
-                let at = block * size;
-                let inside = ((block - start) * size) as usize;
-                let Some(bytes) = buffer.get_mut(inside..inside + size as usize) else { continue };
-                // One bad sector hides one block.
-                if is_read || volume.disk().read_at(bytes, at).is_ok() {
-                    let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
-                    self.names.add_block(superblock, bytes, &copy, Some(block), (Some(number), None), true);
-                }
-            }
-        }
-        places
-    }
-
     /// Reads the free space for extent blocks that verify for one of `seeds`; what was read already is known by its place.
     pub(super) fn free_space(&mut self, seeds: &HashSet<u32>) {
         let volume = self.geometry.volume;
@@ -372,35 +380,9 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Where the directories that live have their entries.
-struct Directories {
-    /// Block, count and inode, in pieces of at most [`CHUNK`] bytes.
-    runs: Vec<(u64, u32, u32)>,
-    /// How many blocks there can still be: none is in two directories.
-    blocks: u64,
-}
-
-impl Directories {
-    fn add(&mut self, volume: &Volume, inode: &Inode) {
-        if inode.has(inode_flags::INLINE_DATA) {
-            return;
-        }
-        let blocks = inode.size.div_ceil(volume.block_size()).min(volume.superblock().blocks);
-        let most = (CHUNK / volume.block_size()).max(1);
-        let _ = volume.map(inode, 0, &mut |run| {
-            if let State::Written(start) = run.state {
-                let end = start + run.len.min(blocks.saturating_sub(run.logical));
-                let mut at = start;
-                while at < end && self.runs.len() < MAX_RUNS && self.blocks > 0 {
-                    let len = (end - at).min(most).min(self.blocks);
-                    self.runs.push((at, len as u32, inode.number));
-                    self.blocks -= len;
-                    at += len;
-                }
-            }
-            run.end() < blocks
-        });
-    }
+/// A transaction's place in time: its number wraps.
+fn order(sequence: u32, reference: u32) -> i64 {
+    i64::from(sequence.wrapping_sub(reference) as i32)
 }
 
 /// Whether a block may be an indirect block: nothing but pointers.
