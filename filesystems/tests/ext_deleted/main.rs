@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics, and prints its score")]
 
 mod budget;
+mod crafted;
 #[path = "../ext_image/mod.rs"]
 mod ext_image;
 mod hostile;
