@@ -7,6 +7,7 @@ mod crafted;
 #[path = "../ext_image/mod.rs"]
 mod ext_image;
 mod hostile;
+mod links;
 mod orphan;
 mod promise;
 mod sample;

@@ -7,7 +7,7 @@ use super::blocks::BlockCopy;
 use super::candidates::Identity;
 use super::discarded;
 use super::mapping::{Mapper, Mapping, physical};
-use super::names::{Name, Owner};
+use super::names::{self, Name, Owner};
 use super::search::{Search, verifies};
 use super::verdict::{Phantoms, Ranges, Verdict};
 use super::version::Version;
@@ -24,7 +24,26 @@ const MAX_DEPTH: usize = 4096;
 pub(super) struct Found {
     pub(super) version: Version,
     pub(super) deleted: Deleted,
+    /// Its other names, if it had several at a time: directory, name, and where that was found.
+    links: Vec<(Parent, Vec<u8>, Evidence)>,
 }
+
+impl Found {
+    /// What is to be read, and the list's entries for it: one for each name.
+    pub(super) fn into_entries(self) -> (Version, Vec<Deleted>) {
+        let mut entries = vec![self.deleted];
+        for (parent, name, evidence) in self.links {
+            let mut entry = Deleted { parent, name: Some(name), ..entries[0].clone() };
+            let own = entry.evidence.iter_mut().find(|evidence| names::is_of_name(evidence));
+            own.into_iter().for_each(|own| *own = evidence.clone());
+            entries.push(entry);
+        }
+        (self.version, entries)
+    }
+}
+
+/// How many names of one inode are listed (ours).
+const MAX_NAMES: usize = 64;
 
 type Spans = BTreeMap<u32, Vec<(u32, Option<i64>, Option<i64>)>>;
 
@@ -41,7 +60,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
     }
     leaves_alone(search, &mut mappings);
     claim(search, &mappings);
-    names(search, &mappings);
+    directory_names(search, &mappings);
 
     let places = search.living_directories();
     let places = deleted_places(search, &mappings, places);
@@ -59,8 +78,10 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
     let mut found = Vec::new();
     for (identity, node) in &search.candidates.nodes {
         let mut maps = mappings.remove(identity).unwrap_or_default();
-        let name = name(search, *identity, &spans, &seeds, &places);
-        let parent = name.map_or(Parent::Unknown, |name| parent(search, name, &seeds, &places, &ids));
+        let names = names_of(search, *identity, &spans, &seeds, &places);
+        let name = names.first().copied();
+        let parent = |name: &Name| parent(search, name, &seeds, &places, &ids);
+        let (home, more) = (name.map_or(Parent::Unknown, parent), names.get(1..).unwrap_or_default());
         // Who of several inodes with this number was in the orphan file, nothing tells.
         let alone = spans.get(&identity.0).is_some_and(|spans| spans.len() == 1)
             && search.inodes.get(identity.0).is_none_or(|current| current.generation == identity.1);
@@ -104,7 +125,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
             list.extend(mapping.evidence);
             let deleted = Deleted {
                 node: NodeId(first + found.len() as u64),
-                parent,
+                parent: home,
                 name: name.map(|name| name.name.to_vec()),
                 number: identity.0.into(),
                 generation: Some(identity.1),
@@ -115,7 +136,10 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 evidence: list,
             };
             let version = Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
-            found.push(Found { version, deleted });
+            // Older versions have the newest one's best name.
+            let link = |name: &&Name| (parent(name), name.name.to_vec(), name.evidence());
+            let links = if deleted.version == 0 { more.iter().map(link).collect() } else { Vec::new() };
+            found.push(Found { version, deleted, links });
         }
     }
     break_loops(&mut found, first);
@@ -233,7 +257,7 @@ fn claim(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
 }
 
 /// Reads what is left of deleted directories' own blocks.
-fn names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
+fn directory_names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
     let volume = search.geometry.volume;
     let superblock = volume.superblock();
     for (identity, node) in &search.candidates.nodes {
@@ -300,18 +324,21 @@ fn directory(
     }
 }
 
-fn name<'s>(
+/// The names of a deleted inode, the best first: as many as it had links.
+fn names_of<'s>(
     search: &'s Search<'_>,
     (number, generation): Identity,
     spans: &Spans,
     seeds: &HashMap<u32, Identity>,
     places: &HashMap<u64, Vec<u32>>,
-) -> Option<&'s Name> {
-    let node = search.candidates.nodes.get(&(number, generation))?;
-    let inode = node.versions.first().map(|version| &version.inode).or(node.remains.as_ref())?;
+) -> Vec<&'s Name> {
+    let Some(node) = search.candidates.nodes.get(&(number, generation)) else { return Vec::new() };
+    let inode = node.versions.first().map(|version| &version.inode).or(node.remains.as_ref());
+    let spans = spans.get(&number).map(Vec::as_slice).unwrap_or_default();
+    let own = spans.iter().find(|span| span.0 == generation);
+    let (Some(inode), Some(own)) = (inode, own) else { return Vec::new() };
     let (mut from, mut to) = (None, search.live_since.get(&number).copied());
-    let own = spans.get(&number)?.iter().find(|span| span.0 == generation)?;
-    for other in spans.get(&number)?.iter().filter(|span| span.0 != generation) {
+    for other in spans.iter().filter(|span| span.0 != generation) {
         match (other.2, own.1, own.2, other.1) {
             (Some(last), Some(first), ..) if last < first => from = from.max(Some(last)),
             (.., Some(last), Some(first)) if first > last => {
@@ -320,7 +347,9 @@ fn name<'s>(
             _ => {}
         }
     }
-    search.names.best(number, inode.mode, from, to, &|name| directory(name, seeds, places).is_some())
+    // What a directory's links count are the entries `..` below it.
+    let most = if node.is_directory() { 1 } else { usize::from(node.links).clamp(1, MAX_NAMES) };
+    search.names.best(number, inode.mode, (from, to), most, &|name| directory(name, seeds, places).map(|found| found.0))
 }
 
 fn parent(

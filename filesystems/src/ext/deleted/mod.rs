@@ -111,8 +111,9 @@ impl DeletedNodes {
         let found: Vec<Found> = listing::list(&mut search, &own, DELETED | nodes.len() as u64);
         let mut list = Vec::with_capacity(found.len());
         for found in found {
-            nodes.push(Arc::new(found.version));
-            list.push(found.deleted);
+            let (version, entries) = found.into_entries();
+            nodes.push(Arc::new(version));
+            list.extend(entries);
         }
         Ok(list.into())
     }

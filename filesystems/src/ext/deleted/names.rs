@@ -17,6 +17,15 @@ const MAX_NAMES: usize = 300_000;
 /// The smallest entry.
 const SMALLEST: usize = 12;
 
+/// What evidence calls an entry.
+const ENTRY: &str = "directory entry";
+const REMOVED: &str = "removed directory entry";
+
+/// Whether this is where a name was found.
+pub(super) fn is_of_name(evidence: &Evidence) -> bool {
+    matches!(evidence.what, ENTRY | REMOVED)
+}
+
 /// What says which directory a block with names belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
@@ -226,32 +235,47 @@ impl Names {
         });
     }
 
-    /// The best name of an inode with this `mode` that was seen in the transactions from `from` to `to`.
-    /// Those whose directory is known (`resolves`) come first.
-    pub(super) fn best(
+    /// The names of an inode with this `mode` that were seen in the transactions from `from` to `to`, the best `most` of
+    /// them: those whose directory is known come first, then those that were there last. `directory` tells whose a name
+    /// is; no directory has one twice.
+    pub(super) fn best<D: PartialEq>(
         &self,
         inode: u32,
         mode: u16,
-        from: Option<i64>,
-        to: Option<i64>,
-        resolves: &dyn Fn(&Name) -> bool,
-    ) -> Option<&Name> {
+        (from, to): (Option<i64>, Option<i64>),
+        most: usize,
+        directory: &dyn Fn(&Name) -> Option<D>,
+    ) -> Vec<&Name> {
         let fits = |name: &&Name| {
             let kind = kind(mode);
             (name.file_type == 0 || name.file_type == kind)
                 && (to.is_none() || name.first.is_none() || name.first < to)
                 && (from.is_none() || name.last.is_none() || name.last >= from)
         };
-        let indexes = self.by_inode.get(&inode)?;
+        let indexes = self.by_inode.get(&inode).map(Vec::as_slice).unwrap_or_default();
         let names = indexes.iter().filter_map(|index| self.list.get(*index)).filter(fits);
-        names.max_by_key(|name| (resolves(name), !name.gap && name.last.is_some(), name.last, !name.gap, name.at))
+        let mut left: Vec<(Option<D>, &Name)> = names.map(|name| (directory(name), name)).collect();
+        let mut best: Vec<(Option<D>, &Name)> = Vec::new();
+        while best.len() < most {
+            let worth = |(_, (directory, name)): &(usize, &(Option<D>, &Name))| {
+                (directory.is_some(), !name.gap && name.last.is_some(), name.last, !name.gap, name.at)
+            };
+            let Some((at, _)) = left.iter().enumerate().max_by_key(worth) else { break };
+            let (directory, name) = left.swap_remove(at);
+            // A further name counts where it is known whose it is.
+            let known = |(other, same): &(Option<D>, &Name)| same.name == name.name && *other == directory;
+            if best.is_empty() || directory.is_some() && !best.iter().any(known) {
+                best.push((directory, name));
+            }
+        }
+        best.into_iter().map(|(_, name)| name).collect()
     }
 }
 
 impl Name {
     pub(super) fn evidence(&self) -> Evidence {
         Evidence {
-            what: if self.gap { "removed directory entry" } else { "directory entry" },
+            what: if self.gap { REMOVED } else { ENTRY },
             offset: self.at,
             transaction: self.sequence,
             in_journal: self.in_journal,
