@@ -6,15 +6,8 @@ use super::*;
 fn all_come_back(options: &str) {
     let Some(_one) = turn(options) else { return };
     let image = Image::new(options, 256, None);
-    let files = {
-        let mount = Mount::new(&image, "rw");
-        fs::write(mount.path.join("keep"), "kept").unwrap();
-        let files = populate(&mount.path);
-        sync();
-        remove(&mount.path, &files);
-        sync();
-        files
-    };
+    fs::write(Mount::new(&image, "rw").path.join("keep"), "kept").unwrap();
+    let (files, ()) = filled_and_emptied(&image, || ());
     let fs = image.open();
     let score = score(options, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
     assert_eq!(score.content, 120, "{options}: {:?}", score.missing);
@@ -37,18 +30,23 @@ cases! {
     ext4_inline_data: "-t ext4 -b 4096 -O inline_data,extent,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=16";
 }
 
+/// Fills a file system and deletes all of it; `used` is called before it is unmounted.
+fn filled_and_emptied<T>(image: &Image, used: impl FnOnce() -> T) -> (Files, T) {
+    let mount = Mount::new(image, "rw");
+    let files = populate(&mount.path);
+    sync();
+    remove(&mount.path, &files);
+    sync();
+    (files, used())
+}
+
 /// debugfs and fuse2fs leave the pointers: everything comes back without a journal.
 #[test]
 fn ext2_deleted_by_debugfs() {
     let options = "-t ext2 -b 1024 -O filetype,dir_index -I 128";
     let Some(_one) = turn(options) else { return };
     let image = Image::new(options, 128, None);
-    let files = {
-        let mount = Mount::new(&image, "rw");
-        let files = populate(&mount.path);
-        sync();
-        files
-    };
+    let files = populate(&Mount::new(&image, "rw").path);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let requests: String = files.keys().map(|path| format!("rm \"{path}\"\n")).collect();
     image.debugfs_write(&requests);
@@ -66,13 +64,7 @@ fn ext2_deleted_by_the_kernel() {
     let options = "-t ext2 -b 4096 -O filetype,dir_index -I 256";
     let Some(_one) = turn(options) else { return };
     let image = Image::new(options, 128, None);
-    let files = {
-        let mount = Mount::new(&image, "rw");
-        let files = populate(&mount.path);
-        sync();
-        remove(&mount.path, &files);
-        files
-    };
+    let (files, ()) = filled_and_emptied(&image, || ());
     let fs = image.open();
     score(options, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
     assert!(fs.deleted().unwrap().len() >= 120, "their inodes are known");
@@ -90,14 +82,7 @@ fn external_journal() {
     let device = run("mount", "losetup", &["--find", "--show", journal.to_str().unwrap()]);
     let device = device.trim();
     let image = Image::new(&format!("{options} -J device={device}"), 256, None);
-    let (files, dirty) = {
-        let mount = Mount::new(&image, "rw");
-        let files = populate(&mount.path);
-        sync();
-        remove(&mount.path, &files);
-        sync();
-        (files, (image.bytes(), fs::read(&journal).unwrap()))
-    };
+    let (files, dirty) = filled_and_emptied(&image, || (image.bytes(), fs::read(&journal).unwrap()));
     run("mount", "losetup", &["--detach", device]);
     for (name, (bytes, journal)) in [("clean", (image.bytes(), fs::read(&journal).unwrap())), ("dirty", dirty)] {
         let disk = |name: &str, bytes| -> Arc<dyn images::Disk> { Arc::new(Memory::new(name, bytes)) };
@@ -116,14 +101,7 @@ fn backup_superblock() {
     let options = "-t ext4 -b 4096 -O extent,64bit,metadata_csum,sparse_super,dir_index,has_journal,filetype -I 256";
     let Some(_one) = turn(options) else { return };
     let image = Image::new(options, 256, None);
-    let (files, dirty) = {
-        let mount = Mount::new(&image, "rw");
-        let files = populate(&mount.path);
-        sync();
-        remove(&mount.path, &files);
-        sync();
-        (files, image.bytes())
-    };
+    let (files, dirty) = filled_and_emptied(&image, || image.bytes());
     for (name, mut bytes) in [("clean, backup superblock", image.bytes()), ("dirty, backup superblock", dirty)] {
         bytes[1024 + 0x10..1024 + 0x30].fill(0x5a);
         let fs = ext_image::open(Arc::new(Memory::new("image", bytes))).unwrap();

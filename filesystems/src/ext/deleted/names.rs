@@ -7,9 +7,9 @@ use zerocopy::FromBytes;
 
 use super::blocks::BlockCopy;
 use crate::deleted::Evidence;
-use crate::ext::directory::rec_len;
+use crate::ext::directory::{file_type, rec_len};
 use crate::ext::features::incompat;
-use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN, mode};
+use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN};
 use crate::ext::superblock::Superblock;
 
 /// How many names are kept (ours): about 100 bytes each. Later ones are passed over.
@@ -247,7 +247,7 @@ impl Names {
         directory: &dyn Fn(&Name) -> Option<D>,
     ) -> Vec<&Name> {
         let fits = |name: &&Name| {
-            let kind = kind(mode);
+            let kind = file_type(mode);
             (name.file_type == 0 || name.file_type == kind)
                 && (to.is_none() || name.first.is_none() || name.first < to)
                 && (from.is_none() || name.last.is_none() || name.last >= from)
@@ -281,19 +281,5 @@ impl Name {
             in_journal: self.in_journal,
             checksum: self.checksum,
         }
-    }
-}
-
-/// The `file_type` of a mode.
-fn kind(mode: u16) -> u8 {
-    match mode & mode::TYPE {
-        mode::FILE => 1,
-        mode::DIRECTORY => 2,
-        mode::CHAR => 3,
-        mode::BLOCK => 4,
-        mode::FIFO => 5,
-        mode::SOCKET => 6,
-        mode::SYMLINK => 7,
-        _ => 0,
     }
 }

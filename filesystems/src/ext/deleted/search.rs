@@ -11,6 +11,7 @@ use super::claims::{Claims, METADATA, POINTED_TO};
 use super::directories::Directories;
 use super::geometry::Geometry;
 use super::inodes::Inodes;
+use super::mapping::is_pointers;
 use super::names::{self, Names, Owner};
 use super::orphans::Orphans;
 use super::scan::{Copy, walk};
@@ -383,17 +384,6 @@ impl<'a> Search<'a> {
 /// A transaction's place in time: its number wraps.
 fn order(sequence: u32, reference: u32) -> i64 {
     i64::from(sequence.wrapping_sub(reference) as i32)
-}
-
-/// Whether a block may be an indirect block: nothing but pointers.
-fn is_pointers(block: &[u8], blocks: u64) -> bool {
-    let mut some = false;
-    let sound = block.chunks_exact(4).all(|word| {
-        let pointer = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        some |= pointer != 0;
-        u64::from(pointer) < blocks
-    });
-    sound && some
 }
 
 /// Whether a directory block verifies for a seed.

@@ -156,16 +156,7 @@ impl<'a> Scan<'a> {
         };
         let mut waiting = vec![(super::super::ROOT, 0, root)];
         while let Some((dir, dir_first, pieces)) = waiting.pop() {
-            let mut entries = Vec::new();
-            each_slot(self.disk, &pieces, &mut |slot| match slot {
-                Slot::Entry(named) => {
-                    entries.push(*named);
-                    true
-                }
-                Slot::Other => true,
-                Slot::End => false,
-            });
-            for named in entries {
+            for named in self.entries(&pieces) {
                 if is_dot(&named.entry) || named.entry.attr & ATTR_VOLUME_ID != 0 {
                     continue;
                 }
@@ -370,7 +361,8 @@ impl<'a> Scan<'a> {
         self.read_entries(&pieces, Parent::Deleted(node), first);
     }
 
-    fn read_entries(&mut self, pieces: &[(u64, u64)], parent: Parent, parent_first: u32) {
+    /// The entries of a directory, those that are free too.
+    fn entries(&self, pieces: &[(u64, u64)]) -> Vec<Named> {
         let mut entries = Vec::new();
         each_slot(self.disk, pieces, &mut |slot| match slot {
             Slot::Entry(named) => {
@@ -380,7 +372,11 @@ impl<'a> Scan<'a> {
             Slot::Other => true,
             Slot::End => false,
         });
-        for named in entries {
+        entries
+    }
+
+    fn read_entries(&mut self, pieces: &[(u64, u64)], parent: Parent, parent_first: u32) {
+        for named in self.entries(pieces) {
             // `.` and `..` may be marked as free too.
             let is_dots = matches!(&named.entry.name[1..], b"          " | b".         ")
                 && named.entry.attr & ATTR_DIRECTORY != 0
