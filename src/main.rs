@@ -8,8 +8,10 @@ use imgmount::{
     deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command,
     recover_command, terminal, timeline_command, unmount,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
+    allow_many_files();
     let request = match Request::parse(std::env::args_os()) {
         Ok(request) => request,
         Err(shown) => {
@@ -24,6 +26,15 @@ fn main() -> ExitCode {
             terminal::complain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Raises the limit of open files as far as that is allowed: by default it is often 1024, and an image can consist of more
+/// (an E01 of 2 TB has a thousand segments). Where it stays low, opening such an image says so.
+fn allow_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        log::debug!("the limit of open files stays as it is: {error}");
     }
 }
 

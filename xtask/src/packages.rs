@@ -57,6 +57,12 @@ const PACKAGES: &[Package] = &[
         purposes: &[Test, Bench],
     },
     Package { name: "lvm2", program: "lvm", reason: "makes physical and logical volumes", purposes: &[Test, Bench] },
+    Package {
+        name: "thin-provisioning-tools",
+        program: "thin_restore",
+        reason: "makes the mappings of thin pools from descriptions",
+        purposes: &[Test],
+    },
     Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench] },
     Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test] },
     Package {
@@ -93,6 +99,13 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "extundelete", program: "extundelete", reason: "recovers, for comparison", purposes: &[Test] },
     Package { name: "ext4magic", program: "ext4magic", reason: "recovers, for comparison", purposes: &[Test] },
+    Package {
+        name: "ewf-tools",
+        program: "ewfacquire",
+        reason: "makes E01 images, and reads them as a second opinion",
+        purposes: &[Test],
+    },
+    Package { name: "tar", program: "tar", reason: "packs appliances", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
 ];
 

@@ -1,11 +1,9 @@
-//! Compressed clusters: how they are unpacked, and the cache of those that were.
+//! Compressed clusters: how they are unpacked.
 
 use std::cell::RefCell;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::find_frame_compressed_size;
 
@@ -13,48 +11,13 @@ use super::header::Compression;
 use super::layout::COMPRESSED_SECTOR;
 use super::mapping::Descriptor;
 use crate::disk::next_number;
-use crate::{Disk, Result, corrupt};
-
-/// Our bound of the decompressed clusters that all images of the program keep, in bytes: four of the largest.
-const CACHE_BYTES: u64 = 8 << 20;
-/// How many clusters of the usual size that is.
-const USUAL_CLUSTERS: usize = (CACHE_BYTES / (64 << 10)) as usize;
-
-/// The part of it that is for clusters which are read again and again. The rest is for new ones, and large enough for
-/// two of the largest: reading in order must not unpack a cluster for each of its parts.
-const HOT: f64 = 0.5;
-
-/// A chain has up to 128 images, so a bound of each would be none.
-static CLUSTERS: LazyLock<Cache<Key, Cluster, ByBytes>> = LazyLock::new(|| {
-    // One shard: in a part of the capacity a cluster of 2 MiB would not find room. Its lock is held for a look-up
-    // only, which is little beside the copy that follows.
-    let options = OptionsBuilder::new()
-        .shards(1)
-        .hot_allocation(HOT)
-        .estimated_items_capacity(USUAL_CLUSTERS)
-        .weight_capacity(CACHE_BYTES)
-        .build()
-        .expect("both capacities are given");
-    Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
-});
+use crate::{Disk, Result, corrupt, unpacked};
 
 /// How many bytes came out, or what the decoder found wrong.
 type Unpacked = std::result::Result<usize, String>;
 
 /// A whole decompressed cluster.
 pub type Cluster = Arc<Vec<u8>>;
-
-/// What a cluster is kept under: the number of its image, and its place there.
-type Key = (u64, Descriptor);
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<Key, Cluster> for ByBytes {
-    fn weight(&self, _: &Key, cluster: &Cluster) -> u64 {
-        cluster.len() as u64
-    }
-}
 
 thread_local! {
     // The state of a decoder is tens of kilobytes, more than many a cluster: every thread keeps one of each.
@@ -78,7 +41,7 @@ impl Compressed {
     /// The cluster that lies in `file` where `at` says. Threads that want the same one unpack it once; no lock is
     /// held meanwhile.
     pub fn cluster(&self, file: &dyn Disk, at: Descriptor) -> Result<Cluster> {
-        CLUSTERS.get_or_insert_with(&(self.number, at), || {
+        unpacked::get_or_make((self.number, at.offset, at.len), || {
             let packed = read_packed(file, at)?;
             let mut cluster = vec![0; self.cluster_size];
             let done = match self.compression {
@@ -86,7 +49,7 @@ impl Compressed {
                 Compression::Zstd => unpack_zstd(&packed, &mut cluster),
             };
             match done {
-                Ok(len) if len == cluster.len() => Ok(Arc::new(cluster)),
+                Ok(len) if len == cluster.len() => Ok(cluster),
                 Ok(len) => {
                     Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len()))
                 }
@@ -209,17 +172,5 @@ mod tests {
         assert!(unpack(0, end + 512).is_err());
         assert!(unpack(end, 512).is_err());
         assert!(unpack(u64::MAX, 512).is_err());
-    }
-
-    #[test]
-    fn all_images_together_keep_to_one_bound() {
-        let packed = deflated(&vec![0; 2 << 20]);
-        let file = Memory::new("m", packed.clone());
-        let at = Descriptor { offset: 0, len: packed.len() as u64 };
-        for _ in 0..128 {
-            assert_eq!(Compressed::new(Compression::Deflate, 2 << 20).cluster(&file, at).unwrap().len(), 2 << 20);
-            assert!(CLUSTERS.weight() <= CACHE_BYTES);
-        }
-        assert!(CLUSTERS.weight() >= CACHE_BYTES / 2, "even the largest clusters are kept");
     }
 }
