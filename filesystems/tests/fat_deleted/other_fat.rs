@@ -68,7 +68,7 @@ fn a_chain_that_is_only_in_the_other_copy() {
         let volume = Geometry::of(&differing);
         volume.set(&mut differing, first, at);
         let seen = find(differing);
-        assert!(seen.content.is_none() && seen.deleted.lost == [512..1024], "FAT{bits}: {:?}", seen.deleted);
+        assert!(seen.content.is_none() && seen.deleted.lost == vec![512..1024; 1], "FAT{bits}: {:?}", seen.deleted);
     }
 }
 
@@ -97,7 +97,7 @@ impl Geometry {
             12 => {
                 let at = fat + cluster + cluster / 2;
                 let pair = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-                let pair = if cluster % 2 == 0 { pair | 0xfff } else { pair | 0xfff0 };
+                let pair = if cluster.is_multiple_of(2) { pair | 0xfff } else { pair | 0xfff0 };
                 bytes[at..at + 2].copy_from_slice(&pair.to_le_bytes());
             }
             16 => bytes[fat + cluster * 2..][..2].fill(0xff),

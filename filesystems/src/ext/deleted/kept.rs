@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use images::Disk;
 
 /// How many bytes of blocks are kept (ours). What comes after is read again where it is needed.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 12 << 20;
 /// What a block takes beside its content, about, in bytes.
 const OVERHEAD: usize = 64;
 
