@@ -259,4 +259,5 @@ seed inspect/1-root 200K
 mke2fs -q -F -t ext2 -b 1024 -O ^metadata_csum -L root -U 11111111-2222-3333-4444-555555555555 -d "$root" seeds/inspect/1-root
 cp seeds/tables/mbr seeds/inspect/2-disk
 printf 'UUID=11111111-2222-3333-4444-555555555555 / ext4 defaults 0 1\n/dev/sdb1 /home ext4 ro 0 2\nLABEL="a\\040b" /mnt\\040x vfat\n/dev/mapper/a--b-c /var xfs\n/dev/disk/by-path/pci-0-part1 /srv ext4\n/dev/nvme1n1p5 /opt ext4 defaults\n\377NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\nPRETTY_NAME='"'x'"'\n\377DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\n\377host.name\n\37712.4\n\377\177ELF\002\001\001\003\0\0\0\0\0\0\0\0\003\0\076\0\377HOSTNAME=a\n' >corpus/inspect/real
+./seeds-deleted.sh
 du -sh seeds
