@@ -8,6 +8,7 @@ use imgmount::{
     deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command,
     recover_command, terminal, timeline_command, unmount,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     let request = match Request::parse(std::env::args_os()) {
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
             return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    allow_many_files();
     match request.and_then(run) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -25,6 +27,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Images may consist of thousands of files, which all stay open: the soft limit, which is usually 1024, is for programs
+/// that call select(2), and this is none.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, the file that is one too many is an error that names it.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Carries a request out and returns the exit status.
