@@ -1,64 +1,22 @@
-//! Compressed clusters: how they are unpacked, and the cache of those that were.
+//! Compressed clusters: how they are unpacked.
 
 use std::cell::RefCell;
-use std::sync::{Arc, LazyLock};
 
-use flate2::{Decompress, FlushDecompress};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::find_frame_compressed_size;
 
 use super::header::Compression;
 use super::layout::COMPRESSED_SECTOR;
 use super::mapping::Descriptor;
-use crate::disk::next_number;
+use crate::cache::{Block, Unpacked};
+use crate::inflate::{Inflated, Wrapping, inflate};
 use crate::{Disk, Result, corrupt};
 
-/// Our bound of the decompressed clusters that all images of the program keep, in bytes: four of the largest.
-const CACHE_BYTES: u64 = 8 << 20;
-/// How many clusters of the usual size that is.
-const USUAL_CLUSTERS: usize = (CACHE_BYTES / (64 << 10)) as usize;
-
-/// The part of it that is for clusters which are read again and again. The rest is for new ones, and large enough for
-/// two of the largest: reading in order must not unpack a cluster for each of its parts.
-const HOT: f64 = 0.5;
-
-/// A chain has up to 128 images, so a bound of each would be none.
-static CLUSTERS: LazyLock<Cache<Key, Cluster, ByBytes>> = LazyLock::new(|| {
-    // One shard: in a part of the capacity a cluster of 2 MiB would not find room. Its lock is held for a look-up
-    // only, which is little beside the copy that follows.
-    let options = OptionsBuilder::new()
-        .shards(1)
-        .hot_allocation(HOT)
-        .estimated_items_capacity(USUAL_CLUSTERS)
-        .weight_capacity(CACHE_BYTES)
-        .build()
-        .expect("both capacities are given");
-    Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
-});
-
 /// How many bytes came out, or what the decoder found wrong.
-type Unpacked = std::result::Result<usize, String>;
-
-/// A whole decompressed cluster.
-pub type Cluster = Arc<Vec<u8>>;
-
-/// What a cluster is kept under: the number of its image, and its place there.
-type Key = (u64, Descriptor);
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<Key, Cluster> for ByBytes {
-    fn weight(&self, _: &Key, cluster: &Cluster) -> u64 {
-        cluster.len() as u64
-    }
-}
+type Done = std::result::Result<usize, String>;
 
 thread_local! {
-    // The state of a decoder is tens of kilobytes, more than many a cluster: every thread keeps one of each.
-    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+    // The state of the decoder is tens of kilobytes, more than many a cluster: every thread keeps one.
     static ZSTD: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::default());
 }
 
@@ -66,27 +24,27 @@ thread_local! {
 pub struct Compressed {
     compression: Compression,
     cluster_size: usize,
-    number: u64,
+    unpacked: Unpacked,
 }
 
 impl Compressed {
     /// For clusters of `cluster_size` bytes.
     pub fn new(compression: Compression, cluster_size: usize) -> Self {
-        Self { compression, cluster_size, number: next_number() }
+        Self { compression, cluster_size, unpacked: Unpacked::new() }
     }
 
     /// The cluster that lies in `file` where `at` says. Threads that want the same one unpack it once; no lock is
     /// held meanwhile.
-    pub fn cluster(&self, file: &dyn Disk, at: Descriptor) -> Result<Cluster> {
-        CLUSTERS.get_or_insert_with(&(self.number, at), || {
+    pub fn cluster(&self, file: &dyn Disk, at: Descriptor) -> Result<Block> {
+        self.unpacked.get_or((at.offset, at.len), || {
             let packed = read_packed(file, at)?;
             let mut cluster = vec![0; self.cluster_size];
             let done = match self.compression {
-                Compression::Deflate => inflate(&packed, &mut cluster),
+                Compression::Deflate => deflated(&packed, &mut cluster),
                 Compression::Zstd => unpack_zstd(&packed, &mut cluster),
             };
             match done {
-                Ok(len) if len == cluster.len() => Ok(Arc::new(cluster)),
+                Ok(len) if len == cluster.len() => Ok(cluster),
                 Ok(len) => {
                     Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len()))
                 }
@@ -114,18 +72,17 @@ fn read_packed(file: &dyn Disk, at: Descriptor) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
-/// Raw deflate. What follows the end of the stream in the last sector is ignored.
-fn inflate(packed: &[u8], cluster: &mut [u8]) -> Unpacked {
-    INFLATE.with_borrow_mut(|state| {
-        state.reset(false);
-        state.decompress(packed, cluster, FlushDecompress::Finish).map_err(|error| format!("deflate: {error}"))?;
-        Ok(state.total_out() as usize)
+/// Raw deflate. A stream that goes on when the cluster is full is as good as one that ends there, as QEMU has it.
+fn deflated(packed: &[u8], cluster: &mut [u8]) -> Done {
+    Ok(match inflate(Wrapping::Raw, packed, cluster)? {
+        Inflated::Ended(len) => len,
+        Inflated::Full => cluster.len(),
     })
 }
 
 /// One or more zstd frames, until the cluster is full. Frames are unpacked in one go, so that no window of a size that
 /// the frame chooses is ever allocated.
-fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Unpacked {
+fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Done {
     ZSTD.with_borrow_mut(|state| {
         let mut done = 0;
         while done < cluster.len() && !packed.is_empty() {
@@ -153,7 +110,7 @@ mod tests {
         (0..SIZE).map(|i| (i / 7) as u8).collect()
     }
 
-    fn unpack(compression: Compression, packed: &[u8]) -> Result<Cluster> {
+    fn unpack(compression: Compression, packed: &[u8]) -> Result<Block> {
         let at = Descriptor { offset: 100, len: packed.len() as u64 };
         let file = Memory::new("m", [&[0xff; 100], packed].concat());
         Compressed::new(compression, SIZE).cluster(&file, at)
@@ -209,17 +166,5 @@ mod tests {
         assert!(unpack(0, end + 512).is_err());
         assert!(unpack(end, 512).is_err());
         assert!(unpack(u64::MAX, 512).is_err());
-    }
-
-    #[test]
-    fn all_images_together_keep_to_one_bound() {
-        let packed = deflated(&vec![0; 2 << 20]);
-        let file = Memory::new("m", packed.clone());
-        let at = Descriptor { offset: 0, len: packed.len() as u64 };
-        for _ in 0..128 {
-            assert_eq!(Compressed::new(Compression::Deflate, 2 << 20).cluster(&file, at).unwrap().len(), 2 << 20);
-            assert!(CLUSTERS.weight() <= CACHE_BYTES);
-        }
-        assert!(CLUSTERS.weight() >= CACHE_BYTES / 2, "even the largest clusters are kept");
     }
 }
