@@ -150,8 +150,7 @@ impl Disk for Qcow2 {
                     self.data.read_at(now, host)?;
                 }
                 Mapping::Compressed(at, inside) => {
-                    let cluster = self.compressed.cluster(&*self.file, at).within(self)?;
-                    now.copy_from_slice(&cluster[inside as usize..][..now.len()]);
+                    self.compressed.read_at(&*self.file, at, now, inside as usize).within(self)?;
                 }
             }
             buf = rest;

@@ -33,17 +33,18 @@ pub struct Place {
 impl Place {
     /// Fills `out`, which is as long as a grain; what follows the end of a short last grain is left as it is.
     pub fn unpack(&self, file: &dyn Disk, out: &mut [u8]) -> Result<()> {
-        PACKED.with_borrow_mut(|packed| {
-            let start = self.read_packed(file, packed)?;
-            match inflate(Wrapping::Zlib, &packed[start..], out) {
-                Ok(Inflated::Ended(len)) if len >= self.needed => Ok(()),
-                Ok(Inflated::Ended(len)) => {
-                    Err(corrupt!("compressed grain", self.offset, "{len} bytes, want {}", self.needed))
-                }
-                Ok(Inflated::Full) => Err(corrupt!("compressed grain", self.offset, "longer than a grain")),
-                Err(why) => Err(corrupt!("compressed grain", self.offset, "{why}")),
+        // Taken, not borrowed: the file below may be made of compressed grains, too.
+        let mut packed = PACKED.take();
+        let done = self.read_packed(file, &mut packed).map(|start| inflate(Wrapping::Zlib, &packed[start..], out));
+        PACKED.set(packed);
+        match done? {
+            Ok(Inflated::Ended(len)) if len >= self.needed => Ok(()),
+            Ok(Inflated::Ended(len)) => {
+                Err(corrupt!("compressed grain", self.offset, "{len} bytes, want {}", self.needed))
             }
-        })
+            Ok(Inflated::Full) => Err(corrupt!("compressed grain", self.offset, "longer than a grain")),
+            Err(why) => Err(corrupt!("compressed grain", self.offset, "{why}")),
+        }
     }
 
     /// Reads the compressed bytes, and what precedes them: how long that is.
