@@ -3,14 +3,14 @@
 mod forensics;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use images::{Backing, Error, Result};
+use images::{Backing, Disk, Error, Result};
 
 pub use self::forensics::{Deleted, Filters, History, Recover, Selection, Timeline};
 use crate::keys::{Keys, Typed};
-use crate::stack::Stack;
+use crate::stack::{JOURNAL, Stack};
 use crate::{domain, info_command};
 
 const EXAMPLES: &str = "\
@@ -104,6 +104,10 @@ pub struct Images {
     /// Show a file system whose journal needs recovery as it is on the disk, instead of replaying it in memory
     #[arg(long)]
     pub no_replay: bool,
+    /// The journal of an ext file system whose journal is on another device: an image of that device; may be repeated.
+    /// A journal on a device in the images is found without it
+    #[arg(long, value_name = "IMAGE")]
+    journal: Vec<PathBuf>,
     /// Say more; twice for everything
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -329,7 +333,26 @@ impl Request {
         let disks = self.images()?.iter().map(open).collect::<Result<_>>()?;
         let mut wanted = filesystems::Options::default();
         wanted.replay = !options.no_replay;
+        for path in &options.journal {
+            wanted.journals.push(self.journal(path)?);
+        }
         Stack::with_keys(disks, wanted, keys)
+    }
+
+    /// The disk of `--journal`, an image in any format.
+    fn journal(&self, path: &Path) -> Result<Arc<dyn Disk>> {
+        let options = images::Options { backing: backing(&self.options().backing), ..images::Options::default() };
+        let disk = images::open(path, &options)?;
+        match filesystems::identify(&disk)? {
+            Some((_, identity)) if identity.kind == JOURNAL => Ok(disk),
+            other => {
+                let holds = other.map_or("nothing that is known".to_owned(), |(_, identity)| identity.kind);
+                Err(Error::Usage(format!(
+                    "--journal {}: it holds {holds}, not the journal of an ext file system",
+                    path.display()
+                )))
+            }
+        }
     }
 
     /// The images in their order, those of guests included. libvirt is asked once.

@@ -8,15 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use images::{Error, Result, ResultExt};
-use roxmltree::{Document, Node, ParsingOptions};
+use images::{Error, Result, ResultExt, xml};
+use roxmltree::Node;
 
 use crate::terminal;
 
-/// The longest XML that is read, in bytes; ours. A guest with 200 disks has about 200 KiB.
-const MAX_XML: u64 = 1 << 20;
-/// How many nodes the XML may have; ours.
-const MAX_NODES: u32 = 100_000;
+/// The longest XML that is read, in bytes. A guest with 200 disks has about 200 KiB.
+const MAX_XML: u64 = xml::MAX_TEXT;
 /// How many disks a guest may have; ours.
 const MAX_DISKS: usize = 1024;
 /// How much is kept of what virsh complains about, in bytes; ours.
@@ -160,11 +158,8 @@ enum Source {
     },
 }
 
-fn parse(xml: &str) -> Result<Vec<Found>> {
-    // Without a document type there are no entities that could grow.
-    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    let document = Document::parse_with_options(xml, options)
-        .map_err(|error| Error::Unsupported(format!("its XML cannot be read: {}", clean(&error.to_string()))))?;
+fn parse(text: &str) -> Result<Vec<Found>> {
+    let document = xml::parse(text)?;
     let root = document.root_element();
     if root.tag_name().name() != "domain" {
         let name = clean(root.tag_name().name());

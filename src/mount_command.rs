@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use filesystems::FileSystem;
 use filesystems::view::Mounts;
-use filesystems::{FileSystem, Options};
 use images::{Error, Result};
 
 use crate::cli::{Input, Mount, Request};
@@ -237,7 +237,7 @@ impl<'a> Wanted<'a> {
         if replay {
             return stack.open(at);
         }
-        let mut options = Options::default();
+        let mut options = stack.options().clone();
         options.replay = false;
         stack.open_with(at, &options)
     }

@@ -14,6 +14,9 @@ const MAX_LEVELS: usize = 8;
 /// How many devices a set of images may hold; ours. A table of partitions has at most some hundreds.
 const MAX_DEVICES: usize = 65_536;
 
+/// What blkid calls a device that holds nothing but the journal of an ext file system.
+pub const JOURNAL: &str = "jbd";
+
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
     /// The devices: first the disks in the order given, then their partitions and what was unlocked in both, then
@@ -185,7 +188,15 @@ impl Stack {
                 };
             }
         }
+        let journals = stack.devices.iter().filter(|device| device.contents_name() == JOURNAL);
+        let journals: Vec<_> = journals.filter_map(|device| device.disk.clone().ok()).collect();
+        stack.options.journals.extend(journals);
         Ok(stack)
+    }
+
+    /// How file systems are opened, with the journals that lie on devices of their own.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Unlocks a device if it is an encrypted volume and one of the keys opens it: what is inside becomes a device.
@@ -384,7 +395,14 @@ impl Stack {
 
     /// That nothing in the images can be opened as a file system, and what there is instead.
     pub fn no_file_system(&self) -> Error {
-        let name = |at: usize| format!("{} ({})", self.devices[at].name, self.devices[at].contents_name());
+        let name = |at: usize| {
+            let why = self.open(at).err().map(|error| error.root().to_string());
+            let device = &self.devices[at];
+            match why.filter(|_| matches!(device.contents, Contents::Known(..)) && device.lock.is_none()) {
+                Some(why) => format!("{} ({}: {why})", device.name, device.contents_name()),
+                None => format!("{} ({})", device.name, device.contents_name()),
+            }
+        };
         let there: Vec<String> = self.file_systems().map(name).collect();
         let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
         Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))

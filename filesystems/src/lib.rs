@@ -48,20 +48,21 @@ pub struct Identity {
 pub struct Options {
     /// Replay a journal that needs it, in memory. If not, the tree is what the disk holds.
     pub replay: bool,
-    /// The disk that holds the journal, for file systems whose journal is on another device.
-    pub journal: Option<Arc<dyn Disk>>,
+    /// The disks that are journals of file systems whose journal is on another device; a driver takes the one that the
+    /// file system names.
+    pub journals: Vec<Arc<dyn Disk>>,
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let journal = self.journal.as_ref().map(ToString::to_string);
-        f.debug_struct("Options").field("replay", &self.replay).field("journal", &journal).finish()
+        let journals: Vec<_> = self.journals.iter().map(ToString::to_string).collect();
+        f.debug_struct("Options").field("replay", &self.replay).field("journals", &journals).finish()
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replay: true, journal: None }
+        Self { replay: true, journals: Vec::new() }
     }
 }
 

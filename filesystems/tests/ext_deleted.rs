@@ -635,7 +635,7 @@ fn external_journal() {
             std::sync::Arc::new(images::disk::Memory::new(name, bytes))
         };
         let mut options = filesystems::Options::default();
-        options.journal = Some(disk("journal", journal));
+        options.journals = vec![disk("journal", journal)];
         let fs = filesystems::open(disk("image", bytes), &options).unwrap();
         let score = score(name, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
         assert_eq!(score.content, 120, "{name}: {:?}", score.missing);

@@ -44,6 +44,21 @@ pub trait Opener {
     /// probed, and it is an error if nothing recognises it. A `json:` name that holds a format overrides `format`.
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>>;
 
+    /// Opens `inside`, a whole image that this one only wraps (compressed, in an archive), as the image format `format`.
+    ///
+    /// With `None` it is probed, and is raw if nothing recognises it, just as if it lay on the host in the place of the
+    /// file that wraps it: the files that it names are looked for beside that one and pass this same gate. `snapshot`
+    /// is handed on. An opener that knows no formats refuses.
+    fn open_inside(
+        &self,
+        inside: Arc<dyn Disk>,
+        format: Option<&str>,
+        snapshot: Option<&str>,
+    ) -> Result<Arc<dyn Disk>> {
+        let _ = (format, snapshot);
+        Err(unsupported!("{inside} lies in another file, and nothing here can open it"))
+    }
+
     /// The name of the image itself in its folder, if it has one: for formats of which names are a part.
     fn file_name(&self) -> Option<&OsStr> {
         None

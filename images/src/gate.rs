@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{HostFile, printable};
-use crate::format::{self, Format, Opener};
+use crate::format::{self, Format, Opener, Request};
 use crate::image::open_layer;
 use crate::name::Name;
-use crate::{Disk, Error, Result};
+use crate::{Disk, Error, Result, ResultExt};
 
 /// How many files one image may consist of, each named by the one before; ours, the formats have no limit.
 const MAX_DEPTH: usize = 128;
+/// How many wrappers may lie around an image; ours. An appliance of a compressed image has two.
+const MAX_WRAPPERS: usize = 4;
 
 /// Which files an image may name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub(crate) struct Gate<'a> {
     namer: Option<&'a Gate<'a>>,
     /// How many files the chain has down to this image, itself included.
     depth: usize,
+    /// Whether another image names the file.
+    is_named: bool,
+    /// How many wrappers lie around the image in that file.
+    wrappers: usize,
     failed_below: Cell<bool>,
 }
 
@@ -59,6 +65,26 @@ impl<'a> Gate<'a> {
             rules,
             namer,
             depth: namer.map_or(1, |namer| namer.depth + 1),
+            is_named: namer.is_some(),
+            wrappers: 0,
+            failed_below: Cell::new(false),
+        })
+    }
+
+    /// The gate for what `inside` names, an image that lies in the file of this one.
+    fn within(&'a self, inside: &dyn Disk) -> Result<Self> {
+        if self.wrappers == MAX_WRAPPERS {
+            return Err(Error::Unsupported(format!("an image in more than {MAX_WRAPPERS} wrappers")));
+        }
+        Ok(Self {
+            path: self.path.clone(),
+            image: inside.to_string(),
+            metadata: self.metadata.clone(),
+            rules: self.rules,
+            namer: Some(self),
+            depth: self.depth + 1,
+            is_named: self.is_named,
+            wrappers: self.wrappers + 1,
             failed_below: Cell::new(false),
         })
     }
@@ -109,6 +135,31 @@ impl Opener for Gate<'_> {
         opened
     }
 
+    fn open_inside(
+        &self,
+        inside: Arc<dyn Disk>,
+        format: Option<&str>,
+        snapshot: Option<&str>,
+    ) -> Result<Arc<dyn Disk>> {
+        let name = inside.to_string();
+        let is_told = format.is_some();
+        let format = match format {
+            Some(format) => format::named(format, self.rules.formats)?,
+            None => format::recognise(&*inside, self.rules.formats)?,
+        };
+        let Some(format) = format else {
+            return match snapshot {
+                Some(_) => Err(Error::Unsupported(format!("{name} is a raw image, which has no snapshots"))),
+                None if self.is_named && !is_told => Err(self.unrecognised(&name)),
+                None => Ok(inside),
+            };
+        };
+        let gate = self.within(&*inside)?;
+        let opened = (format.open)(inside, &Request { opener: &gate, snapshot });
+        self.failed_below.set(opened.is_err() && gate.failed_below());
+        opened.within(name)
+    }
+
     fn file_name(&self) -> Option<&OsStr> {
         self.path.file_name()
     }
@@ -136,7 +187,7 @@ impl Gate<'_> {
         let format = match format {
             Some(format) => format,
             None => match format::recognise(&file, self.rules.formats)? {
-                None => return Err(self.unrecognised(&file)),
+                None => return Err(self.unrecognised(&file.to_string())),
                 found => found,
             },
         };
@@ -145,7 +196,7 @@ impl Gate<'_> {
 
     /// A guest can write the start of a raw disk, and so choose the format that the next probe finds: a disk whose
     /// format is not recorded is therefore never taken for raw.
-    fn unrecognised(&self, named: &HostFile) -> Error {
+    fn unrecognised(&self, named: &str) -> Error {
         Error::Unknown(format!(
             "no format is recorded for its backing file {named}, and none is recognised; if it is raw, record that \
              with: qemu-img rebase -u -F raw -b {named} {}",

@@ -191,6 +191,19 @@ impl Opener for Seen<'_> {
         self.named.borrow_mut().push(named);
         self.gate.open(name, format)
     }
+
+    fn open_inside(
+        &self,
+        inside: Arc<dyn Disk>,
+        format: Option<&str>,
+        snapshot: Option<&str>,
+    ) -> Result<Arc<dyn Disk>> {
+        self.gate.open_inside(inside, format, snapshot)
+    }
+
+    fn file_name(&self) -> Option<&OsStr> {
+        self.gate.file_name()
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod vdi;
 mod vhd;
 mod vhdx;
 mod vmdk;
+pub mod xml;
 
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};

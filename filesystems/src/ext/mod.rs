@@ -55,7 +55,11 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     if raw.s_rev_level.get() > MAX_REVISION || !has_inodes || !has_blocks {
         return Ok(None);
     }
-    Ok(Some(Identity { kind: features.kind().into(), label: superblock::label(&raw), uuid: superblock::uuid(&raw) }))
+    Ok(Some(Identity {
+        kind: features.kind().into(),
+        label: superblock::label(&raw),
+        uuid: superblock::uuid(&raw.s_uuid),
+    }))
 }
 
 fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
@@ -65,10 +69,7 @@ fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
 /// Opens the file system on a disk, its journal replayed in memory if it must be and `options` allow it.
 pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
     let (superblock, mut notes) = superblock_or_backup(&disk)?;
-    let disk = match &options.journal {
-        Some(journal) => journal::external::join(disk, journal.clone(), &superblock)?,
-        None => disk,
-    };
+    let disk = journal::external::join(disk, &options.journals, &superblock)?;
     if !superblock.needs_recovery() {
         return Ext::new(Volume::new(disk, superblock), notes);
     }

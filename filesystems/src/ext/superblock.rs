@@ -223,7 +223,7 @@ impl Superblock {
 
     /// The UUID as blkid prints it, if there is one.
     pub fn uuid(&self) -> Option<String> {
-        uuid(&self.raw)
+        uuid(&self.raw.s_uuid)
     }
 
     /// Whether a group starts with a copy of the superblock and of the group descriptors.
@@ -276,13 +276,13 @@ pub fn label(raw: &layout::SuperBlock) -> Option<Vec<u8>> {
     (!label.is_empty()).then(|| label.to_vec())
 }
 
-/// `s_uuid` as blkid prints it, if it is not zero.
-pub fn uuid(raw: &layout::SuperBlock) -> Option<String> {
-    if raw.s_uuid == [0; 16] {
+/// A UUID as blkid prints it, if it is not zero.
+pub fn uuid(bytes: &[u8; 16]) -> Option<String> {
+    if *bytes == [0; 16] {
         return None;
     }
     let mut text = String::with_capacity(36);
-    for (index, byte) in raw.s_uuid.iter().enumerate() {
+    for (index, byte) in bytes.iter().enumerate() {
         if [4, 6, 8, 10].contains(&index) {
             text.push('-');
         }

@@ -30,7 +30,18 @@ const TWICE: Format = Format {
     },
 };
 
-static LINKS: &[Format] = &[LINK, TWICE];
+/// An image with another one behind its first line.
+const WRAPPED: Format = Format {
+    name: "wrapped",
+    probe: |disk| Ok(text(disk)?.starts_with("wrapped\n")),
+    open: |disk, request| {
+        let (at, size) = (8, disk.size());
+        let inside = crate::disk::View::new(format!("inside of {disk}"), disk, at, size - at)?;
+        request.opener.open_inside(Arc::new(inside), None, request.snapshot)
+    },
+};
+
+static LINKS: &[Format] = &[LINK, TWICE, WRAPPED];
 
 fn text(disk: &dyn Disk) -> Result<String> {
     let mut bytes = vec![0; disk.size().min(4096) as usize];
@@ -106,7 +117,7 @@ fn a_missing_format_is_probed_and_never_raw() {
     dir.write("top", "link\nbase.img\nraw");
     assert_eq!(dir.open("top", Backing::Owner).unwrap(), "link\nend\nraw", "what is recorded is not probed");
     dir.write("top", "link\nbase.img\nvdi");
-    dir.fails("top", "DIR/top: unknown image format vdi, known are raw and link and twice");
+    dir.fails("top", "DIR/top: unknown image format vdi, known are raw and link and twice and wrapped");
 }
 
 #[test]
@@ -229,4 +240,26 @@ fn a_fifo_is_refused_and_does_not_hang() {
     assert!(status.success());
     dir.write("top", "link\nfifo");
     dir.fails("top", "DIR/top: DIR/fifo is a FIFO: a disk image is a regular file or a block device");
+}
+
+#[test]
+fn an_image_in_a_wrapper_is_opened_as_if_it_lay_there() {
+    let dir = Dir::new();
+    dir.write("plain", "wrapped\ncontent");
+    assert_eq!(text(&*open_with(&dir.path("plain"), &Options::default(), LINKS).unwrap()).unwrap(), "content");
+    dir.write("twice", "wrapped\nwrapped\nlink\nbase.img\nraw");
+    assert_eq!(text(&*open_with(&dir.path("twice"), &Options::default(), LINKS).unwrap()).unwrap(), "base");
+    let fails = |name: &str, text: &str| {
+        dir.write(name, text);
+        open_with(&dir.path(name), &Options::default(), LINKS).err().unwrap().to_string()
+    };
+    assert!(fails("deep", &format!("{}content", "wrapped\n".repeat(9))).ends_with("an image in more than 4 wrappers"));
+    assert!(fails("loop", "wrapped\nlink\nloop\nraw").contains("a loop: it names"));
+    assert!(fails("unnamed", "link\nplain").contains("no format is recorded for its backing file inside of"));
+    dir.write("named", "link\nplain\nwrapped");
+    let error = open_with(&dir.path("named"), &Options::default(), LINKS).err().unwrap().to_string();
+    assert!(error.contains("no format is recorded"), "{error}");
+    let snapshot = Options { snapshot: Some("s".into()), ..Options::default() };
+    let error = open_with(&dir.path("plain"), &snapshot, LINKS).err().unwrap().to_string();
+    assert!(error.contains("is a raw image, which has no snapshots"), "{error}");
 }

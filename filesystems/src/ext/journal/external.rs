@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use images::disk::{Concat, Piece, View};
-use images::{Disk, Result, corrupt};
+use images::{Disk, Result};
 
 use super::log::Run;
 use crate::ext::features::{compat, incompat};
@@ -19,16 +19,20 @@ pub fn is_external(superblock: &Superblock) -> bool {
     superblock.features.has_compat(compat::HAS_JOURNAL) && superblock.raw.s_journal_inum.get() == 0
 }
 
-/// The file system's disk with the journal behind its last block; the disk alone if its journal is its own.
-///
-/// Fails with `Corrupt` if `journal` is not the journal of this file system.
-pub fn join(disk: Arc<dyn Disk>, journal: Arc<dyn Disk>, superblock: &Superblock) -> Result<Arc<dyn Disk>> {
+/// The file system's disk with its journal behind its last block; the disk alone if its journal is its own, or is none
+/// of `journals`.
+pub fn join(disk: Arc<dyn Disk>, journals: &[Arc<dyn Disk>], superblock: &Superblock) -> Result<Arc<dyn Disk>> {
     if !is_external(superblock) {
         return Ok(disk);
     }
-    if !is_journal(&*journal, 0, superblock)? {
-        return Err(corrupt!(journal.to_string(), SUPERBLOCK_OFFSET, "not the journal of this file system"));
+    let mut journal = None;
+    for candidate in journals {
+        if is_journal(&**candidate, 0, superblock)? {
+            journal = Some(candidate.clone());
+            break;
+        }
     }
+    let Some(journal) = journal else { return Ok(disk) };
     let wanted = superblock.blocks.saturating_mul(superblock.block_size.into());
     let (name, have) = (disk.to_string(), disk.size().min(wanted));
     let missing = Piece::Missing(wanted - have, "the volume ends before".into());

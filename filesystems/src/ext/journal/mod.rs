@@ -25,7 +25,7 @@ pub use log::{Log, Run};
 
 use super::layout::mode;
 use super::map::State;
-use super::superblock::Superblock;
+use super::superblock::{Superblock, uuid};
 use super::volume::Volume;
 
 /// What a user can do whose journal cannot be replayed.
@@ -97,9 +97,10 @@ pub fn open(volume: &Volume) -> Result<Log> {
         if let Some((runs, superblock_at)) = external::runs(volume)? {
             return Log::open_at(volume.disk().clone(), superblock.block_size, runs, superblock_at);
         }
+        let uuid = uuid(&superblock.raw.s_journal_uuid).unwrap_or_default();
         return Err(match device {
             0 => corrupt!("superblock", 1024u64, "a journal, but neither its inode nor its device"),
-            _ => unsupported!("the journal is on another device ({device:#x}), and no disk was given for it"),
+            _ => unsupported!("the journal is on another device ({device:#x}, UUID {uuid}); give it with --journal"),
         });
     }
     let inode = volume.inode(number)?;
