@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
 # commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux.
+# genisoimage cryptsetup-bin mdadm util-linux ewf-tools.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 cd "$(dirname "$0")"
@@ -132,6 +132,31 @@ image older/qcow qcow
 qemu-img convert -c -f raw -O qcow "$scratch/source" seeds/older/packed || true
 image older/qed qed -o cluster_size=4k,table_size=2
 image older/parallels parallels -o cluster_size=64k
+# EWF of the kinds that differ in their sections, and appliances: an archive, a descriptor, and the one of Parallels.
+mkdir -p seeds/ewf seeds/ova
+for format in encase6 encase2 smart; do
+    ewfacquire -q -u -f $format -b 16 -c fast -d sha1 -t "$scratch/$format" "$scratch/source" >/dev/null
+    mv "$scratch/$format".[Es]01 "seeds/ewf/$format"
+done
+qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$scratch/source" "$scratch/disk.vmdk"
+qemu-img convert -f raw -O qcow2 -c "$scratch/source" "$scratch/disk.qcow2"
+cat >"$scratch/vm.ovf" <<-END
+	<?xml version="1.0"?><Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">
+	<References><File ovf:href="disk.vmdk" ovf:id="a"/><File ovf:href="disk.qcow2" ovf:id="b" ovf:chunkSize="0"/></References>
+	<DiskSection><Disk ovf:capacity="1" ovf:capacityAllocationUnits="byte * 2^20" ovf:diskId="c" ovf:fileRef="a"/></DiskSection>
+	<VirtualSystem><VirtualHardwareSection><Item><HostResource>ovf:/disk/c</HostResource><InstanceID>1</InstanceID>
+	<ResourceType>17</ResourceType></Item></VirtualHardwareSection></VirtualSystem></Envelope>
+	END
+cat >seeds/ova/parallels <<-END
+	<?xml version="1.0"?><Parallels_disk_image Version="1.0"><StorageData><Storage><Start>0</Start><End>600</End><Image>
+	<GUID>{5fbaabe3-6958-40ff-92a7-860e329aab41}</GUID><Type>Plain</Type><File>a</File></Image></Storage></StorageData>
+	<Snapshots><Shot><GUID>{5fbaabe3-6958-40ff-92a7-860e329aab41}</GUID>
+	<ParentGUID>{00000000-0000-0000-0000-000000000000}</ParentGUID></Shot></Snapshots></Parallels_disk_image>
+	END
+cp "$scratch/vm.ovf" seeds/ova/descriptor
+for format in ustar gnu pax; do
+    tar -C "$scratch" --format=$format -cf "seeds/ova/$format" vm.ovf disk.vmdk disk.qcow2
+done
 
 # Partition tables.
 seed tables/mbr 1M
@@ -182,6 +207,14 @@ for pv in 1 2 3; do
     # The text that holds: the header of the metadata area at byte 4096 says where.
     number() { od -An -tu8 -j "$1" -N 8 "seeds/lvm/pv$pv" | tr -d ' '; }
     tail -c +$((4096 + $(number 4136) + 1)) "seeds/lvm/pv$pv" | head -c "$(number 4144)" >"corpus/lvm_text/pv$pv"
+done
+
+# Volumes that need the kernel: thin, snapshot, RAID, cache. Their groups have one name and different identifiers.
+for image in ../tests/golden/lvm/*.qcow2; do
+    name=${image##*/}
+    # Of RAID two disks are enough: the others are missing.
+    case $name in raid-[3-6]* | flushed-*) continue ;; esac
+    qemu-img convert -O raw "$image" "seeds/lvm/${name%.qcow2}"
 done
 
 # FAT.

@@ -37,8 +37,8 @@ pub fn tree(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
     for (at, device) in stack.devices.iter().enumerate() {
         // The disks come first, in the order of the images.
         if device.level == Level::Disk {
-            let image = &request.images()?[at];
-            let options = request.image_options(image);
+            let image = request.image_of(at)?;
+            let options = request.image_options(at, image);
             let layers = images::info(&image.path, &options)?;
             attributes.push(Attributes::of_image(&layers));
             // The process that serves has another working directory.

@@ -29,7 +29,7 @@ Examples:
   imgmount recover -a vm.qcow2 --to out '*.odt'    gets it back
 
 Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted), `imgmount
-recover` 2 (not everything that was asked for could be written).
+recover` 2 (not everything that was asked for could be written), `imgmount info --verify` 2 (a hash is not right).
 A directory with the name of a command is written as a path: ./inspect";
 
 /// Opens disk images and shows the guest's own tree, without root.
@@ -85,7 +85,8 @@ pub enum Command {
 /// The images, as every command takes them.
 #[derive(Args, Debug, Default)]
 pub struct Images {
-    /// Open this disk image: the first becomes /dev/sda, the second /dev/sdb
+    /// Open this disk image: the first becomes /dev/sda, the second /dev/sdb. An appliance (.ova, .ovf) has a name for
+    /// each of its disks
     #[arg(short = 'a', long = "add", value_name = "IMAGE")]
     pub add: Vec<PathBuf>,
     #[arg(long, help = format_help("images that follow"), value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -119,11 +120,12 @@ pub struct Images {
     /// The libvirt connection for -d, as virsh takes it
     #[arg(short = 'c', long, value_name = "URI", requires = "domain")]
     connect: Option<String>,
-    /// A key for an encrypted volume: ID:key:STRING, ID:file:FILE, or its detached header ID:header:FILE; the ID is a
-    /// device, a LUKS UUID or all; may be repeated
+    /// A key for an encrypted volume or image: ID:key:STRING, ID:file:FILE, or its detached header ID:header:FILE; the
+    /// ID is a device, an image's file name, a LUKS UUID or all; BitLocker takes the password, the recovery password or
+    /// a .BEK file; may be repeated
     #[arg(long, value_name = "SELECTOR")]
     key: Vec<Typed>,
-    /// Read keys from standard input: a line for each volume that no other key opens
+    /// Read keys from standard input: a line for each encrypted image and volume that no other key opens
     #[arg(long)]
     keys_from_stdin: bool,
     /// Show keys while they are typed
@@ -297,6 +299,10 @@ pub struct Request {
     pub inputs: Vec<Input>,
     /// The images, once somebody has asked for them.
     images: OnceLock<Vec<Image>>,
+    /// The keys, once somebody has asked for them.
+    keys: OnceLock<Arc<Keys>>,
+    /// Which of the images each disk is from, once they are open.
+    origins: OnceLock<Vec<usize>>,
 }
 
 impl Request {
@@ -317,25 +323,39 @@ impl Request {
 
     /// Opens the images and finds everything in them, also in the encrypted volumes that a key was given for.
     pub fn open(&self) -> Result<Stack> {
-        self.open_with(&self.options().keys()?)
-    }
-
-    /// The same, and asks at the terminal for the keys of other encrypted volumes, where `wanted` says so of the name of
-    /// the volume and of the device inside.
-    pub fn open_asking(&self, wanted: impl Fn(&str, &str) -> bool + 'static) -> Result<Stack> {
-        self.open_with(&self.options().keys()?.asking(wanted))
-    }
-
-    fn open_with(&self, keys: &Keys) -> Result<Stack> {
-        let options = self.options();
-        let open = |image: &Image| images::open(&image.path, &self.image_options(image));
-        let disks = self.images()?.iter().map(open).collect::<Result<_>>()?;
+        let keys = self.keys()?;
+        let (mut disks, mut origins) = (Vec::new(), Vec::new());
+        for (at, image) in self.images()?.iter().enumerate() {
+            // An appliance has several.
+            disks.extend(images::open_all(&image.path, &self.image_options(disks.len(), image))?);
+            origins.resize(disks.len(), at);
+        }
+        self.origins.get_or_init(|| origins);
         let mut wanted = filesystems::Options::default();
-        wanted.replay = !options.no_replay;
-        for path in &options.journal {
+        wanted.replay = !self.options().no_replay;
+        for path in &self.options().journal {
             wanted.journals.push(self.journal(path)?);
         }
         Stack::with_keys(disks, wanted, keys)
+    }
+
+    /// The same, and asks at the terminal for the keys of encrypted images, and for those of encrypted volumes where
+    /// `wanted` says so of the name of the volume and of the device inside.
+    pub fn open_asking(&self, wanted: impl Fn(&str, &str) -> bool + Send + 'static) -> Result<Stack> {
+        let keys = self.keys()?;
+        keys.ask(wanted);
+        let stack = self.open();
+        keys.ask_no_more();
+        stack
+    }
+
+    /// The keys for encrypted images and volumes. The key files are read once.
+    pub fn keys(&self) -> Result<&Arc<Keys>> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys);
+        }
+        let keys = Arc::new(self.options().keys()?);
+        Ok(self.keys.get_or_init(|| keys))
     }
 
     /// The disk of `--journal`, an image in any format.
@@ -375,19 +395,35 @@ impl Request {
         Ok(self.images.get_or_init(|| images))
     }
 
-    /// How an image is to be opened.
-    pub fn image_options(&self, image: &Image) -> images::Options {
+    /// The image that a disk is from, by the disk's index, after the images were opened.
+    pub fn image_of(&self, disk: usize) -> Result<&Image> {
+        let images = self.images()?;
+        let origin = self.origins.get().and_then(|origins| origins.get(disk)).and_then(|at| images.get(*at));
+        origin.ok_or_else(|| Error::Usage(format!("there is no disk {disk}")))
+    }
+
+    /// How the image of the disk with this index is to be opened.
+    pub fn image_options(&self, index: usize, image: &Image) -> images::Options {
         let options = self.options();
         let (format, sector_size) = (image.format.clone(), image.sector_size);
         let (snapshot, backing) = (options.snapshot.clone(), backing(&options.backing));
-        images::Options { format, sector_size, snapshot, backing }
+        let secrets = self.keys.get().map(|keys| keys.of_disk(index));
+        images::Options { format, sector_size, snapshot, backing, secrets }
     }
 
     fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
         let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
             (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
-            _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new() }),
+            _ => {
+                return Ok(Self {
+                    cli,
+                    inputs: Vec::new(),
+                    images: OnceLock::new(),
+                    keys: OnceLock::new(),
+                    origins: OnceLock::new(),
+                });
+            }
         };
         let inputs = options.in_order(matches)?;
         if cli.command.is_none() {
@@ -396,7 +432,7 @@ impl Request {
         if inputs.is_empty() && !cli.mount.fuse_help {
             return wrong("you must specify at least one -a or -d option; try imgmount --help");
         }
-        Ok(Self { cli, inputs, images: OnceLock::new() })
+        Ok(Self { cli, inputs, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() })
     }
 }
 

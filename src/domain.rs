@@ -14,7 +14,7 @@ use roxmltree::Node;
 use crate::terminal;
 
 /// The longest XML that is read, in bytes. A guest with 200 disks has about 200 KiB.
-const MAX_XML: u64 = xml::MAX_TEXT;
+const MAX_XML: u64 = xml::MAX_XML;
 /// How many disks a guest may have; ours.
 const MAX_DISKS: usize = 1024;
 /// How much is kept of what virsh complains about, in bytes; ours.
@@ -159,7 +159,7 @@ enum Source {
 }
 
 fn parse(text: &str) -> Result<Vec<Found>> {
-    let document = xml::parse(text)?;
+    let document = xml::parse(text, "XML of the guest")?;
     let root = document.root_element();
     if root.tag_name().name() != "domain" {
         let name = clean(root.tag_name().name());

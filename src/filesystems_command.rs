@@ -1,4 +1,4 @@
-//! `imgmount filesystems`: every disk, partition and logical volume in the images, and what each holds.
+//! `imgmount filesystems`: every disk, partition, array and logical volume in the images, and what each holds.
 
 use images::Result;
 use partition::Group;
@@ -24,6 +24,12 @@ fn rows(stack: &Stack) -> Vec<Vec<String>> {
     let mut rows = vec![head];
     for (at, device) in stack.devices.iter().enumerate() {
         if device.level == Level::Disk {
+            push(stack, at, 0, &mut rows);
+        }
+    }
+    // On several devices, and so below none of them.
+    for (at, device) in stack.devices.iter().enumerate() {
+        if matches!(device.level, Level::Array(_)) {
             push(stack, at, 0, &mut rows);
         }
     }
@@ -84,8 +90,13 @@ fn row(stack: &Stack, at: usize, depth: usize) -> Vec<String> {
 /// The last column: what the table says of the device, or why it cannot be read.
 fn kind(stack: &Stack, at: usize) -> String {
     let device = &stack.devices[at];
+    let names = |on: &[usize]| on.iter().map(|&at| stack.devices[at].name.as_str()).collect::<Vec<_>>().join(", ");
     let mut said = match (&device.contents, &device.level, &device.disk) {
+        (Contents::Unreadable(error), Level::Array(_), _) => {
+            format!("{} on {}: {error}", device.kind, names(&device.on))
+        }
         (Contents::Unreadable(error), ..) => error.to_string(),
+        (_, Level::Array(_), _) => format!("{} on {}", device.kind, names(&device.on)),
         (_, Level::Disk, Ok(disk)) => disk.to_string(),
         _ => device.kind.clone(),
     };
@@ -98,6 +109,12 @@ fn kind(stack: &Stack, at: usize) -> String {
     }
     if let Some(group) = stack.group_of(at) {
         said += &format!(", physical volume of {}", group.name);
+    }
+    if let Contents::Member("md") = device.contents {
+        said += &match stack.array_on(at) {
+            Some(array) => format!(", member of {}", array.name),
+            None => ", spare or left out of its array".to_owned(),
+        };
     }
     said
 }
@@ -126,6 +143,8 @@ struct DeviceJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<PartitionJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    array: Option<ArrayJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     volume_uuid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -137,6 +156,16 @@ struct PartitionJson<'a> {
     kind: &'a str,
     kind_id: Option<&'a str>,
     label: Option<&'a str>,
+    uuid: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ArrayJson<'a> {
+    /// The name that it was made with.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    /// The level, and whether members are missing.
+    kind: &'a str,
     uuid: Option<&'a str>,
 }
 
@@ -197,12 +226,17 @@ impl<'a> DeviceJson<'a> {
             }),
             _ => None,
         };
+        let array = match &device.level {
+            Level::Array(name) => Some(ArrayJson { name, kind: &device.kind, uuid: device.uuid.as_deref() }),
+            _ => None,
+        };
         Self {
             name: &device.name,
             level: match device.level {
                 Level::Disk => "disk",
                 Level::Partition(_) => "partition",
                 Level::Logical(..) => "logical volume",
+                Level::Array(_) => "array",
                 Level::Unlocked => "unlocked",
             },
             image: device.disk.as_ref().ok().filter(|_| device.level == Level::Disk).map(|disk| disk.to_string()),
@@ -214,6 +248,7 @@ impl<'a> DeviceJson<'a> {
                 .map(|label| String::from_utf8_lossy(label).into_owned()),
             uuid: identity.and_then(|found| found.uuid.as_deref()),
             partition,
+            array,
             volume_uuid: device.uuid.as_deref().filter(|_| matches!(device.level, Level::Logical(..))),
             error: match &device.contents {
                 Contents::Unreadable(error) => Some(error.to_string()),

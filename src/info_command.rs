@@ -1,20 +1,27 @@
-//! `imgmount info`: what images say of themselves, and the files that they consist of.
+//! `imgmount info`: what images say of themselves, the files that they consist of, and whether the hashes in them are
+//! right.
+
+mod verification;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use images::disk::Fill;
-use images::info::{Layer, Member, Snapshot};
+use images::info::{Contained, Layer, Member, Snapshot};
 use images::{Error, Result};
 use serde_json::{Map, Value, json};
 
+use self::verification::Verification;
 use crate::{cli, terminal};
 
 /// How many extents are added up; ours. The rest is given as not looked at.
 const MOST_EXTENTS: usize = 1 << 20;
 /// How many snapshots the table shows; the JSON has all.
 const MOST_SNAPSHOTS_SHOWN: usize = 100;
+/// The exit status where a hash is not right.
+const NOT_VERIFIED: u8 = 2;
 
 /// The options of `info`.
 #[derive(Args, Debug)]
@@ -27,12 +34,17 @@ pub struct Options {
     /// Which files the images may name: those that the image's owner can read, any (follow), none
     #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
     backing: String,
+    /// Read all of the images and compare the hashes that they store: an E01's MD5 and SHA1, an appliance's manifest. The
+    /// exit status is 2 if one is not right; other images store none
+    #[arg(long)]
+    verify: bool,
     /// The images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
 }
 
-/// Prints what is known of the images; the value is the exit status: 1 if a file that belongs to one cannot be had.
+/// Prints what is known of the images; the value is the exit status: 1 if a file that belongs to one cannot be had, 2
+/// if a hash is not right.
 pub fn run(options: &Options) -> Result<u8> {
     terminal::start_log(0, false);
     let opening = images::Options {
@@ -42,7 +54,7 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     let mut reports = Vec::new();
     for path in &options.images {
-        reports.push(Report::of(path, &opening)?);
+        reports.push(Report::of(path, &opening, options.verify)?);
     }
     if options.json {
         // One list whatever their number: where an image begins, `depth` is 0.
@@ -58,6 +70,10 @@ pub fn run(options: &Options) -> Result<u8> {
             terminal::complain(&format!("{}: {problem}", shown(path)));
             status = 1;
         }
+        if report.verification.as_ref().is_some_and(Verification::has_failed) {
+            terminal::complain(&format!("{}: a hash is not right", shown(path)));
+            status = NOT_VERIFIED;
+        }
     }
     Ok(status)
 }
@@ -67,13 +83,16 @@ struct Report {
     layers: Vec<Layer>,
     /// What the extents of the guest's disk add up to, and how large that is, if it can be opened.
     disk: Result<(Fill, u64)>,
+    /// What came of the hashes, if they are wanted.
+    verification: Option<Verification>,
 }
 
 impl Report {
-    fn of(path: &Path, options: &images::Options) -> Result<Self> {
+    fn of(path: &Path, options: &images::Options, verify: bool) -> Result<Self> {
         let layers = images::info(path, options)?;
-        let fill = |disk: std::sync::Arc<dyn images::Disk>| Ok((Fill::of(&*disk, MOST_EXTENTS)?, disk.size()));
-        Ok(Self { layers, disk: images::open(path, options).and_then(fill) })
+        let disk = images::open_all(path, options).and_then(|disks| fill(&disks));
+        let verification = verify.then(|| Verification::of(path, options)).transpose()?;
+        Ok(Self { layers, disk, verification })
     }
 
     /// Why a file that belongs to the image is not here, or why its content cannot be mapped. That it is encrypted is
@@ -97,6 +116,9 @@ impl Report {
             });
             top.insert("extents".to_owned(), fill);
         }
+        if let (Some(Value::Object(top)), Some(verification)) = (layers.first_mut(), &self.verification) {
+            top.insert("verification".to_owned(), verification.json());
+        }
         layers
     }
 
@@ -106,6 +128,9 @@ impl Report {
             let mut rows = layer_rows(layer, depth);
             if let (0, Ok((fill, size))) = (depth, &self.disk) {
                 rows.push(vec!["content".to_owned(), content(fill, *size)]);
+            }
+            if let (0, Some(verification)) = (depth, &self.verification) {
+                rows.extend(verification.rows());
             }
             text += &terminal::table(rows);
             let snapshots = &layer.description.snapshots;
@@ -118,6 +143,25 @@ impl Report {
         }
         text
     }
+}
+
+/// What the extents of the disks add up to, and how large they are together.
+fn fill(disks: &[Arc<dyn images::Disk>]) -> Result<(Fill, u64)> {
+    let (mut sum, mut size) = (Fill::default(), 0u64);
+    for disk in disks {
+        let fill = Fill::of(&**disk, MOST_EXTENTS)?;
+        for (sum, own) in [
+            (&mut sum.data, fill.data),
+            (&mut sum.zero, fill.zero),
+            (&mut sum.hole, fill.hole),
+            (&mut sum.rest, fill.rest),
+            (&mut sum.runs, fill.runs),
+            (&mut size, disk.size()),
+        ] {
+            *sum = sum.saturating_add(own);
+        }
+    }
+    Ok((sum, size))
 }
 
 /// The path as `qemu-img` prints it, without what could talk to the terminal.
@@ -159,7 +203,9 @@ fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
     row(if depth == 0 { "image" } else { "backing file" }, shown(&layer.file.path));
     let version = said.specific.get("compat").and_then(Value::as_str).map(|compat| format!(", version {compat}"));
     row("format", format!("{}{}", layer.format, version.unwrap_or_default()));
-    row("virtual size", said.virtual_size.map_or_else(|| "not known".to_owned(), bytes));
+    if said.disks.len() <= 1 {
+        row("virtual size", said.virtual_size.map_or_else(|| "not known".to_owned(), bytes));
+    }
     row("allocated", bytes(allocated(&layer.file)));
     row("file size", bytes(layer.file_size));
     row("owner", ownership(&layer.file));
@@ -176,6 +222,9 @@ fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
     if !features.is_empty() {
         row("features", features.join(", "));
     }
+    for disk in &said.disks {
+        row("disk", contained(disk));
+    }
     for file in &layer.files {
         row("data file", format!("{} (owner {})", shown(&file.path), ownership(file)));
     }
@@ -188,6 +237,17 @@ fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
         row("problem", terminal::clean(problem.to_string().as_bytes()));
     }
     rows
+}
+
+/// A disk of an appliance.
+fn contained(disk: &Contained) -> String {
+    let name = terminal::clean(disk.name.as_bytes());
+    let size = disk.virtual_size.map_or_else(|| "size not known".to_owned(), bytes);
+    match (&disk.format, &disk.problem) {
+        (Some(format), _) => format!("{name} ({format}, {size})"),
+        (None, Some(problem)) => format!("{name}: {}", terminal::clean(problem.to_string().as_bytes())),
+        (None, None) => name,
+    }
 }
 
 /// One of the features that only this format has, if it is worth a word.
@@ -248,6 +308,9 @@ fn layer_json(layer: &Layer, depth: usize) -> Value {
         put("format-specific", json!({ "type": layer.format, "data": said.specific }));
     }
     // What follows is ours.
+    if !said.disks.is_empty() {
+        put("disks", said.disks.iter().map(contained_json).collect());
+    }
     put("depth", depth.into());
     put("file-size", layer.file_size.into());
     put("owner", owner_json(&layer.file));
@@ -262,6 +325,15 @@ fn layer_json(layer: &Layer, depth: usize) -> Value {
         put("problem", problem.to_string().into());
     }
     Value::Object(map)
+}
+
+fn contained_json(disk: &Contained) -> Value {
+    json!({
+        "filename": disk.name,
+        "format": disk.format,
+        "virtual-size": disk.virtual_size,
+        "problem": disk.problem.as_ref().map(Error::to_string),
+    })
 }
 
 fn owner_json(member: &Member) -> Value {

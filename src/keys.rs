@@ -1,18 +1,18 @@
 //! Keys for encrypted volumes: guestmount's `--key` and `--keys-from-stdin`, and the question at the terminal.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use images::crypt::{Attempt, EncryptedImage, ImageKey, ImageLock, Secrets};
 use images::disk::HostFile;
 use images::{Disk, Error, Result};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::prompt;
+use crate::{prompt, stack, terminal};
 
 /// The longest key file, in bytes: cryptsetup's bound.
 const MAX_KEY_FILE: u64 = 8 << 20;
@@ -65,20 +65,33 @@ pub struct Keys {
     selectors: Vec<Selector>,
     from_stdin: bool,
     echo: bool,
-    asking: Option<Asking>,
+    asking: Mutex<Option<Asking>>,
     /// Lines of standard input and answers at the terminal so far: the next volume may have the same passphrase.
-    heard: RefCell<Vec<Secret>>,
+    heard: Mutex<Vec<Secret>>,
+    /// The keys of the images that were opened: their snapshots are opened later, when nobody can be asked.
+    images: Mutex<Vec<(PathBuf, ImageLock, ImageKey)>>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For which volumes the terminal is asked: by the name of the volume and of the disk inside.
-type Asking = Box<dyn Fn(&str, &str) -> bool>;
+type Asking = Box<dyn Fn(&str, &str) -> bool + Send>;
 
 /// A volume that may be unlocked.
 pub struct Volume<'a> {
     /// Its device.
     pub device: &'a str,
-    /// What the device inside is called.
-    pub inside: &'a str,
+    /// What the device inside is called, or `None` for an image, without whose key there is nothing to see at all:
+    /// then it is asked for wherever anything is.
+    pub inside: Option<&'a str>,
     /// The UUID in its header.
     pub uuid: Option<&'a str>,
     /// Whether a name that the user gave means this device.
@@ -86,9 +99,9 @@ pub struct Volume<'a> {
 }
 
 /// What came of trying.
-pub enum Outcome {
-    /// The disk inside.
-    Open(Arc<dyn Disk>),
+pub enum Outcome<T> {
+    /// What is inside.
+    Open(T),
     /// There was no key for it.
     NoKey,
     /// There were keys, and none opens it.
@@ -103,9 +116,25 @@ impl Keys {
         Ok(Self { selectors: selectors.collect::<Result<_>>()?, from_stdin, echo, ..Self::default() })
     }
 
-    /// The same, and asks at the terminal for volumes that none of the keys opens, where `wanted` says so.
-    pub fn asking(self, wanted: impl Fn(&str, &str) -> bool + 'static) -> Self {
-        Self { asking: Some(Box::new(wanted)), ..self }
+    /// Lets the terminal be asked for encrypted images that none of the keys opens, and for volumes where `wanted` says
+    /// so.
+    pub fn ask(&self, wanted: impl Fn(&str, &str) -> bool + Send + 'static) {
+        *lock(&self.asking) = Some(Box::new(wanted));
+    }
+
+    /// Ends that.
+    pub fn ask_no_more(&self) {
+        *lock(&self.asking) = None;
+    }
+
+    /// Forgets what was typed and read.
+    pub fn forget(&self) {
+        lock(&self.heard).clear();
+    }
+
+    /// The keys for the disk with this index, which is an encrypted image, and for the images below it.
+    pub fn of_disk(self: &Arc<Self>, index: usize) -> Arc<dyn Secrets> {
+        Arc::new(DiskKeys { keys: self.clone(), index })
     }
 
     /// The detached header of a device that is not recognised by itself.
@@ -123,11 +152,11 @@ impl Keys {
     /// Tries the keys for a volume in the order given, then those from standard input, then asks. `open` tries one.
     ///
     /// The error is that of the header, of a key file or of the terminal; a wrong key is none.
-    pub fn unlock(
+    pub fn unlock<T>(
         &self,
         volume: &Volume<'_>,
-        mut open: impl FnMut(&[u8]) -> Result<Option<Arc<dyn Disk>>>,
-    ) -> Result<Outcome> {
+        mut open: impl FnMut(&[u8]) -> Result<Option<T>>,
+    ) -> Result<Outcome<T>> {
         let mut tried: Vec<Secret> = Vec::new();
         let mut attempt = |secret: &Secret| {
             // The same key again would cost the derivation again.
@@ -146,7 +175,8 @@ impl Keys {
                 }
             }
         }
-        for secret in self.heard.borrow().iter() {
+        let heard = lock(&self.heard).clone();
+        for secret in &heard {
             if let Some(disk) = attempt(secret)? {
                 return Ok(Outcome::Open(disk));
             }
@@ -154,7 +184,7 @@ impl Keys {
         for _ in 0..TRIES {
             let Some(secret) = self.hear(volume)? else { break };
             let opened = attempt(&secret)?;
-            self.heard.borrow_mut().push(secret);
+            lock(&self.heard).push(secret);
             if let Some(disk) = opened {
                 return Ok(Outcome::Open(disk));
             }
@@ -171,13 +201,48 @@ impl Keys {
         if self.from_stdin {
             return prompt::next_line();
         }
-        match &self.asking {
-            Some(wanted) if wanted(volume.device, volume.inside) => {
-                let question =
-                    format!("Enter key or passphrase (\"{}\"): ", crate::terminal::clean(volume.device.as_bytes()));
+        match &*lock(&self.asking) {
+            Some(wanted) if volume.inside.is_none_or(|inside| wanted(volume.device, inside)) => {
+                let question = format!("Enter key or passphrase (\"{}\"): ", terminal::clean(volume.device.as_bytes()));
                 prompt::ask(&question, self.echo)
             }
             _ => Ok(None),
+        }
+    }
+}
+
+/// The keys for one disk and the images that it consists of.
+#[derive(Debug)]
+struct DiskKeys {
+    keys: Arc<Keys>,
+    index: usize,
+}
+
+impl Secrets for DiskKeys {
+    fn unlock(&self, image: &EncryptedImage<'_>, attempt: &mut Attempt<'_>) -> Result<ImageKey> {
+        let EncryptedImage { path, lock: how } = image;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let known = |(at, lock, _): &&(PathBuf, ImageLock, ImageKey)| *at == path && lock == *how;
+        if let Some((.., key)) = lock(&self.keys.images).iter().find(known) {
+            return Ok(key.clone());
+        }
+        let disk = stack::of_disk(self.index);
+        let device = format!("{disk}, {}", terminal::clean(image.path.as_os_str().as_encoded_bytes()));
+        let is_named = |id: &str| {
+            let bare = id.strip_prefix("/dev/").unwrap_or(id);
+            stack::disk_and_partition(bare) == Some((self.index, None))
+                || image.path == Path::new(id)
+                || image.path.file_name().is_some_and(|name| name == id)
+        };
+        let volume = Volume { device: &device, inside: None, uuid: how.uuid.as_deref(), is_named: &is_named };
+        let could_not = format!("could not find key to open {} encrypted {device}", how.method);
+        match self.keys.unlock(&volume, attempt)? {
+            Outcome::Open(key) => {
+                lock(&self.keys.images).push((path, (*how).clone(), key.clone()));
+                Ok(key)
+            }
+            Outcome::NoKey => Err(Error::Denied(format!("{could_not}: give one with --key {disk}:key:STRING"))),
+            Outcome::WrongKey => Err(Error::Denied(format!("{could_not}: none of those given opens it"))),
         }
     }
 }
@@ -239,10 +304,10 @@ mod tests {
         let mut tried = Vec::new();
         let is_named = |name: &str| name == "sda2";
         let uuid = Some("12ab");
-        let volume = Volume { device: "/dev/sda2", inside: "", uuid, is_named: &is_named };
+        let volume = Volume { device: "/dev/sda2", inside: Some(""), uuid, is_named: &is_named };
         let outcome = keys.unlock(&volume, |secret| {
             tried.push(secret.to_vec());
-            Ok(None)
+            Ok(None::<()>)
         });
         assert!(matches!(outcome, Ok(Outcome::NoKey | Outcome::WrongKey)));
         tried

@@ -11,6 +11,7 @@ use imgmount::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
+    allow_many_files();
     let request = match Request::parse(std::env::args_os()) {
         Ok(request) => request,
         Err(shown) => {
@@ -29,12 +30,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Images may consist of thousands of files, which all stay open: the soft limit, which is usually 1024, is for programs
-/// that call select(2), and this is none.
+/// Raises the limit of open files as far as that is allowed: by default it is often 1024, and an image can consist of more
+/// (an E01 of 2 TB has a thousand segments). Where it stays low, opening such an image says so.
 fn allow_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, the file that is one too many is an error that names it.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        log::debug!("the limit of open files stays as it is: {error}");
+    }
 }
 
 /// Carries a request out and returns the exit status.

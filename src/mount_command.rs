@@ -31,6 +31,7 @@ pub fn run(request: &Request) -> Result<u8> {
     };
     terminal::start_log(mount.images.verbose, mount.images.trace);
     let stack = open(request, mount)?;
+    request.keys()?.forget();
     let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
     let served = fuse::serve(tree, directory, &options, || server.ready());
@@ -47,7 +48,8 @@ fn open(request: &Request, mount: &Mount) -> Result<Stack> {
     if mount.inspector {
         return request.open_asking(|_, _| true);
     }
-    let stack = request.open()?;
+    // Whatever lies in an encrypted image needs its key.
+    let stack = request.open_asking(|_, _| false)?;
     let mut missing = Vec::new();
     for wanted in &mount.mount {
         let device = Wanted::parse(wanted)?.device;

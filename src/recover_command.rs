@@ -8,7 +8,7 @@ use std::path::Path;
 use filesystems::view::Found;
 use filesystems::{FileSystem, Kind, NodeId, Stat, State};
 use images::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::cli::{Recover, Request};
 use crate::deleted::{Bytes, Filter, Lost, Record, Source};
@@ -57,7 +57,7 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
         return Ok(INCOMPLETE);
     }
     let sizes = wanted.iter().flat_map(|(_, files)| files).map(|wanted| wanted.stat.size);
-    let bar = progress_bar(sizes.fold(0, u64::saturating_add));
+    let bar = terminal::progress_bar(sizes.fold(0, u64::saturating_add));
     let destination = Destination::open(&options.to)?;
     let mut report = Report::begin(&destination, images)?;
     for (source, files) in &wanted {
@@ -106,13 +106,6 @@ fn find<'a>(source: &'a Source, filter: &Filter) -> Result<Vec<Wanted<'a>>> {
         }
     }
     Ok(wanted)
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress_bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Writes the files of one file system, below a directory with the name of its device.

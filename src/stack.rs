@@ -1,4 +1,6 @@
-//! From the images on the command line to every device in them: disks, partitions, logical volumes and what they hold.
+//! From the images on the command line to every device in them: disks, partitions, arrays, logical volumes and what they hold.
+
+mod names;
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +10,8 @@ use images::{Disk, Error, Result, ResultExt};
 use partition::{Group, Name, Volume};
 
 use crate::keys::{self, Keys, Outcome};
+
+pub use names::{decimal, disk_and_partition, of_disk};
 
 /// How deep volumes may lie in volumes: a partition table, then logical volumes in logical volumes; ours.
 const MAX_LEVELS: usize = 8;
@@ -20,7 +24,7 @@ pub const JOURNAL: &str = "jbd";
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
     /// The devices: first the disks in the order given, then their partitions and what was unlocked in both, then
-    /// logical volumes, and what was unlocked in those.
+    /// arrays and logical volumes, and what was unlocked in those.
     pub devices: Vec<Device>,
     /// The volume groups, whose members are indices of `devices`.
     pub groups: Vec<Group>,
@@ -29,7 +33,7 @@ pub struct Stack {
 
 /// One device, under the name that guestmount gives it.
 pub struct Device {
-    /// `/dev/sda`, `/dev/sda1`, `/dev/group/volume`.
+    /// `/dev/sda`, `/dev/sda1`, `/dev/md0`, `/dev/group/volume`.
     pub name: String,
     /// What it is.
     pub level: Level,
@@ -43,7 +47,7 @@ pub struct Device {
     pub kind_id: Option<String>,
     /// The label in the partition table.
     pub label: Option<String>,
-    /// `PARTUUID` of a partition, the own UUID of a logical volume.
+    /// `PARTUUID` of a partition, the own UUID of a logical volume or an array.
     pub uuid: Option<String>,
     /// The UUID of the volume group, for a logical volume.
     pub group_uuid: Option<String>,
@@ -65,6 +69,8 @@ pub enum Level {
     Partition(u32),
     /// A logical volume: the names of its group and its own.
     Logical(String, String),
+    /// An array: the name that it was made with, `box:root`, if it has one.
+    Array(String),
     /// What is inside an encrypted volume.
     Unlocked,
 }
@@ -139,6 +145,7 @@ impl Device {
             Contents::Table(scheme) => scheme,
             Contents::Frame => "partitions",
             Contents::Member("lvm") => "LVM2_member",
+            Contents::Member("md") => "linux_raid_member",
             Contents::Member(scheme) => scheme,
             Contents::Known(_, identity) => &identity.kind,
             Contents::Unknown => "unknown",
@@ -158,24 +165,28 @@ impl Stack {
     pub fn with_keys(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys) -> Result<Self> {
         let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options };
         for (index, disk) in disks.into_iter().enumerate() {
-            stack.devices.push(Device::new(disk_name(index), Level::Disk, disk.size(), Ok(disk)));
+            stack.devices.push(Device::new(of_disk(index), Level::Disk, disk.size(), Ok(disk)));
         }
-        let mut from = 0;
+        let (mut from, mut leaves) = (0, Vec::new());
         for _ in 0..MAX_LEVELS {
             // First all that lies on one device alone, so that a volume group finds its members inside and outside of
             // encrypted volumes.
             let mut at = from;
             while at < stack.devices.len() {
                 stack.unlock(at, keys)?;
-                if matches!(stack.devices[at].level, Level::Disk | Level::Unlocked) {
+                if matches!(stack.devices[at].level, Level::Disk | Level::Array(_) | Level::Unlocked) {
                     stack.divide(&[at], false)?;
                 }
                 at += 1;
             }
-            let leaves: Vec<usize> = (from..stack.devices.len()).collect();
+            leaves.extend(from..stack.devices.len());
             from = stack.devices.len();
-            stack.divide(&leaves, true)?;
-            if from == stack.devices.len() {
+            // Then arrays, so that a volume group finds its members on them and beside them.
+            let (of_arrays, others): (Vec<_>, Vec<_>) = leaves.into_iter().partition(|&at| stack.is_hidden(at));
+            let (now, later) = if of_arrays.is_empty() { (others, Vec::new()) } else { (of_arrays, others) };
+            stack.divide(&now, true)?;
+            leaves = later;
+            if from == stack.devices.len() && leaves.is_empty() {
                 break;
             }
         }
@@ -199,6 +210,12 @@ impl Stack {
         &self.options
     }
 
+    /// Whether what a device looks like is part of what an array holds.
+    fn is_hidden(&self, at: usize) -> bool {
+        let device = &self.devices[at];
+        matches!((&device.contents, &device.disk), (Contents::Unknown, Ok(disk)) if partition::is_hidden(disk))
+    }
+
     /// Unlocks a device if it is an encrypted volume and one of the keys opens it: what is inside becomes a device.
     fn unlock(&mut self, at: usize, keys: &Keys) -> Result<()> {
         let device = &self.devices[at];
@@ -207,15 +224,20 @@ impl Stack {
         let header = keys.header(&is_named)?;
         let lies = header.as_ref().unwrap_or(disk);
         let container = match crypt::recognise(lies.as_ref()) {
-            Ok(Some(container)) if self.depth(at) < MAX_LEVELS => container,
+            Ok(Some(container)) if self.depth(at) < MAX_LEVELS && !self.is_hidden(at) => container,
             // Whatever is wrong, the drivers say it when they are asked.
             _ => return Ok(()),
         };
         let uuid = (container.uuid)(lies.as_ref()).ok().flatten();
         let inside = self.unlocked_name(&device.name, uuid.as_deref());
         let sealed = Sealed { disk: disk.clone(), header: header.clone(), name: inside.clone() };
-        let volume = keys::Volume { device: &device.name, inside: &inside, uuid: uuid.as_deref(), is_named: &is_named };
-        let outcome = keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret));
+        let volume =
+            keys::Volume { device: &device.name, inside: Some(&inside), uuid: uuid.as_deref(), is_named: &is_named };
+        let outcome = match (container.unprotected)(&sealed) {
+            Ok(Some(disk)) => Ok(Outcome::Open(disk)),
+            Ok(None) => keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret)),
+            Err(error) => Err(error),
+        };
         let identity = filesystems::identify(lies);
         let mut inside = match outcome {
             Ok(Outcome::Open(disk)) => Device::new(inside, Level::Unlocked, disk.size(), Ok(disk)),
@@ -241,25 +263,6 @@ impl Stack {
             device.contents = Contents::Known(driver, identity);
         }
         Ok(())
-    }
-
-    /// guestmount's name for what is inside an encrypted volume; a second one with the same UUID gets a number.
-    fn unlocked_name(&self, device: &str, uuid: Option<&str>) -> String {
-        let name = match uuid {
-            Some(uuid) => format!("/dev/mapper/luks-{uuid}"),
-            None => {
-                let bare = device.strip_prefix("/dev/").unwrap_or(device);
-                format!("/dev/mapper/crypt{}", bare.replace(|c: char| !c.is_ascii_alphanumeric(), ""))
-            }
-        };
-        let same = self.devices.iter().filter(|device| {
-            let rest = device.name.strip_prefix(&name);
-            device.level == Level::Unlocked && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-        });
-        match same.count() {
-            0 => name,
-            others => format!("{name}#{}", others + 1),
-        }
     }
 
     /// How many devices lie below this one, along the first of each.
@@ -315,6 +318,7 @@ impl Stack {
                 (format!("{whole}{between}{number}"), Level::Partition(number))
             }
             Name::InGroup(group, own) => (format!("/dev/{group}/{own}"), Level::Logical(group, own)),
+            Name::Array { number, name } => (self.array_name(number), Level::Array(name)),
         };
         let group_uuid = match &level {
             Level::Logical(name, _) => groups.iter().find(|group| group.name == *name).map(|group| group.uuid.clone()),
@@ -363,18 +367,6 @@ impl Stack {
         }
     }
 
-    /// The device of this name, in any of the spellings that guestmount takes: `/dev/vda1`, `sda1`, `/dev/mapper/a-b`.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        let bare = name.strip_prefix("/dev/").unwrap_or(name);
-        if let Some(at) = self.devices.iter().position(|device| device.name.strip_prefix("/dev/") == Some(bare)) {
-            return Some(at);
-        }
-        if let Some((disk, partition)) = disk_and_partition(bare) {
-            return self.partition(disk, partition);
-        }
-        self.mapped(bare.strip_prefix("mapper/")?)
-    }
-
     /// The device of this name, as [`Self::find`] finds it; otherwise an error that lists what there is, as guestmount's
     /// answer to a wrong `-m`.
     pub fn expect(&self, name: &str) -> Result<usize> {
@@ -408,24 +400,6 @@ impl Stack {
         Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))
     }
 
-    /// The device that the device mapper would call `name`: a logical volume as `group-volume`, with `-` doubled in both,
-    /// or what is inside an encrypted volume.
-    pub fn mapped(&self, name: &str) -> Option<usize> {
-        let doubled = |name: &str| name.replace('-', "--");
-        self.devices.iter().position(|device| match &device.level {
-            Level::Logical(group, own) => format!("{}-{}", doubled(group), doubled(own)) == name,
-            Level::Unlocked => device.name.strip_prefix("/dev/mapper/") == Some(name),
-            _ => false,
-        })
-    }
-
-    /// The Nth disk (from 0), or its partition with this number.
-    pub fn partition(&self, disk: usize, partition: Option<u32>) -> Option<usize> {
-        let whole = self.devices.get(disk).filter(|device| device.level == Level::Disk).map(|_| disk)?;
-        let Some(number) = partition else { return Some(whole) };
-        self.devices.iter().position(|device| device.on == [whole] && device.level == Level::Partition(number))
-    }
-
     /// The logical volumes of a group.
     pub fn volumes_of(&self, group: &Group) -> impl Iterator<Item = &Device> {
         let own = |device: &&Device| matches!(&device.level, Level::Logical(name, _) if *name == group.name);
@@ -435,6 +409,11 @@ impl Stack {
     /// The group that a device is a member of.
     pub fn group_of(&self, at: usize) -> Option<&Group> {
         self.groups.iter().find(|group| group.members.iter().any(|member| member.index == Some(at)))
+    }
+
+    /// The array that a device is a member of.
+    pub fn array_on(&self, at: usize) -> Option<&Device> {
+        self.devices.iter().find(|device| matches!(device.level, Level::Array(_)) && device.on.contains(&at))
     }
 
     /// The disk that a device lies on, if it is one.
@@ -458,55 +437,5 @@ impl Stack {
             Contents::Known(..) | Contents::Unknown | Contents::Unreadable(_) => true,
             Contents::Table(_) | Contents::Frame | Contents::Member(_) => false,
         })
-    }
-}
-
-/// `/dev/sda`, .. `/dev/sdz`, `/dev/sdaa`: the name of the disk with this index.
-fn disk_name(mut index: usize) -> String {
-    let mut letters = Vec::new();
-    loop {
-        letters.push(char::from(b'a' + (index % 26) as u8));
-        if index < 26 {
-            break;
-        }
-        index = index / 26 - 1;
-    }
-    format!("/dev/sd{}", letters.iter().rev().collect::<String>())
-}
-
-/// Takes `sda`, `hdb2`, `vdaa`, `xvda1` apart: the disk's index and the partition's number.
-pub fn disk_and_partition(name: &str) -> Option<(usize, Option<u32>)> {
-    let rest = ["sd", "hd", "vd", "xvd", "ubd"].iter().find_map(|start| name.strip_prefix(start))?;
-    let letters = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
-    let (letters, number) = rest.split_at(letters);
-    if letters.is_empty() || letters.len() > 4 {
-        return None;
-    }
-    let index = letters.bytes().fold(0, |index, letter| index * 26 + usize::from(letter - b'a') + 1) - 1;
-    match number {
-        "" => Some((index, None)),
-        _ => Some((index, Some(decimal(number)?))),
-    }
-}
-
-/// A decimal number without sign.
-pub fn decimal(text: &str) -> Option<u32> {
-    if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn disk_names_count_like_the_kernel() {
-        for (index, name) in [(0, "sda"), (25, "sdz"), (26, "sdaa"), (701, "sdzz"), (702, "sdaaa")] {
-            assert_eq!(disk_name(index), format!("/dev/{name}"));
-            assert_eq!(disk_and_partition(name), Some((index, None)));
-        }
-        assert_eq!(disk_and_partition("xvdb12"), Some((1, Some(12))));
-        for wrong in ["sd", "sda+1", "sd1", "mda1", "sdaaaaa", "sda1p2"] {
-            assert_eq!(disk_and_partition(wrong), None, "{wrong}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use images::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Prints all of `text`. A reader that went away has seen what it wanted: that is no error.
 pub fn print(text: &str) -> Result<()> {
@@ -13,6 +14,13 @@ pub fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A bar for so many bytes on standard error, if that is a terminal.
+pub fn progress_bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Prints a value as indented JSON.

@@ -35,7 +35,7 @@ const CASES: &[Case] = &[
     (&["vmdk", "subformat=streamOptimized", "8M"], &[(At(77), &[7])], "unknown algorithm"),
     // VDI: block size, number of blocks, the size of the disk, where the map lies.
     (&["vdi", "static=off", "8M"], &[(At(0x178), &[0; 4])], "VDI"),
-    (&["vdi", "static=off", "8M"], &[(At(0x180), &[0xff; 4])], "VDI"),
+    (&["vdi", "static=off", "8M"], &[(At(0x180), &[1, 0, 0, 0])], "VDI"),
     (&["vdi", "static=off", "8M"], &[(At(0x170), &[0xff; 8])], "VDI"),
     (&["vdi", "static=off", "8M"], &[(At(0x154), &[0xff; 4])], "VDI"),
     // VHD: both copies of the footer say a type that there is not; QED, qcow and Parallels: sizes.
@@ -46,7 +46,7 @@ const CASES: &[Case] = &[
     (&["qed", "cluster_size=64k", "8M"], &[(At(40), &[0xff; 8])], "QED"),
     (&["qcow", "size=8M", ""], &[(At(32), &[63])], "cluster_bits"),
     (&["qcow", "size=8M", ""], &[(At(24), &[0xff; 8])], "qcow"),
-    (&["parallels", "cluster_size=64k", "8M"], &[(At(28), &[0xff; 4])], "Parallels"),
+    (&["parallels", "cluster_size=64k", "8M"], &[(At(28), &[0; 4])], "clusters of 0 sectors"),
     (&["parallels", "cluster_size=64k", "8M"], &[(At(36), &[0xff; 8])], "Parallels"),
     // VHDX: the signatures of both headers, and of both region tables.
     (&["vhdx", "subformat=dynamic", "8M"], &[(At(64 << 10), b"x"), (At(128 << 10), b"x")], "VHDX"),

@@ -1,4 +1,5 @@
-//! Encrypted guests through the whole program: LUKS on LVM, and LVM on LUKS.
+//! Encrypted guests through the whole program: LUKS on LVM, LVM on LUKS, BitLocker, and images that are encrypted as
+//! such.
 
 // The functions that the tests share are tests too, which clippy cannot see.
 #![allow(clippy::unwrap_used)]
@@ -201,4 +202,93 @@ fn the_terminal_is_asked_and_does_not_show_the_answer() {
     // Nothing is asked for a device that needs no key, nor by the listing.
     let (seen, worked) = at_terminal(&format!("filesystems -a {image}"), "");
     assert!(worked && !seen.contains("Enter key"), "{seen}");
+}
+
+/// A BitLocker volume with this key, and its listing.
+fn bitlocker(name: &str, keys: &[&str]) -> (String, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/bitlocker/{name}"));
+    let image = path.with_extension("qcow2").display().to_string();
+    let mut arguments = vec!["filesystems", "-a", &image];
+    keys.iter().for_each(|key| arguments.extend(["--key", key]));
+    let listing = works(&arguments);
+    (image, listing)
+}
+
+#[test]
+fn bitlocker_opens_with_its_keys() {
+    let inside = "/dev/mapper/cryptsda";
+    let (image, listing) = bitlocker("to-go", &["sda:key:anaconda"]);
+    assert!(listing.contains(inside) && listing.contains("vfat") && listing.contains("168C-33E6"), "{listing}");
+    let point = Point::mount(&["-a", &image, "-m", inside, "--key", "all:key:anaconda"]);
+    assert!(fs::read_dir(point.path()).unwrap().next().is_some());
+    let recovery = "/dev/sda:key:607552-529496-550902-707531-545787-248358-370216-060401";
+    assert!(bitlocker("to-go", &[recovery]).1.contains(inside));
+    let (image, listing) = bitlocker("startup-key", &[]);
+    assert!(listing.contains("BitLocker") && !listing.contains(inside), "{listing}");
+    let file = Path::new(&image).with_file_name("startup-key.bek");
+    let (_, listing) = bitlocker("startup-key", &[&format!("all:file:{}", file.display())]);
+    assert!(listing.contains(inside) && listing.contains("27F7B5DB3754A2A9"), "{listing}");
+    let point = Point::new();
+    let could_not = "could not find key to open BitLocker encrypted /dev/sda";
+    refused(&["-a", &image, "-m", "/dev/sda", point.text()], b"", &[could_not, "--key /dev/sda:key:STRING"]);
+    let wrong = ["-a", &image, "-m", "/dev/sda", "--key", "all:key:hunter2", point.text()];
+    refused(&wrong, b"", &[could_not, "none of those given"]);
+}
+
+/// The demo guest in a qcow2 that is encrypted with LUKS, on an encrypted base, with a snapshot `before`.
+fn encrypted_guest(folder: &Path) -> String {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/demo/guest.qcow2");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let qemu_img = |arguments: &[&str]| {
+        let objects = ["--object", "secret,id=one,data=base key", "--object", "secret,id=two,data=top key"];
+        let all = [&arguments[..1], &objects, &arguments[1..]].concat();
+        let output = Command::new("qemu-img").args(&all).output().expect("qemu-img: apt-get install qemu-utils");
+        assert!(output.status.success(), "{all:?}: {output:?}");
+    };
+    let options = |key: &str| format!("encrypt.format=luks,encrypt.iter-time=1,encrypt.key-secret={key}");
+    let (base, top) = (path("base.qcow2"), path("top.qcow2"));
+    qemu_img(&["convert", "-O", "qcow2", "-o", &options("one"), demo.to_str().unwrap(), &base]);
+    qemu_img(&["create", "-f", "qcow2", "-u", "-b", "base.qcow2", "-F", "qcow2", "-o", &options("two"), &top, "1G"]);
+    let open = format!("driver=qcow2,file.filename={top},encrypt.key-secret=two,backing.encrypt.key-secret=one");
+    qemu_img(&["snapshot", "-c", "before", "--image-opts", &open]);
+    top
+}
+
+#[test]
+fn an_encrypted_image_opens_with_the_keys_of_its_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let top = encrypted_guest(folder.path());
+    let assert_demo =
+        |point: &Point| assert_eq!(fs::read_to_string(point.join("etc/hostname")).unwrap(), "demo-guest\n");
+    for keys in [["all:key:base key", "all:key:top key"], ["/dev/sda:key:top key", "base.qcow2:key:base key"]] {
+        let point = Point::mount(&["-a", &top, "-i", "--key", keys[0], "--key", keys[1]]);
+        assert_demo(&point);
+    }
+    let point = Point::new();
+    let could_not = "could not find key to open LUKS encrypted /dev/sda";
+    let other = ["-a", &top, "-i", "--key", "other.qcow2:key:top key", point.text()];
+    refused(&other, b"", &[could_not, "top.qcow2: give one with --key /dev/sda:key:STRING"]);
+    let half = ["-a", &top, "-i", "--key", "all:key:top key", point.text()];
+    refused(&half, b"", &[could_not, "base.qcow2: none of those given opens it"]);
+    let output = without_terminal(
+        &["-a", &top, "-m", "/dev/demo/root", "--keys-from-stdin", point.text()],
+        b"top key\nbase key\n",
+    );
+    assert!(output.status.success(), "{output:?}");
+    assert_demo(&point);
+    works(&["unmount", point.text()]);
+    // Asked for once, though the devices are looked for twice.
+    let (seen, worked) = at_terminal(&format!("-a {top} -m /dev/demo/root {}", point.text()), "top key\nbase key\n");
+    assert!(worked, "{seen}");
+    assert_demo(&point);
+    assert_eq!(seen.matches("Enter key or passphrase").count(), 2, "{seen}");
+    works(&["unmount", point.text()]);
+    // What is said of the image needs no key; its snapshots are read with the keys that were given.
+    assert!(works(&["info", &top]).contains("luks"));
+    let point = Point::mount(&["-a", &top, "--blocks", "--key", "all:key:top key", "--key", "all:key:base key"]);
+    let (mut now, mut before) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    std::os::unix::fs::FileExt::read_exact_at(&fs::File::open(point.join("sda")).unwrap(), &mut now, 0).unwrap();
+    let snapshot = fs::File::open(point.join("sda@before")).unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(&snapshot, &mut before, 0).unwrap();
+    assert!(now == before && now.iter().any(|byte| *byte != 0));
 }

@@ -102,6 +102,15 @@ impl Patched {
         self.changes.push((at, bytes.to_vec()));
     }
 
+    /// The whole blocks of `size` bytes that were changed: where each begins, and what it was in the seed.
+    pub fn changed_blocks(&self, size: u64) -> Vec<(u64, &[u8])> {
+        let mut starts: Vec<u64> = self.changes.iter().map(|(at, _)| at - at % size).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let whole = |at: u64| self.bytes.get(at as usize..)?.get(..size as usize).map(|block| (at, block));
+        starts.into_iter().filter_map(whole).collect()
+    }
+
     fn change(&mut self, at: u64, value: &[u8], how: u8) {
         let Some(old) = self.get(at, value.len()) else { return };
         let new: Vec<u8> = match how {

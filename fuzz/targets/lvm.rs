@@ -1,4 +1,5 @@
-//! LVM2: labels, metadata areas and texts with their checksums made right again, and the volumes that they make.
+//! LVM2: labels, metadata areas, texts, and the metadata of pools and caches with their checksums made right again, and the
+//! volumes that they make.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -8,6 +9,11 @@ use imgmount_fuzz::{Patched, Seeds, exercise};
 use libfuzzer_sys::fuzz_target;
 use lvm2_parser::{Label, MetadataArea, checksum};
 
+/// The blocks of thin pools' and caches' metadata, in bytes, and what their checksums are mixed with: nodes of trees, blocks of arrays,
+/// the superblocks of pools and of caches.
+const METADATA_BLOCK: u64 = 4096;
+const MIXED: [u32; 4] = [121107, 595846735, 160774, 9031977];
+
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("lvm"));
 
 fuzz_target!(|input: &[u8]| {
@@ -15,6 +21,7 @@ fuzz_target!(|input: &[u8]| {
     let Some(mut disk) = SEEDS.patched(input) else { return };
     if right % 4 != 0 {
         make_right(&mut disk);
+        make_metadata_right(&mut disk);
     }
     let mut disks: Vec<Arc<dyn Disk>> = vec![Arc::new(disk)];
     // The other physical volumes as they are.
@@ -58,6 +65,20 @@ fn make_right(disk: &mut Patched) {
                 disk.get(range.start, len).unwrap_or_default()
             });
             disk.set(location.offset + 40 + 16, &checksum(&parts.concat()).to_le_bytes());
+        }
+    }
+}
+
+/// The checksums of changed blocks of metadata, which were right in the seed.
+fn make_metadata_right(disk: &mut Patched) {
+    let sum = |block: &[u8]| !crc32c::crc32c(&block[4..]);
+    let changed = disk.changed_blocks(METADATA_BLOCK).into_iter().filter_map(|(at, block)| {
+        let stored = u32::from_le_bytes(block[..4].try_into().ok()?);
+        MIXED.into_iter().find(|mixed| stored == sum(block) ^ mixed).map(|mixed| (at, mixed))
+    });
+    for (at, mixed) in changed.collect::<Vec<_>>() {
+        if let Some(block) = disk.get(at, METADATA_BLOCK as usize) {
+            disk.set(at, &(sum(&block) ^ mixed).to_le_bytes());
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::crypt::{Attempt, ImageKey, ImageLock};
 use crate::{Disk, Error, Result, unsupported};
 
 /// An image format: a leaf of this crate, one line in [`FORMATS`].
@@ -44,6 +45,13 @@ pub trait Opener {
     /// probed, and it is an error if nothing recognises it. A `json:` name that holds a format overrides `format`.
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>>;
 
+    /// The key of the image itself, which is encrypted as `lock` says. `attempt` tries one secret.
+    ///
+    /// Fails with `Denied` if there is none, and says which option gives one.
+    fn unlock(&self, lock: &ImageLock, _attempt: &mut Attempt<'_>) -> Result<ImageKey> {
+        Err(no_key(lock))
+    }
+
     /// Opens `inside`, a whole image that this one only wraps (compressed, in an archive), as the image format `format`.
     ///
     /// With `None` it is probed, and is raw if nothing recognises it, just as if it lay on the host in the place of the
@@ -65,6 +73,11 @@ pub trait Opener {
     }
 }
 
+/// That an image is encrypted, where nobody was told a key.
+pub(crate) fn no_key(lock: &ImageLock) -> Error {
+    Error::Denied(format!("the image is encrypted ({}), and no key was given", lock.method))
+}
+
 /// Every image format. All are recognised by their content but split raw, which its name tells; raw is the fallback.
 pub static FORMATS: &[Format] = &[
     crate::qcow2::FORMAT,
@@ -76,13 +89,30 @@ pub static FORMATS: &[Format] = &[
     crate::qed::FORMAT,
     crate::parallels::FORMAT,
     crate::split::FORMAT,
+    crate::ewf::FORMAT,
+    crate::ovf::FORMAT,
+    crate::ovf::ARCHIVE,
 ];
+
+/// Opens all disks of an image, in their order.
+pub(crate) type Disks = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Vec<Arc<dyn Disk>>>;
+
+/// The formats of which an image can hold several whole disks: a line for each. Their [`Format::open`] opens the one of
+/// an image that has no more.
+pub(crate) static APPLIANCES: &[(&str, Disks)] = &[("ovf", crate::ovf::disks), ("ova", crate::ovf::disks_in_archive)];
+
+/// The file by which a format is opened that is a folder of files: a line for each such format.
+pub(crate) static FOLDERS: &[&str] = &[crate::parallels::DESCRIPTOR];
 
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
 
 /// First bytes of image formats that are not read: without this table they would pass for raw disks of garbage.
-const FOREIGN: &[(&str, &[u8])] = &[("EWF", b"EVF\x09\x0d\x0a\xff\0")];
+const FOREIGN: &[(&str, &[u8])] = &[
+    ("logical evidence (L01)", b"LVF\x09\x0d\x0a\xff\0"),
+    ("EWF version 2 (Ex01)", b"EVF2\x0d\x0a\x81\0"),
+    ("logical evidence (Lx01)", b"LEF2\x0d\x0a\x81\0"),
+];
 
 /// The format whose probe matches `disk`, or `None` for raw. Two that match are an error which names both.
 pub(crate) fn recognise<'a>(disk: &dyn Disk, formats: &'a [Format]) -> Result<Option<&'a Format>> {
@@ -107,9 +137,9 @@ pub(crate) fn refuse_foreign(disk: &dyn Disk) -> Result<()> {
     let len = start.len().min(usize::try_from(disk.size()).unwrap_or(usize::MAX));
     disk.read_at(&mut start[..len], 0)?;
     match FOREIGN.iter().find(|(_, magic)| start.starts_with(magic)) {
-        Some((name, _)) => {
-            Err(unsupported!("{disk} is a {name} image, which is not read; --format raw takes its bytes as they are"))
-        }
+        Some((name, _)) => Err(unsupported!(
+            "{disk} is of the format {name}, which is not read; --format raw takes its bytes as they are"
+        )),
         None => Ok(()),
     }
 }
@@ -165,9 +195,12 @@ mod tests {
 
     #[test]
     fn formats_that_are_not_read_are_named() {
-        let error = refuse_foreign(&Memory::new("x", b"EVF\x09\x0d\x0a\xff\0".to_vec())).unwrap_err().to_string();
-        assert_eq!(error, "x is a EWF image, which is not read; --format raw takes its bytes as they are");
-        for start in [&b""[..], b"EVF", &[0; 4096]] {
+        let error = refuse_foreign(&Memory::new("x", b"EVF2\x0d\x0a\x81\0".to_vec())).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "x is of the format EWF version 2 (Ex01), which is not read; --format raw takes its bytes as they are"
+        );
+        for start in [&b""[..], b"EVF2", &[0; 4096]] {
             refuse_foreign(&Memory::new("x", start.to_vec())).unwrap();
         }
     }

@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::crypt::{Attempt, EncryptedImage, ImageKey, ImageLock, Secrets};
 use crate::disk::{HostFile, printable};
 use crate::format::{self, Format, Opener, Request};
-use crate::image::open_layer;
+use crate::image::{Options, open_layer};
 use crate::name::Name;
 use crate::{Disk, Error, Result, ResultExt};
 
@@ -33,9 +34,17 @@ pub enum Backing {
 
 /// What holds for an image and for all files below it.
 #[derive(Clone, Copy)]
-pub(crate) struct Rules {
+pub(crate) struct Rules<'a> {
     pub backing: Backing,
     pub formats: &'static [Format],
+    pub secrets: Option<&'a dyn Secrets>,
+}
+
+impl<'a> Rules<'a> {
+    /// Those that `options` ask for, with this table of formats.
+    pub fn of(options: &'a Options, formats: &'static [Format]) -> Self {
+        Self { backing: options.backing, formats, secrets: options.secrets.as_deref() }
+    }
 }
 
 /// Opens the files that one image names, and knows the images above it.
@@ -44,7 +53,7 @@ pub(crate) struct Gate<'a> {
     /// How messages show the image.
     image: String,
     metadata: Metadata,
-    rules: Rules,
+    rules: Rules<'a>,
     namer: Option<&'a Gate<'a>>,
     /// How many files the chain has down to this image, itself included.
     depth: usize,
@@ -57,7 +66,7 @@ pub(crate) struct Gate<'a> {
 
 impl<'a> Gate<'a> {
     /// The gate for what the image in `file` names; `namer` is the gate that `file` itself came through.
-    pub fn new(file: &HostFile, rules: Rules, namer: Option<&'a Gate<'a>>) -> Result<Self> {
+    pub fn new(file: &HostFile, rules: Rules<'a>, namer: Option<&'a Gate<'a>>) -> Result<Self> {
         Ok(Self {
             path: file.path().to_owned(),
             image: file.to_string(),
@@ -133,6 +142,13 @@ impl Opener for Gate<'_> {
         let opened = open_layer(file, format, None, self.rules, Some(self));
         self.failed_below.set(opened.is_err());
         opened
+    }
+
+    fn unlock(&self, lock: &ImageLock, attempt: &mut Attempt<'_>) -> Result<ImageKey> {
+        match self.rules.secrets {
+            Some(secrets) => secrets.unlock(&EncryptedImage { path: &self.path, lock }, attempt),
+            None => Err(format::no_key(lock)),
+        }
     }
 
     fn open_inside(

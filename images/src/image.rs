@@ -1,10 +1,12 @@
 //! An image: a file of the host, and the files that it names, opened as one disk.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::crypt::Secrets;
 use crate::disk::{HostFile, View};
-use crate::format::{self, FORMATS, Format, Request};
+use crate::format::{self, APPLIANCES, FOLDERS, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
 use crate::{Disk, Error, Result, ResultExt, lock, split};
 
@@ -19,24 +21,43 @@ pub struct Options {
     pub sector_size: Option<u32>,
     /// The internal snapshot to open in place of the current state, by its name or id.
     pub snapshot: Option<String>,
+    /// Where the keys come from for images that are encrypted as such, backing files too; `None` refuses these.
+    pub secrets: Option<Arc<dyn Secrets>>,
 }
 
-/// Opens the image at `path`, a regular file or a block device, and all files that it names.
+/// Opens the image at `path`, a regular file or a block device, and all files that it names; or the folder of a format
+/// that is one.
 ///
-/// Every error names the file. A file that a QEMU process has open for writing is logged as a warning.
+/// An appliance of several disks is an error, see [`open_all`]. Every error names the file. A file that a QEMU process has
+/// open for writing is logged as a warning.
 pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
     open_with(path, options, FORMATS)
+}
+
+/// Opens the image at `path` as [`open`] does; of an appliance, all of its disks, in their order.
+pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
+    let (file, format) = recognised(path, options, FORMATS)?;
+    let appliance = APPLIANCES.iter().find(|(name, _)| format.is_some_and(|format| format.name == *name));
+    let Some((_, disks)) = appliance else { return open(path, options).map(|disk| vec![disk]) };
+    let gate = Gate::new(&file, Rules::of(options, FORMATS), None)?;
+    let name = file.to_string();
+    let disks =
+        disks(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref() }).within(name)?;
+    Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
 }
 
 /// [`open`] with a table of formats of its own.
 pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
     let (file, format) = recognised(path, options, formats)?;
-    let rules = Rules { backing: options.backing, formats };
-    let disk = open_layer(file, format, options.snapshot.as_deref(), rules, None)?;
-    Ok(match options.sector_size {
+    let disk = open_layer(file, format, options.snapshot.as_deref(), Rules::of(options, formats), None)?;
+    Ok(with_sector_size(disk, options))
+}
+
+fn with_sector_size(disk: Arc<dyn Disk>, options: &Options) -> Arc<dyn Disk> {
+    match options.sector_size {
         Some(size) => Arc::new(View::with_sector_size(disk, size)),
         None => disk,
-    })
+    }
 }
 
 /// The image file at `path` and its format; `None` is raw. Fails as [`open`] does.
@@ -49,6 +70,7 @@ pub(crate) fn recognised(
         return Err(Error::Usage(format!("a sector size of {size} bytes: 512 and 4096 are possible")));
     }
     let forced = options.format.as_deref().map(|name| format::named(name, formats)).transpose()?;
+    let path = &*descriptor_in(path);
     let file = HostFile::open(path)?;
     let format = match forced {
         Some(format) => format,
@@ -63,12 +85,19 @@ pub(crate) fn recognised(
     Ok((file, format))
 }
 
+/// The file by which the image at `path` is opened: itself, unless it is the folder of a format that is one.
+fn descriptor_in(path: &Path) -> Cow<'_, Path> {
+    let inside = || FOLDERS.iter().map(|name| path.join(name)).find(|inside| inside.is_file());
+    let found = path.is_dir().then(inside).flatten();
+    found.map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
 /// Opens one file of a chain: the image itself, or a file that the image behind `namer` names.
 pub(crate) fn open_layer(
     file: HostFile,
     format: Option<&Format>,
     snapshot: Option<&str>,
-    rules: Rules,
+    rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
 ) -> Result<Arc<dyn Disk>> {
     let name = file.to_string();

@@ -15,15 +15,21 @@ use crate::gate::{Gate, Rules};
 use crate::image::{self, Options};
 use crate::{Disk, Error, Result, ResultExt};
 
-/// Reads what the file of one format says of itself.
-type Describe = fn(&Arc<dyn Disk>) -> Result<Description>;
+/// Reads what the image of one format says of itself. The files that it asks for are noted.
+type Describe = fn(&Arc<dyn Disk>, &Request<'_>) -> Result<Description>;
 
 /// The formats that say more of themselves than can be seen of any: a line for each. Of the others the sizes are
 /// known and the files that they name.
-static DESCRIBERS: &[(&str, Describe)] = &[("qcow2", crate::qcow2::describe)];
+static DESCRIBERS: &[(&str, Describe)] = &[
+    ("qcow2", |file, _| crate::qcow2::describe(file)),
+    ("qcow", |file, _| crate::qcow1::describe(file)),
+    ("ewf", crate::ewf::describe),
+    ("ovf", crate::ovf::describe),
+    ("ova", crate::ovf::describe_archive),
+];
 
 /// What one file of a format says of itself. All of it comes from the image, and none of it is safe to print as it is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Description {
     /// The size of the guest's disk in bytes; `None` if it could not be found out.
     pub virtual_size: Option<u64>,
@@ -39,6 +45,8 @@ pub struct Description {
     pub files: Vec<Named>,
     /// The internal snapshots in the order of the file.
     pub snapshots: Vec<Snapshot>,
+    /// The whole disks in it, if it is an appliance, in their order.
+    pub disks: Vec<Contained>,
     /// What only this format has, with the field names of `qemu-img info`.
     pub specific: Map<String, Value>,
 }
@@ -50,6 +58,19 @@ pub struct Named {
     pub name: Vec<u8>,
     /// The format that the image says it has.
     pub format: Option<String>,
+}
+
+/// A disk of an appliance.
+#[derive(Debug)]
+pub struct Contained {
+    /// The name of its file as the appliance has it.
+    pub name: String,
+    /// The name of its format; `None` if it could not be found out.
+    pub format: Option<&'static str>,
+    /// The size of the guest's disk in bytes; `None` if it could not be found out.
+    pub virtual_size: Option<u64>,
+    /// Why it cannot be opened.
+    pub problem: Option<Error>,
 }
 
 impl Named {
@@ -116,7 +137,7 @@ pub fn info(path: &Path, options: &Options) -> Result<Vec<Layer>> {
 fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Vec<Layer>> {
     let (file, format) = image::recognised(path, options, formats)?;
     let mut layers = Vec::new();
-    let rules = Rules { backing: options.backing, formats };
+    let rules = Rules { backing: options.backing, formats, secrets: None };
     describe(file, format, rules, None, &mut layers)?;
     Ok(layers)
 }
@@ -125,7 +146,7 @@ fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Resu
 fn describe(
     file: HostFile,
     format: Option<&Format>,
-    rules: Rules,
+    rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
     layers: &mut Vec<Layer>,
 ) -> Result<()> {
@@ -136,13 +157,21 @@ fn describe(
     let description = match format {
         None => Description { virtual_size: Some(file_size), ..Description::default() },
         Some(format) => match DESCRIBERS.iter().find(|(name, _)| *name == format.name) {
-            Some((_, describe)) => describe(&(Arc::new(file) as Arc<dyn Disk>)).within(&name)?,
+            Some((_, describe)) => {
+                let seen = Seen { gate: &gate, named: RefCell::default() };
+                let request = Request { opener: &seen, snapshot: None };
+                let mut description = describe(&(Arc::new(file) as Arc<dyn Disk>), &request).within(&name)?;
+                description.files.extend(seen.named.into_inner());
+                description
+            }
             None => opened(format, file, &gate, &mut problem),
         },
     };
     let mut files = Vec::new();
     for named in &description.files {
         match gate.locate(named.path(), named.format.as_deref()) {
+            // What is asked for twice, as a file and as an image, is one.
+            Ok((file, _)) if files.iter().any(|member: &Member| member.path == file.path()) => {}
             Ok((file, _)) => files.push(Member { path: file.path().to_owned(), metadata: file.metadata()? }),
             Err(error) => problem = problem.or(Some(error)),
         }
@@ -255,6 +284,6 @@ mod tests {
         let layers = info(file.path(), &Options::default()).unwrap();
         let [layer] = &layers[..] else { panic!("{layers:?}") };
         assert_eq!((layer.format, layer.description.virtual_size, layer.file_size), (RAW, Some(1 << 20), 1 << 20));
-        assert_eq!(layer.description, Description { virtual_size: Some(1 << 20), ..Description::default() });
+        assert!(layer.description.disks.is_empty() && layer.description.specific.is_empty());
     }
 }

@@ -119,6 +119,15 @@ impl Node {
     }
 }
 
+/// A file's name as [`Name::parse`] must have it, whatever colons are in it, unless it has the form of an address: that
+/// is refused by its protocol.
+pub(crate) fn of_file(name: &str) -> PathBuf {
+    match name.contains("://") || name.starts_with('/') {
+        true => PathBuf::from(name),
+        false => Path::new(".").join(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +156,15 @@ mod tests {
         ] {
             assert_eq!(parsed(name), Ok((path.into(), format.map(Into::into))), "{name}");
         }
+    }
+
+    #[test]
+    fn names_that_are_known_to_be_of_files() {
+        for (name, want) in [("a:b", Ok(("./a:b".into(), None))), ("json:{}", Ok(("./json:{}".into(), None)))] {
+            assert_eq!(parsed(of_file(name).to_str().unwrap()), want);
+        }
+        assert_eq!(of_file("/a:b"), Path::new("/a:b"));
+        assert!(parsed(of_file("http://host/x").to_str().unwrap()).unwrap_err().contains("protocol http"));
     }
 
     #[test]

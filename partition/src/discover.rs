@@ -40,7 +40,7 @@ pub fn discover(disks: &[Arc<dyn Disk>], shares: bool) -> Discovery {
 }
 
 fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Scheme]) -> Discovery {
-    let asked: Vec<_> = disks.iter().map(|disk| scheme_of(&**disk, schemes)).collect();
+    let asked: Vec<_> = disks.iter().map(|disk| scheme_of(disk, schemes)).collect();
     let mut found: Vec<(&'static Scheme, Vec<usize>)> = Vec::new();
     for (index, scheme) in asked.iter().enumerate() {
         let Ok(Some(scheme)) = scheme else { continue };
@@ -54,34 +54,55 @@ fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Schem
     Discovery { schemes: asked, found }
 }
 
+/// Whether what a disk looks like is part of what an array holds that it is a member of.
+pub fn is_hidden(disk: &Arc<dyn Disk>) -> bool {
+    let hides = |scheme: &Scheme| scheme.hides.is_some();
+    // Most have no superblock, and the other schemes need not be asked.
+    SCHEMES.iter().any(|scheme| hides(scheme) && (scheme.probe)(&**disk).unwrap_or(false))
+        && matches!(scheme_of(disk, SCHEMES), Ok(Some(scheme)) if hides(scheme))
+}
+
 /// The one scheme that this disk is a member of.
 ///
-/// A label of a volume manager on a disk that has a partition table is what an earlier use left there: LVM takes no
-/// partitioned disk for a physical volume either. A probe that cannot read, where another one can, decides nothing.
-fn scheme_of(disk: &dyn Disk, schemes: &'static [Scheme]) -> Result<Option<&'static Scheme>> {
-    let mut found: Option<&Scheme> = None;
+/// What hides its members' contents comes first, unless there is a table that it has no part in: a superblock at the end
+/// of the last partition may look like one of the whole disk. A label of a volume manager on a disk that has a partition
+/// table is what an earlier use left there: LVM takes no partitioned disk for a physical volume either. A probe that
+/// cannot read, where another one can, decides nothing.
+fn scheme_of(disk: &Arc<dyn Disk>, schemes: &'static [Scheme]) -> Result<Option<&'static Scheme>> {
+    let mut found: Vec<&'static Scheme> = Vec::new();
     let mut unread = None;
     for scheme in schemes {
-        match ((scheme.probe)(disk), found) {
-            (Err(error), _) => unread = unread.or(Some(error)),
-            (Ok(false), _) => {}
-            (Ok(true), None) => found = Some(scheme),
-            (Ok(true), Some(first)) if first.shares == scheme.shares => {
-                return Err(Error::Ambiguous(format!(
-                    "{disk} can be read as {} and as {}, and only one can be right",
-                    first.name, scheme.name
-                )));
-            }
-            (Ok(true), Some(first)) => {
-                let (table, label) = if first.shares { (scheme, first) } else { (first, scheme) };
-                log::warn!("{disk}: a label of {} is passed over, for there is a {} table", label.name, table.name);
-                found = Some(table);
-            }
+        match (scheme.probe)(&**disk) {
+            Err(error) => unread = unread.or(Some(error)),
+            Ok(false) => {}
+            Ok(true) => found.push(scheme),
         }
     }
-    match (found, unread) {
-        (None, Some(error)) => Err(error),
-        (found, _) => Ok(found),
+    if let Some((scheme, hides)) = found.iter().find_map(|scheme| Some((*scheme, scheme.hides?))) {
+        let tables = found.iter().filter(|other| !other.shares);
+        let volumes = tables.filter_map(|table| (table.volumes)(std::slice::from_ref(disk)).ok());
+        if hides(&**disk, &volumes.flatten().collect::<Vec<_>>()) {
+            return Ok(Some(scheme));
+        }
+        found.retain(|other| !std::ptr::eq(*other, scheme));
+    }
+    let of_kind = |shares: bool| found.iter().copied().filter(move |scheme| scheme.shares == shares);
+    for kind in [false, true] {
+        if let [first, second, ..] = of_kind(kind).collect::<Vec<_>>()[..] {
+            let (first, second) = (first.name, second.name);
+            let why = format!("{disk} can be read as {first} and as {second}, and only one can be right");
+            return Err(Error::Ambiguous(why));
+        }
+    }
+    match (of_kind(false).next(), of_kind(true).next(), unread) {
+        (Some(table), label, _) => {
+            if let Some(label) = label {
+                log::warn!("{disk}: a label of {} is passed over, for there is a {} table", label.name, table.name);
+            }
+            Ok(Some(table))
+        }
+        (None, None, Some(error)) => Err(error),
+        (None, label, _) => Ok(label),
     }
 }
 
@@ -120,6 +141,7 @@ mod tests {
         Ok(vec![Volume {
             name: Name::Number(1),
             members: (0..members.len()).rev().collect(),
+            start: None,
             size: 0,
             kind: "whole".into(),
             kind_id: None,
@@ -134,6 +156,7 @@ mod tests {
         Scheme {
             name: "table",
             shares: false,
+            hides: None,
             probe: |disk| starts_with(disk, b't'),
             volumes: one_volume,
             groups: |_| Vec::new(),
@@ -141,6 +164,7 @@ mod tests {
         Scheme {
             name: "group",
             shares: true,
+            hides: None,
             probe: |disk| starts_with(disk, b'g'),
             volumes: one_volume,
             groups: |_| Vec::new(),
@@ -148,6 +172,7 @@ mod tests {
         Scheme {
             name: "other",
             shares: false,
+            hides: None,
             probe: |disk| starts_with(disk, b't'),
             volumes: one_volume,
             groups: |_| Vec::new(),
@@ -160,6 +185,7 @@ mod tests {
             Scheme {
                 name: "group",
                 shares: true,
+                hides: None,
                 probe: |disk| starts_with(disk, b'b'),
                 volumes: one_volume,
                 groups: |_| Vec::new(),
@@ -167,6 +193,7 @@ mod tests {
             Scheme {
                 name: "table",
                 shares: false,
+                hides: None,
                 probe: |disk| starts_with(disk, b'b'),
                 volumes: one_volume,
                 groups: |_| Vec::new(),
@@ -174,14 +201,15 @@ mod tests {
             Scheme {
                 name: "unread",
                 shares: false,
+                hides: None,
                 probe: |_| Err(Error::NotFound),
                 volumes: one_volume,
                 groups: |_| Vec::new(),
             },
         ];
-        let both = Memory::new("both", b"b".to_vec());
+        let both: Arc<dyn Disk> = Arc::new(Memory::new("both", b"b".to_vec()));
         assert_eq!(scheme_of(&both, BOTH).unwrap().unwrap().name, "table");
-        let neither = Memory::new("neither", b"n".to_vec());
+        let neither: Arc<dyn Disk> = Arc::new(Memory::new("neither", b"n".to_vec()));
         assert!(scheme_of(&neither, BOTH).is_err(), "what could not be read may be the one");
         assert!(scheme_of(&neither, &BOTH[..2]).unwrap().is_none());
     }

@@ -14,7 +14,8 @@ use self::layout::{GptEntry, GptHeader, MIN_ENTRY_SIZE, PRIMARY_LBA, SIGNATURE};
 use crate::mbr::BootSector;
 use crate::{Name, Scheme, Volume};
 
-pub const SCHEME: Scheme = Scheme { name: "gpt", shares: false, probe: is_member, volumes, groups: |_| Vec::new() };
+pub const SCHEME: Scheme =
+    Scheme { name: "gpt", shares: false, hides: None, probe: is_member, volumes, groups: |_| Vec::new() };
 
 /// How large the array of entries may be in bytes; the kernel's (`KMALLOC_MAX_SIZE`). The usual size is 16 KiB.
 const MAX_ARRAY_SIZE: u64 = 4 << 20;
@@ -202,6 +203,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, header: &Header, ent
     let name: Vec<u16> = entry.partition_name.iter().map(|unit| unit.get()).take_while(|unit| *unit != 0).collect();
     let range = byte_range(header, number, entry);
     let size = range.as_ref().map_or(0, |(_, size)| *size);
+    let start = range.as_ref().ok().map(|(start, _)| *start);
     let cut = range.and_then(|(start, size)| {
         View::new(format!("partition {number} of {disk}"), disk.clone(), start, size)
             .map(|view| Arc::new(view) as Arc<dyn Disk>)
@@ -209,6 +211,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, header: &Header, ent
     Volume {
         name: Name::Number(number),
         members: vec![member],
+        start,
         size,
         kind: kind::name(kind),
         kind_id: Some(kind.to_string()),

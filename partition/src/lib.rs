@@ -1,4 +1,4 @@
-//! A disk becomes smaller disks: partition tables and volume managers.
+//! A disk becomes smaller disks, or several become one: partition tables, volume managers and arrays.
 //!
 //! A [`Scheme`] cuts its members into [`Volume`]s. It knows nothing of what is stored in them.
 
@@ -6,12 +6,14 @@ mod discover;
 mod gpt;
 pub mod lvm;
 mod mbr;
+mod md;
+mod raid;
 
 use std::sync::Arc;
 
 use images::{Disk, Error, Result};
 
-pub use discover::{Discovery, Found, discover};
+pub use discover::{Discovery, Found, discover, is_hidden};
 
 /// A partition table or volume manager: a leaf of this crate, one line in [`SCHEMES`].
 pub struct Scheme {
@@ -19,6 +21,9 @@ pub struct Scheme {
     pub name: &'static str,
     /// Whether its volumes may span several members. If not, `volumes` is called with one member at a time.
     pub shares: bool,
+    /// For a scheme whose members are nobody else's, whatever else they look like, as half a mirror begins like the whole:
+    /// whether a disk that has a superblock of this scheme is a member although it has a table of these partitions too.
+    pub hides: Option<fn(&dyn Disk, &[Volume]) -> bool>,
     /// Whether this disk is a member: has this partition table, is a physical volume. Fails only if the disk cannot
     /// be read.
     pub probe: fn(&dyn Disk) -> Result<bool>,
@@ -32,24 +37,27 @@ pub struct Scheme {
 pub static SCHEMES: &[Scheme] = &[
     mbr::SCHEME,
     gpt::SCHEME,
-    Scheme { name: "lvm", shares: true, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups },
+    md::SCHEME,
+    Scheme { name: "lvm", shares: true, hides: None, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups },
 ];
 
-/// A part of one disk or of several: a partition or a logical volume.
+/// A part of one disk or of several: a partition, a logical volume or an array.
 pub struct Volume {
     /// How the scheme names it.
     pub name: Name,
     /// Which of the members it lies on, as indices of the slice that `volumes` was given.
     pub members: Vec<usize>,
+    /// Where it begins on its only member, in bytes: a partition.
+    pub start: Option<u64>,
     /// Its size in bytes, also where it cannot be opened.
     pub size: u64,
-    /// The kind that the table gives it, in words: `Linux filesystem`, `EFI System`, `linear`.
+    /// The kind that the table gives it, in words: `Linux filesystem`, `EFI System`, `linear`, `RAID 1`.
     pub kind: String,
     /// The identifier behind `kind`: an MBR type as `0x83`, a GPT type GUID in lower case.
     pub kind_id: Option<String>,
     /// The label that the table holds: a GPT partition name.
     pub label: Option<String>,
-    /// The identifier that fstab's `PARTUUID=` means for a partition; a logical volume's own UUID.
+    /// The identifier that fstab's `PARTUUID=` means for a partition; a logical volume's or an array's own UUID.
     pub uuid: Option<String>,
     /// Whether it holds nothing but other volumes of the same table: an extended partition. It has no `disk` then.
     pub frame: bool,
@@ -88,4 +96,11 @@ pub enum Name {
     Number(u32),
     /// A logical volume by its volume group's name and its own.
     InGroup(String, String),
+    /// An array.
+    Array {
+        /// The number that it asks for: 0 to be `/dev/md0`. Another array may have it already.
+        number: Option<u32>,
+        /// The name that it was made with, which begins with `HOST:` if that is known: `box:root`. May be empty.
+        name: String,
+    },
 }

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use self::layout::{EXTENDED, GPT_PROTECTIVE, LegacyMbr, PartitionRecord, SIGNATURE};
 use crate::{Name, Scheme, Volume, gpt};
 
-pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, probe, volumes, groups: |_| Vec::new() };
+pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, hides: None, probe, volumes, groups: |_| Vec::new() };
 
 /// Where the numbers of logical partitions start.
 const FIRST_LOGICAL: u32 = 5;
@@ -170,7 +170,7 @@ impl Table<'_> {
             } else {
                 self.cut(number, record.starting_lba.get().into(), record)
             };
-            volumes.push(self.volume(number, Some(record), disk));
+            volumes.push(self.volume(number, Some((record.starting_lba.get().into(), record)), disk));
         }
         volumes.append(&mut logical);
         volumes
@@ -208,7 +208,7 @@ impl Table<'_> {
                 if index >= 2 && (last > at + size || last > end) {
                     continue;
                 }
-                logical.push(self.volume(number, Some(part), self.cut(number, start, part)));
+                logical.push(self.volume(number, Some((start, part)), self.cut(number, start, part)));
                 empty = 0;
             }
             let link = record.partition_record.iter().find(|part| is_used(part) && EXTENDED.contains(&part.os_type));
@@ -241,11 +241,14 @@ impl Table<'_> {
         Ok(Arc::new(view))
     }
 
-    /// The entry of a partition; without a record, of one that could not be found.
-    fn volume(&self, number: u32, record: Option<&PartitionRecord>, disk: Result<Arc<dyn Disk>>) -> Volume {
+    /// The entry of a partition, whose record says that it begins at this sector; without a record, of one that could
+    /// not be found.
+    fn volume(&self, number: u32, found: Option<(u64, &PartitionRecord)>, disk: Result<Arc<dyn Disk>>) -> Volume {
+        let record = found.map(|(_, record)| record);
         Volume {
             name: Name::Number(number),
             members: vec![self.member],
+            start: found.map(|(start, _)| start * self.sector_size),
             size: record.map_or(0, |record| u64::from(record.size_in_lba.get()) * self.sector_size),
             kind: record.map_or("unknown", |record| kind::name(record.os_type)).into(),
             kind_id: record.map(|record| format!("{:#04x}", record.os_type)),

@@ -7,6 +7,7 @@ use super::architecture::architecture;
 use super::crypttab;
 use super::distribution::Distribution;
 use super::fstab;
+use super::mdadm_conf;
 use super::role::{Role, System, role};
 use super::spec::{Meaning, Resolver};
 use super::tree::Tree;
@@ -112,7 +113,10 @@ fn stored_mounts(stack: &Stack, root: usize, tree: &Tree<'_>, warnings: &mut Vec
     let (entries, bad) = fstab::parse(&text);
     warnings.extend(bad);
     let names = tree.text("/etc/crypttab").map(|text| crypttab::parse(&text)).unwrap_or_default();
-    let resolver = Resolver::new(stack, root, &entries, names);
+    // Where Debian has it, and where others have it.
+    let arrays = tree.text("/etc/mdadm/mdadm.conf").or_else(|| tree.text("/etc/mdadm.conf"));
+    let arrays = arrays.map(|text| mdadm_conf::parse(&text)).unwrap_or_default();
+    let resolver = Resolver::new(stack, root, &entries, names, arrays);
     let mut wanted = Vec::new();
     for entry in &entries {
         let stored = |dir: &str| {

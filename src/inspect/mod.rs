@@ -5,6 +5,7 @@ mod crypttab;
 mod distribution;
 mod fstab;
 mod guest;
+mod mdadm_conf;
 mod role;
 mod spec;
 mod tree;
@@ -15,7 +16,7 @@ pub use distribution::Distribution;
 pub use guest::Guest;
 pub use role::System;
 
-use crate::stack::Stack;
+use crate::stack::{Level, Stack};
 use role::Role;
 
 /// All guests in the images, in the order of their root devices.
@@ -57,7 +58,14 @@ pub fn guest(stack: &Stack, wanted: Option<&str>) -> Result<Guest> {
 }
 
 fn nothing(stack: &Stack) -> Error {
-    let name = |at: usize| format!("{} ({})", stack.devices[at].name, stack.devices[at].contents_name());
+    let name = |at: usize| {
+        let device = &stack.devices[at];
+        match (&device.level, &device.disk) {
+            // What it lacks is for the user to add.
+            (Level::Array(_), Err(why)) => format!("{} ({why})", device.name),
+            _ => format!("{} ({})", device.name, device.contents_name()),
+        }
+    };
     let there: Vec<String> = stack.file_systems().map(name).collect();
     let there = if there.is_empty() { "no file system".to_owned() } else { there.join(", ") };
     let locked: String =

@@ -6,6 +6,7 @@
 use crate::stack::{Contents, Device, Level, Lock, Stack, decimal, disk_and_partition};
 
 use super::fstab::Entry;
+use super::mdadm_conf::{self, Named};
 
 /// Finds the devices that the entries of one guest's fstab mean.
 pub struct Resolver<'a> {
@@ -15,6 +16,8 @@ pub struct Resolver<'a> {
     known: Vec<(String, usize)>,
     /// The guest's crypttab: names under /dev/mapper, and the encrypted volumes behind them.
     crypttab: Vec<(String, String)>,
+    /// The arrays that the guest's mdadm.conf names.
+    arrays: Vec<Named>,
 }
 
 /// What an entry's device is here.
@@ -29,8 +32,15 @@ pub enum Meaning {
 }
 
 impl<'a> Resolver<'a> {
-    /// For the guest whose root file system is on this device, and these entries of its fstab and its crypttab.
-    pub fn new(stack: &'a Stack, root: usize, entries: &[Entry], crypttab: Vec<(String, String)>) -> Self {
+    /// For the guest whose root file system is on this device, these entries of its fstab, and what its crypttab and its
+    /// mdadm.conf say.
+    pub fn new(
+        stack: &'a Stack,
+        root: usize,
+        entries: &[Entry],
+        crypttab: Vec<(String, String)>,
+        arrays: Vec<Named>,
+    ) -> Self {
         let of_root = entries.iter().filter(|entry| entry.dir == "/").filter_map(|entry| stem_and_number(&entry.spec));
         let known = match (&stack.devices[root].level, stack.disk_of(root)) {
             (Level::Partition(own), Some(disk)) => {
@@ -38,7 +48,7 @@ impl<'a> Resolver<'a> {
             }
             _ => Vec::new(),
         };
-        Self { stack, root, known, crypttab }
+        Self { stack, root, known, crypttab, arrays }
     }
 
     /// What the first field of an entry means.
@@ -110,7 +120,34 @@ impl<'a> Resolver<'a> {
         if let Some(mapped) = name.strip_prefix("mapper/") {
             return self.named_by_guest(mapped).or_else(|| self.stack.mapped(mapped).map(Meaning::Device));
         }
-        self.numbered(name).or_else(|| self.stack.find(&format!("/dev/{name}")).map(Meaning::Device))
+        let found = self.numbered(name).or_else(|| self.array_of_guest(name).map(Meaning::Device));
+        found.or_else(|| self.stack.find(&format!("/dev/{name}")).map(Meaning::Device))
+    }
+
+    /// The array, or the partition of one, that mdadm.conf calls `name`.
+    fn array_of_guest(&self, name: &str) -> Option<usize> {
+        let named = |name: &str| self.arrays.iter().find(|array| array.device == name);
+        if let Some(named) = named(name) {
+            return self.array(named.uuid.as_deref(), named.name.as_deref());
+        }
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = decimal(name.strip_prefix(stem)?)?;
+        let named = stem.strip_suffix('p').and_then(named).or_else(|| named(stem))?;
+        self.stack.inside(self.array(named.uuid.as_deref(), named.name.as_deref())?, number)
+    }
+
+    /// The array with this UUID, punctuated as may be, or with this name.
+    fn array(&self, uuid: Option<&str>, name: Option<&str>) -> Option<usize> {
+        let uuid = uuid.map(mdadm_conf::digits);
+        let found = self.all(|at| match &self.stack.devices[at] {
+            Device { level: Level::Array(own), uuid: Some(own_uuid), .. } => match (&uuid, name) {
+                (Some(uuid), _) => mdadm_conf::digits(own_uuid) == *uuid,
+                (None, Some(name)) => own == name,
+                (None, None) => false,
+            },
+            _ => false,
+        });
+        found.first().copied()
     }
 
     /// A disk or partition by its number: `nvme0n1p2`.
@@ -156,6 +193,11 @@ impl<'a> Resolver<'a> {
                 _ => false,
             });
             return found.first().map(|&at| Meaning::Device(at));
+        }
+        if let Some(of_array) = value.strip_prefix("md-") {
+            let (own, number) = stem_and_number(of_array).map_or((of_array, None), |(own, number)| (own, Some(number)));
+            let whole = self.array(own.strip_prefix("uuid-"), own.strip_prefix("name-"))?;
+            return number.map_or(Some(whole), |number| self.stack.inside(whole, number)).map(Meaning::Device);
         }
         let (stem, number) = stem_and_number(value)?;
         let learned = self.known.iter().find(|(known, _)| known == stem).map(|(_, disk)| *disk);

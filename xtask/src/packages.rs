@@ -64,6 +64,12 @@ const PACKAGES: &[Package] = &[
         reason: "makes physical and logical volumes",
         purposes: &[Test, Bench, Fuzz],
     },
+    Package {
+        name: "thin-provisioning-tools",
+        program: "thin_restore",
+        reason: "makes the mappings of thin pools from descriptions",
+        purposes: &[Test],
+    },
     Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench, Fuzz] },
     Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test, Fuzz] },
     Package {
@@ -114,6 +120,13 @@ const PACKAGES: &[Package] = &[
     Package { name: "genisoimage", program: "genisoimage", reason: "makes ISO 9660", purposes: &[Fuzz] },
     Package { name: "time", program: "time", reason: "measures the memory of a command", purposes: &[Bench] },
     Package { name: "openssl", program: "openssl", reason: "measures its own ciphers", purposes: &[Bench] },
+    Package {
+        name: "ewf-tools",
+        program: "ewfacquire",
+        reason: "makes E01 images, and reads them as a second opinion",
+        purposes: &[Test, Fuzz],
+    },
+    Package { name: "tar", program: "tar", reason: "packs appliances", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
 ];
 

@@ -6,9 +6,9 @@ use aes::{Aes128, Aes192, Aes256};
 use cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use serpent::Serpent;
 use twofish::Twofish;
-use zeroize::Zeroizing;
 
 use super::cbc::Cbc;
+use super::elephant::Elephant;
 use super::hash::Hash;
 use super::xts::Xts;
 use crate::{Result, unsupported};
@@ -32,10 +32,13 @@ enum Vector {
     Plain64BigEndian,
     /// The number, encrypted with the hash of the key.
     Essiv(Box<dyn OneBlock>),
+    /// The sector's first byte on the volume, encrypted with the key itself: BitLocker's.
+    Eboiv(Box<dyn OneBlock>),
 }
 
-/// Encrypts one block; what ESSIV needs of a cipher.
-trait OneBlock: Send + Sync {
+/// Encrypts one block; what ESSIV needs of a cipher, for example.
+pub(super) trait OneBlock: Send + Sync {
+    /// Encrypts it in place.
     fn encrypt(&self, block: &mut [u8; BLOCK]);
 }
 
@@ -53,7 +56,10 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + Send + Sync> OneBl
 pub(super) struct Cipher {
     mode: Box<dyn Mode>,
     vector: Vector,
+    diffuser: Option<Elephant>,
     sector_size: usize,
+    /// How many bytes one number of a sector stands for.
+    unit: u64,
 }
 
 impl Cipher {
@@ -66,21 +72,25 @@ impl Cipher {
         let mut words = name.splitn(3, '-');
         let (algorithm, mode) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         // The first versions of LUKS left mode and vector out.
-        let mode = if mode.is_empty() { "cbc" } else { mode };
+        let mode_name = if mode.is_empty() { "cbc" } else { mode };
         let vector = words.next().unwrap_or("plain");
         if algorithm == "cipher_null" {
             return Err(unsupported!(
                 "the cipher {name} does not encrypt: such a volume protects nothing, and is refused"
             ));
         }
-        let halves = if mode == "xts" { 2 } else { 1 };
+        let elephant = (mode_name, vector) == ("cbc", "elephant");
+        let halves = if mode_name == "xts" || elephant { 2 } else { 1 };
         let bits = key.len() / halves * 8;
+        // The second half is the key of the diffuser.
+        let (key, tweak) = if elephant { key.split_at(key.len() / 2) } else { (key, &[][..]) };
+        let diffuser = if elephant { one_block(algorithm, tweak).map(Elephant::new) } else { None };
         let mode = match (algorithm, bits) {
-            ("aes", 128) => new_mode::<Aes128>(mode, key)?,
-            ("aes", 192) => new_mode::<Aes192>(mode, key)?,
-            ("aes", 256) => new_mode::<Aes256>(mode, key)?,
-            ("serpent", 128 | 192 | 256) => new_mode::<Serpent>(mode, key)?,
-            ("twofish", 128 | 192 | 256) => new_mode::<Twofish>(mode, key)?,
+            ("aes", 128) => new_mode::<Aes128>(mode_name, key)?,
+            ("aes", 192) => new_mode::<Aes192>(mode_name, key)?,
+            ("aes", 256) => new_mode::<Aes256>(mode_name, key)?,
+            ("serpent", 128 | 192 | 256) => new_mode::<Serpent>(mode_name, key)?,
+            ("twofish", 128 | 192 | 256) => new_mode::<Twofish>(mode_name, key)?,
             ("aes" | "serpent" | "twofish", _) => {
                 return Err(unsupported!("the cipher {} with a key of {} bits", name.escape_debug(), key.len() * 8));
             }
@@ -91,13 +101,21 @@ impl Cipher {
             None if vector == "plain" => Vector::Plain(4),
             None if vector == "plain64" => Vector::Plain(8),
             None if vector == "plain64be" => Vector::Plain64BigEndian,
+            None if matches!(vector, "eboiv" | "elephant") && mode_name == "cbc" => {
+                Vector::Eboiv(one_block(algorithm, key).ok_or_else(unknown)?)
+            }
             Some(("essiv", hash)) => {
                 let key = Hash::named(hash)?.of(&[key]);
-                Vector::Essiv(essiv(algorithm, &key).ok_or_else(unknown)?)
+                Vector::Essiv(one_block(algorithm, &key).ok_or_else(unknown)?)
             }
             _ => return Err(unknown()),
         };
-        Ok(Self { mode, vector, sector_size })
+        Ok(Self { mode, vector, diffuser, sector_size, unit: IV_UNIT })
+    }
+
+    /// The same, with sectors that are numbered one by one whatever their size; dm-crypt's `iv_large_sectors`.
+    pub(super) fn numbering_sectors(self) -> Self {
+        Self { unit: self.sector_size as u64, ..self }
     }
 
     /// The size of a sector in bytes.
@@ -107,14 +125,20 @@ impl Cipher {
 
     /// Decrypts whole sectors in place; the first has the number `first`, in units of 512 bytes.
     pub(super) fn decrypt(&self, data: &mut [u8], first: u64) {
-        let step = self.sector_size as u64 / IV_UNIT;
-        let mut number = first;
+        let step = self.sector_size as u64 / self.unit;
+        let mut number = first / (self.unit / IV_UNIT);
         let mut ivs = std::iter::from_fn(|| {
             let iv = self.iv(number);
             number = number.wrapping_add(step);
             Some(iv)
         });
         self.mode.decrypt(data, self.sector_size, &mut ivs);
+        if let Some(diffuser) = &self.diffuser {
+            let offsets = (first.wrapping_mul(IV_UNIT)..).step_by(self.sector_size);
+            for (sector, offset) in data.chunks_mut(self.sector_size).zip(offsets) {
+                diffuser.undo(sector, offset);
+            }
+        }
     }
 
     fn iv(&self, sector: u64) -> [u8; BLOCK] {
@@ -122,6 +146,10 @@ impl Cipher {
         match &self.vector {
             Vector::Plain(len) => iv[..*len].copy_from_slice(&sector.to_le_bytes()[..*len]),
             Vector::Plain64BigEndian => iv[BLOCK - 8..].copy_from_slice(&sector.to_be_bytes()),
+            Vector::Eboiv(cipher) => {
+                iv[..8].copy_from_slice(&sector.wrapping_mul(self.unit).to_le_bytes());
+                cipher.encrypt(&mut iv);
+            }
             Vector::Essiv(cipher) => {
                 iv[..8].copy_from_slice(&sector.to_le_bytes());
                 cipher.encrypt(&mut iv);
@@ -144,7 +172,7 @@ where
 }
 
 /// The cipher of this name with a key of this length, or `None` if there is none.
-fn essiv(algorithm: &str, key: &Zeroizing<Vec<u8>>) -> Option<Box<dyn OneBlock>> {
+fn one_block(algorithm: &str, key: &[u8]) -> Option<Box<dyn OneBlock>> {
     fn single<C>(key: &[u8]) -> Option<Box<dyn OneBlock>>
     where
         C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit + Send + Sync + 'static,

@@ -3,23 +3,32 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cipher::{Cipher, IV_UNIT};
+use super::cipher::Cipher;
+use super::sectors::Sectors;
 use crate::disk::check_range;
 use crate::{Data, Disk, Extent, Result, corrupt, unsupported};
 
-/// The largest sector, in bytes: dm-crypt's.
-pub(super) const MAX_SECTOR: usize = 4096;
-
 /// A run of the disk inside.
 pub(super) struct Segment {
-    /// Where its bytes lie in the volume.
-    pub(super) at: u64,
     /// How long it is, in bytes: whole sectors.
     pub(super) len: u64,
-    /// The number of its first sector for the initialisation vector, in units of 512 bytes.
-    pub(super) first: u64,
-    /// What encrypts it.
-    pub(super) cipher: Cipher,
+    /// What it holds.
+    pub(super) content: Content,
+}
+
+/// What a segment holds.
+pub(super) enum Content {
+    /// Zeros: what lies there is the container's own.
+    Zeros,
+    /// Encrypted sectors.
+    Sectors {
+        /// Where they lie in the volume, in bytes.
+        at: u64,
+        /// The number of the first for the initialisation vector, in units of 512 bytes.
+        first: u64,
+        /// What encrypts them.
+        cipher: Arc<Cipher>,
+    },
 }
 
 /// The disk inside an encrypted volume.
@@ -38,7 +47,11 @@ impl Decrypted {
         let mut size = 0u64;
         let mut placed = Vec::with_capacity(segments.len());
         for segment in segments {
-            let (at, len, sector) = (segment.at, segment.len, segment.cipher.sector_size() as u64);
+            let len = segment.len;
+            let (at, sector) = match &segment.content {
+                Content::Zeros => (0, 1),
+                Content::Sectors { at, cipher, .. } => (*at, cipher.sector_size() as u64),
+            };
             if at.checked_add(len).is_none_or(|end| end > inner.size()) {
                 return Err(corrupt!(
                     "encrypted data",
@@ -59,39 +72,9 @@ impl Decrypted {
         Ok(Self { name: name.to_owned(), inner, segments: placed, size })
     }
 
-    /// Reads from one segment, `inside` bytes after its start.
-    fn read_segment(&self, segment: &Segment, mut buf: &mut [u8], mut inside: u64) -> Result<()> {
-        let sector = segment.cipher.sector_size();
-        while !buf.is_empty() {
-            let skip = (inside % sector as u64) as usize;
-            let whole = buf.len() / sector * sector;
-            let now;
-            if skip == 0 && whole > 0 {
-                (now, buf) = buf.split_at_mut(whole);
-                self.read_sectors(segment, now, inside)?;
-            } else {
-                // A part of a sector: only the whole can be decrypted.
-                (now, buf) = buf.split_at_mut(buf.len().min(sector - skip));
-                self.read_part(segment, now, inside - skip as u64, skip)?;
-            }
-            inside += now.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Reads a part of the sector at `inside`, from its byte `skip`.
-    fn read_part(&self, segment: &Segment, buf: &mut [u8], inside: u64, skip: usize) -> Result<()> {
-        let mut whole = [0; MAX_SECTOR];
-        let sector = &mut whole[..segment.cipher.sector_size()];
-        self.read_sectors(segment, sector, inside)?;
-        buf.copy_from_slice(&sector[skip..][..buf.len()]);
-        Ok(())
-    }
-
-    fn read_sectors(&self, segment: &Segment, buf: &mut [u8], inside: u64) -> Result<()> {
-        self.inner.read_at(buf, segment.at + inside)?;
-        segment.cipher.decrypt(buf, segment.first.wrapping_add(inside / IV_UNIT));
-        Ok(())
+    /// The segment that the byte at `offset` lies in.
+    fn segment_at(&self, offset: u64) -> usize {
+        self.segments.partition_point(|(start, _)| *start <= offset).saturating_sub(1)
     }
 }
 
@@ -108,12 +91,17 @@ impl Disk for Decrypted {
 
     fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
         check_range(self, buf.len(), offset)?;
-        let first = self.segments.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
+        let first = self.segment_at(offset);
         for (start, segment) in &self.segments[first..] {
             let inside = offset - start;
             let len = buf.len().min(usize::try_from(segment.len - inside).unwrap_or(usize::MAX));
             let (now, rest) = buf.split_at_mut(len);
-            self.read_segment(segment, now, inside)?;
+            match segment.content {
+                Content::Zeros => now.fill(0),
+                Content::Sectors { at, first, ref cipher } => {
+                    Sectors { disk: &*self.inner, at, first, cipher }.read_at(now, inside)?;
+                }
+            }
             buf = rest;
             offset += len as u64;
             if buf.is_empty() {
@@ -123,10 +111,15 @@ impl Disk for Decrypted {
         Ok(())
     }
 
-    /// Always opaque: a hole below is ciphertext of zeros, which decrypts to noise.
+    /// Opaque where it is encrypted: a hole below is ciphertext of zeros, which decrypts to noise.
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
-        Ok(Extent { len: self.size - offset, data: Data::Opaque })
+        let (start, segment) = &self.segments[self.segment_at(offset)];
+        let data = match segment.content {
+            Content::Zeros => Data::Zero,
+            Content::Sectors { .. } => Data::Opaque,
+        };
+        Ok(Extent { len: segment.len - (offset - start), data })
     }
 
     fn sector_size(&self) -> Option<u32> {
@@ -140,27 +133,31 @@ mod tests {
     use crate::disk::Memory;
 
     fn segment(at: u64, len: u64, first: u64, sector_size: usize) -> Segment {
-        Segment {
-            at,
-            len,
-            first,
-            cipher: Cipher::new("aes-xts-plain64", &[[1; 32], [2; 32]].concat(), sector_size).unwrap(),
-        }
+        let cipher = cipher(sector_size);
+        Segment { len, content: Content::Sectors { at, first, cipher } }
+    }
+
+    fn cipher(sector_size: usize) -> Arc<Cipher> {
+        Arc::new(Cipher::new("aes-xts-plain64", &[[1; 32], [2; 32]].concat(), sector_size).unwrap())
     }
 
     #[test]
     fn any_range_reads_as_the_whole_does() {
         let bytes: Vec<u8> = (0..40u32 * 1024).map(|n| (n * 7 / 3) as u8).collect();
         let inner: Arc<dyn Disk> = Arc::new(Memory::new("m", bytes.clone()));
-        let segments = vec![segment(20_480, 8192, 0, 4096), segment(512, 5 * 512, 16, 512)];
+        let zeros = Segment { len: 100, content: Content::Zeros };
+        let segments = vec![segment(20_480, 8192, 0, 4096), zeros, segment(512, 5 * 512, 16, 512)];
         let disk = Decrypted::new("inside", inner, segments).unwrap();
         let mut want = bytes[20_480..][..8192].to_vec();
-        segment(0, 1, 0, 4096).cipher.decrypt(&mut want, 0);
+        cipher(4096).decrypt(&mut want, 0);
         let mut second = bytes[512..][..5 * 512].to_vec();
         for (number, sector) in (16..).zip(second.chunks_mut(512)) {
-            segment(0, 1, 0, 512).cipher.decrypt(sector, number);
+            cipher(512).decrypt(sector, number);
         }
+        want.resize(want.len() + 100, 0);
         want.extend(second);
+        let lens: Vec<u64> = [5, 8192, 8200].map(|at| disk.extent_at(at).unwrap().len).into();
+        assert_eq!(lens, [8187, 100, 92]);
         assert_eq!(disk.size(), want.len() as u64);
         for start in (0..want.len()).step_by(61) {
             for len in [1, 16, 511, 512, 513, 4096, 5000, 10_000] {

@@ -1,15 +1,22 @@
 //! Encrypted volumes as disks: a table of containers, and what a secret opens in them.
 
 mod anti_forensic;
+mod bitlocker;
 mod cbc;
+mod ccm;
 mod cipher;
 mod decrypted;
 mod derivation;
+mod elephant;
 mod hash;
+mod image_key;
 mod luks;
+mod sectors;
 mod xts;
 
 use std::sync::Arc;
+
+pub use image_key::{Attempt, EncryptedImage, ImageKey, ImageLock, Secrets};
 
 use crate::{Disk, Error, Result};
 
@@ -26,6 +33,8 @@ pub struct Container {
     /// Takes as long as the key derivation takes: seconds. A header that asks for more work than this program allows
     /// is refused by name.
     pub unlock: fn(&Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>>,
+    /// The disk inside, if it is open to everybody: its key lies beside it.
+    pub unprotected: fn(&Sealed) -> Result<Option<Arc<dyn Disk>>>,
 }
 
 /// What is to be unlocked.
@@ -46,7 +55,7 @@ impl Sealed {
 }
 
 /// Every kind of container that can be unlocked.
-pub static CONTAINERS: &[Container] = &[luks::CONTAINER];
+pub static CONTAINERS: &[Container] = &[luks::CONTAINER, bitlocker::CONTAINER];
 
 /// The kind of container that starts on `disk`, or `None`.
 pub fn recognise(disk: &dyn Disk) -> Result<Option<&'static Container>> {

@@ -2,18 +2,22 @@
 //!
 //! [IEEE 1619](https://standards.ieee.org/ieee/1619/4205/), without ciphertext stealing: sectors are whole blocks.
 
-use cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
+use std::mem;
+
+use cipher::{
+    Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser,
+    KeyInit, consts::U16,
+};
 
 use super::cipher::{BLOCK, Mode};
 use crate::{Result, unsupported};
 
-/// How many blocks one call of the cipher decrypts: enough to fill its pipeline, and half a KiB of masks in the first
-/// cache.
-const BATCH: usize = 32;
 /// How many sectors' first masks one call of the cipher makes.
 const SECTORS: usize = 16;
 /// The polynomial of the field, as the standard writes it for little-endian numbers.
-const POLYNOMIAL: u128 = 0x87;
+const POLYNOMIAL: u64 = 0x87;
+
+type Block = Array<u8, U16>;
 
 /// A cipher with 16-byte blocks in XTS.
 pub(super) struct Xts<C> {
@@ -38,27 +42,92 @@ where
 {
     fn decrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>) {
         let mut firsts = [Array::from([0; BLOCK]); SECTORS];
-        let mut masks = [0; BATCH];
-        for group in data.chunks_mut(sector_size * SECTORS) {
-            let firsts = &mut firsts[..group.len().div_ceil(sector_size)];
+        for data in data.chunks_mut(sector_size * SECTORS) {
+            let firsts = &mut firsts[..data.len().div_ceil(sector_size)];
             for (first, iv) in firsts.iter_mut().zip(&mut *ivs) {
                 *first = Array::from(iv);
             }
             self.tweak.encrypt_blocks(firsts);
-            for (sector, first) in group.chunks_mut(sector_size).zip(firsts) {
-                let mut mask = u128::from_le_bytes(first.0);
-                let (blocks, _) = Array::<u8, U16>::slice_as_chunks_mut(sector);
-                for blocks in blocks.chunks_mut(BATCH) {
-                    for (block, kept) in blocks.iter_mut().zip(&mut masks) {
-                        *kept = mask;
-                        block.0 = (u128::from_le_bytes(block.0) ^ mask).to_le_bytes();
-                        mask = (mask << 1) ^ (POLYNOMIAL * (mask >> 127));
-                    }
-                    self.data.decrypt_blocks(blocks);
-                    for (block, mask) in blocks.iter_mut().zip(&masks) {
-                        block.0 = (u128::from_le_bytes(block.0) ^ mask).to_le_bytes();
-                    }
+            self.data.decrypt_with_backend(Sectors { data, sector_size, firsts });
+        }
+    }
+}
+
+/// What a block is masked with, before and after: a number of the field, low half first.
+#[derive(Clone, Copy, Default)]
+struct Mask([u64; 2]);
+
+impl Mask {
+    #[inline(always)]
+    fn of(first: &Block) -> Self {
+        let number = u128::from_le_bytes(first.0);
+        Self([number as u64, (number >> 64) as u64])
+    }
+
+    /// Puts this mask and those of the blocks that follow into `masks`, and becomes the one after these.
+    #[inline(always)]
+    fn fill(&mut self, masks: &mut [Self]) {
+        for mask in masks {
+            *mask = *self;
+            let Self([low, high]) = *self;
+            // An addition that carries: shifting across both halves is slower on many processors.
+            let (doubled, carry) = low.overflowing_add(low);
+            let over = ((high as i64) >> 63) as u64 & POLYNOMIAL;
+            self.0 = [doubled ^ over, high.wrapping_add(high).wrapping_add(carry.into())];
+        }
+    }
+
+    #[inline(always)]
+    fn apply(&self, block: &mut Block) {
+        for (bytes, mask) in block.0.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *bytes = (u64::from_le_bytes(*bytes) ^ mask).to_le_bytes();
+        }
+    }
+}
+
+/// Sectors, and the encrypted vector of each.
+struct Sectors<'a> {
+    data: &'a mut [u8],
+    sector_size: usize,
+    firsts: &'a [Block],
+}
+
+impl BlockSizeUser for Sectors<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherDecClosure for Sectors<'_> {
+    /// Decrypts as many blocks at a time as the cipher takes. The masks of the next ones are made meanwhile, also across
+    /// the end of a sector: ordinary registers are free while those of vectors are busy.
+    #[inline(always)]
+    fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, backend: &B) {
+        let (mut one, mut other) = (Array::<Mask, B::ParBlocksSize>::default(), Array::default());
+        let (mut now, mut ahead) = (&mut one, &mut other);
+        let mut firsts = self.firsts.iter().map(Mask::of);
+        let mut mask = firsts.next().unwrap_or_default();
+        mask.fill(now);
+        for sector in self.data.chunks_mut(self.sector_size) {
+            let (blocks, _) = Block::slice_as_chunks_mut(sector);
+            let (groups, rest) = Array::<Block, B::ParBlocksSize>::slice_as_chunks_mut(blocks);
+            let count = groups.len();
+            for (done, group) in (1..).zip(groups) {
+                if done == count && rest.is_empty() {
+                    mask = firsts.next().unwrap_or_default();
                 }
+                mask.fill(ahead);
+                group.iter_mut().zip(now.iter()).for_each(|(block, mask)| mask.apply(block));
+                backend.decrypt_par_blocks(group.into());
+                group.iter_mut().zip(now.iter()).for_each(|(block, mask)| mask.apply(block));
+                mem::swap(&mut now, &mut ahead);
+            }
+            if !rest.is_empty() {
+                for (block, mask) in rest.iter_mut().zip(now.iter()) {
+                    mask.apply(block);
+                    backend.decrypt_block(block.into());
+                    mask.apply(block);
+                }
+                mask = firsts.next().unwrap_or_default();
+                mask.fill(now);
             }
         }
     }

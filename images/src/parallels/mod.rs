@@ -1,89 +1,28 @@
-//! Parallels: expandable images (`.hds`) with both kinds of header.
-//!
-//! The bundle folder that a Parallels product makes (`.hdd`, with `DiskDescriptor.xml`) is a folder, which the gate
-//! refuses as such; the images inside it are opened one by one.
+//! Parallels: expandable images (`.hds`) with both kinds of header, and the folders of them that a Parallels product
+//! makes (`.hdd`), with a descriptor that puts them together.
 
+mod bundle;
+mod descriptor;
+mod expandable;
 mod layout;
 
-use std::sync::Arc;
+use crate::{Disk, Format, Result, xml};
 
-use layout::*;
-
-use crate::blocks::{self, Blocks, Map, Mapping, Run};
-use crate::disk::Cached;
-use crate::format::Request;
-use crate::{Disk, Format, Result, corrupt, unsupported};
+pub use bundle::DESCRIPTOR;
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "parallels", probe, open };
+pub const FORMAT: Format = Format {
+    name: "parallels",
+    probe: |file| Ok(expandable::probe(file)? || is_descriptor(file)?),
+    open: |file, request| match is_descriptor(&*file)? {
+        true => bundle::open(file, request),
+        false => {
+            request.refuse_snapshot("single Parallels")?;
+            expandable::open(file, None)
+        }
+    },
+};
 
-fn probe(file: &dyn Disk) -> Result<bool> {
-    let mut magic = [0; MAGIC.len()];
-    if file.size() < magic.len() as u64 {
-        return Ok(false);
-    }
-    file.read_at(&mut magic, 0)?;
-    Ok(magic == MAGIC || magic == MAGIC_EXTENDED)
-}
-
-fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    const WHAT: &str = "Parallels header";
-    request.refuse_snapshot("Parallels")?;
-    let raw: Header = blocks::structure(&*file, WHAT, 0)?;
-    let (extended, sectors) = match raw.magic {
-        // The upper half of the number is not written by those who made the older kind.
-        MAGIC => (false, raw.nb_sectors.get() & u64::from(u32::MAX)),
-        MAGIC_EXTENDED => (true, raw.nb_sectors.get()),
-        _ => return Err(corrupt!(WHAT, 0u64, "no magic, want WithoutFreeSpace or WithouFreSpacExt")),
-    };
-    if raw.version.get() != VERSION {
-        return Err(unsupported!("Parallels version {} is not supported, only {VERSION}", raw.version));
-    }
-    let cluster_size = u64::from(raw.tracks.get()) * SECTOR;
-    if cluster_size == 0 {
-        return Err(corrupt!(WHAT, 28u64, "clusters of 0 sectors"));
-    }
-    let entries = u64::from(raw.nb_bat_entries.get());
-    let size = match sectors.checked_mul(SECTOR) {
-        Some(size) if size <= i64::MAX as u64 && size.div_ceil(cluster_size) <= entries => size,
-        _ => return Err(corrupt!(WHAT, 36u64, "a disk of {sectors} sectors, but {entries} clusters")),
-    };
-    let tables = blocks::tables(file.clone());
-    let table = size_of::<Header>() as u64;
-    blocks::check_table(&tables, "Parallels block allocation table", table, size.div_ceil(cluster_size), ENTRY_SIZE)?;
-    if raw.inuse.get() == IN_USE {
-        log::warn!("{file}: not closed properly, or in use; it is read as it is");
-    }
-    let map = Box::new(Table { tables, table, cluster_size, unit: if extended { cluster_size } else { SECTOR } });
-    Ok(Arc::new(Blocks { file, parent: None, size, sector_size: None, map }))
-}
-
-/// The block allocation table.
-struct Table {
-    tables: Cached,
-    table: u64,
-    /// Not zero; less than 2^41.
-    cluster_size: u64,
-    /// What the entries count, in bytes.
-    unit: u64,
-}
-
-impl Map for Table {
-    fn run_at(&self, offset: u64) -> Result<Run> {
-        let (cluster, inside) = (offset / self.cluster_size, offset % self.cluster_size);
-        let at = self.table + cluster * ENTRY_SIZE;
-        let mut entry = [0; ENTRY_SIZE as usize];
-        self.tables.read_at(&mut entry, at)?;
-        let mapping = match u32::from_le_bytes(entry) {
-            0 => Mapping::Parent,
-            entry => match u64::from(entry).checked_mul(self.unit) {
-                Some(start) if start <= i64::MAX as u64 => Mapping::Data(start + inside),
-                _ => {
-                    let what = "Parallels block allocation table";
-                    return Err(corrupt!(what, at, "cluster {entry} lies past the end of every file"));
-                }
-            },
-        };
-        Ok(Run { len: self.cluster_size - inside, mapping })
-    }
+fn is_descriptor(file: &dyn Disk) -> Result<bool> {
+    xml::starts_with(file, descriptor::ROOT)
 }

@@ -30,6 +30,8 @@ const _: () = assert!(size_of::<Header>() == 48);
 
 /// `crypt_method`: none.
 pub const CRYPT_NONE: u32 = 0;
+/// `crypt_method`: AES in CBC mode.
+pub const CRYPT_AES: u32 = 1;
 /// An L2 entry, bit 63: the cluster is compressed.
 pub const COMPRESSED: u64 = 1 << 63;
 /// QEMU's limits of `cluster_bits`.

@@ -8,9 +8,9 @@ use zstd::zstd_safe::find_frame_compressed_size;
 use super::header::Compression;
 use super::layout::COMPRESSED_SECTOR;
 use super::mapping::Descriptor;
-use crate::cache::Unpacked;
+use crate::disk::next_number;
 use crate::inflate::{Inflated, Wrapping, inflate};
-use crate::{Disk, Result, corrupt};
+use crate::{Disk, Result, corrupt, unpacked};
 
 /// How many bytes came out, or what the decoder found wrong.
 type Done = std::result::Result<usize, String>;
@@ -25,24 +25,24 @@ thread_local! {
 pub struct Compressed {
     compression: Compression,
     cluster_size: usize,
-    unpacked: Unpacked,
+    number: u64,
 }
 
 impl Compressed {
     /// For clusters of `cluster_size` bytes.
     pub fn new(compression: Compression, cluster_size: usize) -> Self {
-        Self { compression, cluster_size, unpacked: Unpacked::new() }
+        Self { compression, cluster_size, number: next_number() }
     }
 
     /// Fills `buf`, which is the part of the cluster at `at` from byte `inside` on.
     pub fn read_at(&self, file: &dyn Disk, at: Descriptor, buf: &mut [u8], inside: usize) -> Result<()> {
-        let key = (at.offset, at.len);
+        let key = (self.number, at.offset, at.len);
         // Who reads a cluster whole needs no copy of it, and asks for it no second time.
-        if buf.len() == self.cluster_size && self.unpacked.get(key).is_none() {
+        if buf.len() == self.cluster_size && unpacked::get(&key).is_none() {
             return self.unpack(file, at, buf);
         }
         // Threads that want the same one unpack it once.
-        let cluster = self.unpacked.get_or(key, || {
+        let cluster = unpacked::get_or_make(key, || {
             let mut cluster = vec![0; self.cluster_size];
             self.unpack(file, at, &mut cluster)?;
             Ok(cluster)

@@ -52,6 +52,7 @@ pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
         files: data_file.map(|name| Named { name: name.clone(), format: Some("raw".to_owned()) }).into_iter().collect(),
         backing: header.backing.map(|backing| Named { name: backing.name, format: backing.format }),
         snapshots,
+        ..Description::default()
     })
 }
 

@@ -67,6 +67,8 @@ pub struct Header {
     pub raw_data_file: bool,
     /// How the guest's data is encrypted: a `CRYPT_` constant.
     pub crypt_method: u32,
+    /// Offset and length in bytes of the encryption header, where the header names one.
+    pub crypto_header: Option<(u64, u64)>,
     /// Whether refcounts may be inconsistent, because a writer has not closed the image.
     pub dirty: bool,
     /// Whether writers may leave refcounts behind until they close the image.
@@ -82,6 +84,8 @@ struct Extensions {
     data_file: Option<Vec<u8>>,
     /// Offset and length in bytes of the feature name table.
     feature_names: Option<(u64, u32)>,
+    /// Offset and length in bytes of the encryption header.
+    crypto_header: Option<(u64, u64)>,
 }
 
 impl Header {
@@ -131,7 +135,7 @@ impl Header {
         if snapshots > MAX_SNAPSHOTS {
             return Err(corrupt!("qcow2 header", 60u64, "{snapshots} snapshots, {MAX_SNAPSHOTS} is the most"));
         }
-        let Extensions { backing_format, data_file, .. } = extensions;
+        let Extensions { backing_format, data_file, crypto_header, .. } = extensions;
         let backing = match backing_offset {
             0 => None,
             at => {
@@ -162,20 +166,11 @@ impl Header {
             data_file: data_file.filter(|_| has_data_file),
             raw_data_file: features.autoclear & AUTOCLEAR_RAW_DATA_FILE != 0,
             crypt_method: raw.crypt_method.get(),
+            crypto_header,
             dirty: features.incompatible & INCOMPATIBLE_DIRTY != 0,
             lazy_refcounts: features.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0,
             refcount_bits: 1 << features.refcount_order,
         })
-    }
-
-    /// Fails with `Unsupported` if the guest's data is encrypted.
-    pub fn refuse_encryption(&self) -> Result<()> {
-        match self.crypt_method {
-            CRYPT_NONE => Ok(()),
-            CRYPT_AES => Err(unsupported!("the image is encrypted (qcow2 AES), which is not supported")),
-            CRYPT_LUKS => Err(unsupported!("the image is encrypted (LUKS in qcow2), which is not supported")),
-            method => Err(unsupported!("the image is encrypted by the unknown method {method}")),
-        }
     }
 }
 
@@ -322,6 +317,20 @@ impl Extensions {
                 }
                 EXTENSION_DATA_FILE => {
                     found.data_file = Some(text(file, start, len, MAX_DATA_FILE_NAME, "external data file name")?);
+                }
+                EXTENSION_CRYPTO_HEADER => {
+                    let mut bytes = [0; size_of::<CryptoHeader>()];
+                    if len as usize != bytes.len() {
+                        return Err(corrupt!(
+                            "encryption header pointer",
+                            at,
+                            "{len} bytes long, want {}",
+                            bytes.len()
+                        ));
+                    }
+                    read(file, "encryption header pointer", &mut bytes, start)?;
+                    let raw = CryptoHeader::read_from_bytes(&bytes).expect("the buffer has the structure's size");
+                    found.crypto_header = Some((raw.offset.get(), raw.length.get()));
                 }
                 EXTENSION_FEATURE_NAMES => found.feature_names = Some((start, len)),
                 _ => {}

@@ -69,6 +69,15 @@ pub const CRYPT_AES: u32 = 1;
 /// `crypt_method`: LUKS.
 pub const CRYPT_LUKS: u32 = 2;
 
+/// The data of the header extension `EXTENSION_CRYPTO_HEADER`: where the encryption header lies, in bytes.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct CryptoHeader {
+    pub offset: U64,
+    pub length: U64,
+}
+const _: () = assert!(size_of::<CryptoHeader>() == 16);
+
 /// `compression_type`: deflate without zlib header.
 pub const COMPRESSION_DEFLATE: u8 = 0;
 /// `compression_type`: zstd.
@@ -91,6 +100,8 @@ pub const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 pub const EXTENSION_FEATURE_NAMES: u32 = 0x6803_f857;
 /// Extension: the name of the external data file.
 pub const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
+/// `kind`: where the encryption header lies, a [`CryptoHeader`].
+pub const EXTENSION_CRYPTO_HEADER: u32 = 0x0537_be77;
 
 /// One entry of the feature name table.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]

@@ -2,6 +2,7 @@
 
 mod compressed;
 mod describe;
+mod encryption;
 mod header;
 mod layout;
 mod mapping;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub(crate) use compressed::Compressed;
 pub use describe::describe;
+use encryption::Encryption;
 pub(crate) use header::Compression;
 use header::Header;
 pub(crate) use mapping::Descriptor;
@@ -40,7 +42,6 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let cached = cache::tables(file.clone(), TABLE_PAGE);
     let header = Header::read(&cached)?;
-    header.refuse_encryption()?;
     if header.corrupt {
         log::warn!(
             "{file}: marked as corrupt by a writer; what is read from it may be wrong (qemu-img check tells more)"
@@ -57,6 +58,7 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
             (format!("snapshot {wanted} of {file}"), found.l1, found.size)
         }
     };
+    let encryption = Encryption::of(&file, &header, request.opener)?;
     let backing = match &header.backing {
         Some(backing) => {
             Some(request.opener.open(Path::new(OsStr::from_bytes(&backing.name)), backing.format.as_deref())?)
@@ -71,7 +73,7 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let page_size = TABLE_PAGE.min(1 << header.cluster_bits);
     let tables = Tables::new(cache::tables(file.clone(), page_size), &header, l1, size);
     let compressed = Compressed::new(header.compression, 1 << header.cluster_bits);
-    Ok(Arc::new(Qcow2 { name, size, file, data, backing, tables, compressed }))
+    Ok(Arc::new(Qcow2 { name, size, file, data, backing, encryption, tables, compressed }))
 }
 
 /// An open image, or one of its snapshots.
@@ -82,6 +84,7 @@ struct Qcow2 {
     /// Where uncompressed clusters lie: the external data file, else the image file itself.
     data: Arc<dyn Disk>,
     backing: Option<Arc<dyn Disk>>,
+    encryption: Option<Encryption>,
     tables: Tables,
     compressed: Compressed,
 }
@@ -145,10 +148,17 @@ impl Disk for Qcow2 {
             match run.mapping {
                 Mapping::Unallocated => self.read_backing(now, offset)?,
                 Mapping::Zero => now.fill(0),
-                Mapping::Data(host) => {
-                    self.check_data(host, run.len)?;
-                    self.data.read_at(now, host)?;
-                }
+                Mapping::Data(host) => match &self.encryption {
+                    None => {
+                        self.check_data(host, run.len)?;
+                        self.data.read_at(now, host)?;
+                    }
+                    Some(encryption) => {
+                        let inside = host % encryption::SECTOR;
+                        self.check_data(host - inside, (inside + run.len).next_multiple_of(encryption::SECTOR))?;
+                        encryption.read_at(&*self.data, now, host, offset)?;
+                    }
+                },
                 Mapping::Compressed(at, inside) => {
                     self.compressed.read_at(&*self.file, at, now, inside as usize).within(self)?;
                 }
@@ -170,7 +180,11 @@ impl Disk for Qcow2 {
             Mapping::Zero => Extent { len: run.len, data: Data::Zero },
             Mapping::Data(host) => {
                 self.check_data(host, 1)?;
-                self.data.extent_at(host)?
+                match self.encryption {
+                    None => self.data.extent_at(host)?,
+                    // A hole below is ciphertext of zeros, which decrypts to noise.
+                    Some(_) => Extent { len: run.len, data: Data::Opaque },
+                }
             }
             Mapping::Compressed(..) => Extent { len: run.len, data: Data::Opaque },
         };

@@ -7,9 +7,9 @@ use super::compressed::Place;
 use super::header::{Header, Packing};
 use super::layout::SECTOR;
 use super::mapping::{Mapping, Run, Tables};
-use crate::cache::{self, TABLE_PAGE, Unpacked};
-use crate::disk::check_range;
-use crate::{Data, Disk, Extent, Result, ResultExt, corrupt};
+use crate::cache::{self, TABLE_PAGE};
+use crate::disk::{check_range, next_number};
+use crate::{Data, Disk, Extent, Result, ResultExt, corrupt, unpacked};
 
 /// The disk that has the grains which an extent does not have.
 #[derive(Clone)]
@@ -24,7 +24,8 @@ pub struct SparseExtent {
     name: String,
     file: Arc<dyn Disk>,
     tables: Tables,
-    unpacked: Unpacked,
+    /// By which the cache of grains knows it.
+    number: u64,
     parent: Option<Parent>,
 }
 
@@ -35,7 +36,7 @@ impl SparseExtent {
             log::warn!("{file}: was not closed by its writer; what was written last may be missing");
         }
         let tables = Tables::new(Arc::new(cache::tables(file.clone(), TABLE_PAGE)), header);
-        Self { name, file, tables, unpacked: Unpacked::new(), parent }
+        Self { name, file, tables, number: next_number(), parent }
     }
 
     fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
@@ -85,9 +86,9 @@ impl SparseExtent {
             needed: grain.min(capacity - start) as usize,
             lba: start / SECTOR,
         };
-        let key = (place, at.lba);
+        let key = (self.number, place, at.lba);
         // Who reads a grain whole needs no copy of it, and asks for it no second time.
-        if buf.len() == at.grain && self.unpacked.get(key).is_none() {
+        if buf.len() == at.grain && unpacked::get(&key).is_none() {
             return at.unpack(&*self.file, buf).within(self);
         }
         let unpack = || {
@@ -95,7 +96,7 @@ impl SparseExtent {
             at.unpack(&*self.file, &mut grain)?;
             Ok(grain)
         };
-        let grain = self.unpacked.get_or(key, unpack).within(self)?;
+        let grain = unpacked::get_or_make(key, unpack).within(self)?;
         buf.copy_from_slice(&grain[inside as usize..][..buf.len()]);
         Ok(())
     }

@@ -1,8 +1,13 @@
 //! Encrypted volumes that cryptsetup and qemu-img have made, without the kernel: what is inside must be what went in.
 #![allow(clippy::unwrap_used)]
 
+mod bitlocker;
 mod cryptsetup;
 mod hostile;
+mod hostile_bitlocker;
+mod hostile_qcow;
+mod qcow;
+
 mod qemu;
 
 use std::path::Path;

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use images::disk::Memory;
 use images::{Data, Disk, Error, Opener, Request, Result};
 
+pub use crate::tools::content::check as reads;
+
 use crate::tools;
-use crate::tools::{Folder, NoFiles, content, map, patterned};
+use crate::tools::{Folder, NoFiles, map, patterned};
 
 /// Extents cover the disk, holes and zeros read as zeros, and what lies in a host file is what is read.
 pub fn extents(disk: &Arc<dyn Disk>, want: &[u8]) {
@@ -54,7 +56,7 @@ pub fn converted(format: &str, options: &str, size: usize) {
     assert!(want.starts_with(&folder.read("source")), "{format} {options}");
     assert!(want[size..].iter().all(|byte| *byte == 0));
     let disk = folder.open("image");
-    content::check(&disk, &want);
+    reads(&disk, &want);
     extents(&disk, &want);
     map::check(&folder, &format!("-f {format}"), "image");
 }

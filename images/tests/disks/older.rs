@@ -43,7 +43,7 @@ fn backed(format: &str, base_format: &str) {
     want[MIB..MIB + (200 << 10)].fill(7);
     want[4 * MIB..4 * MIB + 4096].fill(8);
     let disk = folder.open("image");
-    content::check(&disk, &want);
+    reads(&disk, &want);
     extents(&disk, &want);
 }
 
@@ -90,7 +90,7 @@ fn zero_clusters_of_qed_hide_the_backing_file() {
     let mut want = vec![5; 4 * MIB];
     want[MIB..2 * MIB].fill(0);
     let disk = folder.open("image");
-    content::check(&disk, &want);
+    reads(&disk, &want);
     assert!(matches!(disk.extent_at(MIB as u64).unwrap(), images::Extent { len: 1048576, data: images::Data::Zero }));
 }
 
@@ -117,7 +117,7 @@ fn parallels() {
     folder.write("image", &older);
     let want = patterned(21, 3 * MIB);
     assert!(folder.reference("image") == want);
-    content::check(&folder.open("image"), &want);
+    reads(&folder.open("image"), &want);
     map::check(&folder, "-f parallels", "image");
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes start.bin, area.bin and linear-striped.vg with LVM2's own tools (2.03.16). Needs root; UUIDs differ each time.
+# thin.vg, snapshot.vg, raid.vg and cache.vg are texts of the images that tests/golden/lvm/make.sh of the project makes.
 set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)

@@ -1,9 +1,8 @@
 //! A volume group, as its metadata text describes it: validated, so that every area lies inside what it names.
 
-use std::collections::HashMap;
-
-use crate::config::{Section, Value};
+use crate::config::Section;
 use crate::layout::SECTOR_SIZE;
+use crate::segment::{Mapping, Names, Segment, Target};
 use crate::{Result, Uuid};
 
 /// What `contents` of a text says.
@@ -74,83 +73,6 @@ pub struct LogicalVolume {
     pub segments: Vec<Segment>,
     /// Its size in extents, less than 2^64 bytes.
     pub extents: u32,
-}
-
-/// A run of a logical volume's extents that are mapped in one way.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
-    /// Its first extent, counted in the logical volume.
-    pub start: u32,
-    /// How many extents it has, at least one.
-    pub extents: u32,
-    /// Where they lie.
-    pub mapping: Mapping,
-}
-
-/// Where the extents of a segment lie.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Mapping {
-    /// One after the other, in one area.
-    Linear(Area),
-    /// In turns of `stripe_size` over at least two areas, which share the extents evenly.
-    Striped {
-        /// In sectors of 512 bytes, not zero; the share of each area is a multiple.
-        stripe_size: u32,
-        /// In the order of the turns.
-        areas: Vec<Area>,
-    },
-    /// Nowhere: they read as zeros.
-    Zero,
-    /// Nowhere: they cannot be read. What LVM2 leaves of a physical volume that was given up.
-    Error,
-    /// A type that this crate does not interpret: `thin`, `raid1`, `snapshot`.
-    Other {
-        /// The type. Flags that one must know to use the segment may follow: `cache+METADATA_FORMAT`.
-        kind: String,
-        /// Everything that the text says of the segment.
-        section: Section,
-    },
-}
-
-impl Mapping {
-    /// The segment type, as LVM2's tools print it: without flags.
-    pub fn kind(&self) -> &str {
-        match self {
-            Self::Linear(_) => "linear",
-            Self::Striped { .. } => "striped",
-            Self::Zero => "zero",
-            Self::Error => "error",
-            Self::Other { kind, .. } => kind.split('+').next().unwrap_or(kind),
-        }
-    }
-
-    /// The areas that the segment is made of; none for types that are not interpreted.
-    pub fn areas(&self) -> &[Area] {
-        match self {
-            Self::Linear(area) => std::slice::from_ref(area),
-            Self::Striped { areas, .. } => areas,
-            Self::Zero | Self::Error | Self::Other { .. } => &[],
-        }
-    }
-}
-
-/// A run of extents of a physical volume or of another logical volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Area {
-    /// What the extents belong to.
-    pub target: Target,
-    /// The first of them. The run lies inside the target.
-    pub start: u32,
-}
-
-/// What an area lies on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// An index of [`VolumeGroup::physical_volumes`].
-    Physical(usize),
-    /// An index of [`VolumeGroup::logical_volumes`]. These may form a circle; following them needs a limit.
-    Logical(usize),
 }
 
 impl VolumeGroup {
@@ -249,16 +171,17 @@ impl VolumeGroup {
     /// Whether the areas of a segment lie inside what they name, and stripes share it evenly.
     fn check(&self, segment: &Segment) -> std::result::Result<(), String> {
         let areas = segment.mapping.areas();
-        let Some(share) = segment.extents.checked_div(areas.len() as u32) else { return Ok(()) };
         if let Mapping::Striped { stripe_size, .. } = segment.mapping {
-            if !segment.extents.is_multiple_of(areas.len() as u32) {
-                return Err(format!("{} extents cannot be shared by {} stripes", segment.extents, areas.len()));
+            let count = areas.len() as u32;
+            let sectors = u64::from(segment.share()) * u64::from(self.extent_size);
+            if !segment.extents.is_multiple_of(count) {
+                return Err(format!("{} extents cannot be shared by {count} stripes", segment.extents));
             }
-            let sectors = u64::from(share) * u64::from(self.extent_size);
             if stripe_size == 0 || !sectors.is_multiple_of(stripe_size.into()) {
                 return Err(format!("stripe size {stripe_size}: {sectors} sectors in each stripe are no multiple"));
             }
         }
+        let share = segment.share();
         for area in areas {
             let (name, extents) = match area.target {
                 Target::Physical(index) => self.physical_volumes.get(index).map(|pv| (&pv.name, pv.pe_count)),
@@ -285,46 +208,19 @@ impl VolumeGroup {
     }
 
     /// How many extents of each physical volume no logical volume uses, in the order of the physical volumes.
-    ///
-    /// Counted are the areas of linear, striped and mirrored segments; other types lie on hidden volumes of these.
     pub fn free_extents(&self) -> Vec<u32> {
-        let indices: HashMap<&str, usize> =
-            self.physical_volumes.iter().enumerate().map(|(index, pv)| (pv.name.as_str(), index)).collect();
         let mut free: Vec<u32> = self.physical_volumes.iter().map(|pv| pv.pe_count).collect();
-        let mut take = |index: usize, extents| {
-            if let Some(free) = free.get_mut(index) {
-                *free = free.saturating_sub(extents);
-            }
-        };
         for segment in self.logical_volumes.iter().flat_map(|lv| &lv.segments) {
-            let areas = segment.mapping.areas();
-            let share = segment.extents.checked_div(areas.len() as u32).unwrap_or(0);
-            for area in areas {
-                if let Target::Physical(index) = area.target {
-                    take(index, share);
-                }
-            }
-            // A mirror may lie on physical volumes itself: that of pvmove does.
-            if let Mapping::Other { section, .. } = &segment.mapping
-                && let Some(Value::Array(values)) = section.value("mirrors")
-            {
-                for value in values {
-                    if let Value::String(name) = value
-                        && let Some(index) = indices.get(name.as_str())
-                    {
-                        take(*index, segment.extents);
-                    }
+            for area in segment.mapping.areas() {
+                if let Target::Physical(index) = area.target
+                    && let Some(free) = free.get_mut(index)
+                {
+                    *free = free.saturating_sub(segment.share());
                 }
             }
         }
         free
     }
-}
-
-/// The indices of volumes by their names in the text.
-struct Names<'t> {
-    physical: HashMap<&'t str, usize>,
-    logical: HashMap<&'t str, usize>,
 }
 
 impl PhysicalVolume {
@@ -387,46 +283,6 @@ impl LogicalVolume {
     /// Whether it is there for users; the others are parts of volumes that are.
     pub fn is_visible(&self) -> bool {
         self.status.iter().any(|flag| flag == "VISIBLE")
-    }
-}
-
-impl Segment {
-    fn parse(section: &Section, names: &Names<'_>) -> Result<Self> {
-        let kind = section.string("type")?;
-        let mapping = match kind {
-            "striped" | "linear" => Self::stripes(section, names)?,
-            "zero" => Mapping::Zero,
-            "error" => Mapping::Error,
-            _ => Mapping::Other { kind: kind.into(), section: section.clone() },
-        };
-        Ok(Self { start: section.integer("start_extent")?, extents: section.integer("extent_count")?, mapping })
-    }
-
-    fn stripes(section: &Section, names: &Names<'_>) -> Result<Mapping> {
-        let error = |why: String| section.place.error(why);
-        let Some(Value::Array(values)) = section.value("stripes") else {
-            return Err(error("no array \"stripes\" in this segment".into()));
-        };
-        let mut areas = Vec::with_capacity(values.len() / 2);
-        for pair in values.chunks(2) {
-            let [Value::String(name), Value::Integer(start)] = pair else {
-                return Err(error("\"stripes\" is not a list of names and extents".into()));
-            };
-            let physical = names.physical.get(name.as_str()).map(|index| Target::Physical(*index));
-            let target = physical.or_else(|| names.logical.get(name.as_str()).map(|index| Target::Logical(*index)));
-            let target = target.ok_or_else(|| error(format!("no volume \"{}\" in this group", name.escape_debug())))?;
-            let start = u32::try_from(*start).map_err(|_| error(format!("extent {start} is out of range")))?;
-            areas.push(Area { target, start });
-        }
-        let count: usize = section.integer("stripe_count")?;
-        if count != areas.len() {
-            return Err(error(format!("stripe_count {count}, but there are {} stripes", areas.len())));
-        }
-        match areas[..] {
-            [] => Err(error("a segment of no stripes".into())),
-            [area] => Ok(Mapping::Linear(area)),
-            _ => Ok(Mapping::Striped { stripe_size: section.integer("stripe_size")?, areas }),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ mod group;
 mod label;
 #[allow(missing_docs, reason = "the names are the specification's")]
 pub mod layout;
+mod segment;
 #[cfg(test)]
 mod tests;
 mod uuid;
@@ -15,8 +16,12 @@ mod uuid;
 pub use area::{MetadataArea, Text};
 pub use checksum::checksum;
 pub use error::{Error, Result};
-pub use group::{Area, LogicalVolume, Mapping, PhysicalVolume, Segment, Target, VolumeGroup};
+pub use group::{LogicalVolume, PhysicalVolume, VolumeGroup};
 pub use label::{Extension, Label, Location};
+pub use segment::{
+    Area, Cache, CachePool, Mapping, Raid, RaidImage, Segment, SingleCache, Snapshot, Target, Thin, ThinPool,
+    Writecache,
+};
 pub use uuid::{NotUuid, Uuid};
 
 /// The longest metadata text that is read, in bytes. Ours: eight times the area that LVM2 makes by default, enough for

@@ -8,13 +8,22 @@
 //! member tells of is called `NAME@` and the first six characters of its UUID (all of it, if that is taken). No real
 //! group is called so, as `@` is not allowed in names.
 
+mod cache;
 mod describe;
 mod foreign;
 mod map;
+mod mirror;
+mod persistent;
+mod raid;
+mod remap;
 mod scan;
+mod segment;
+mod snapshot;
 mod striped;
 #[cfg(test)]
 mod tests;
+mod thin;
+mod writecache;
 
 use std::sync::Arc;
 

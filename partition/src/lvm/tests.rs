@@ -122,7 +122,7 @@ fn error(volume: &Volume) -> String {
 fn name(volume: &Volume) -> String {
     match &volume.name {
         Name::InGroup(group, volume) => format!("{group}/{volume}"),
-        Name::Number(number) => panic!("partition {number}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -175,20 +175,111 @@ fn circles_and_towers_are_bounded() {
     assert_eq!(found.len(), 43);
 }
 
+/// The text of a segment type and its values, as a volume of its own.
+fn segment(name: &str, id: usize, status: &str, extents: u32, values: &str) -> String {
+    format!(
+        "{name} {{ id = \"{}\" status = [{status}] segment_count = 1 segment1 {{ start_extent = 0 \
+         extent_count = {extents} {values} }} }}\n",
+        uuid(id)
+    )
+}
+
+/// What is in extents 2 to 4, of a chunk each: a store whose last chunk replaces the second one of the origin.
+fn store(bytes: &mut [u8]) {
+    let store = &mut bytes[EXTENTS + 2 * EXTENT..];
+    store[..2 * EXTENT].fill(0);
+    for (at, value) in [(0, 0x7041_6e53u32), (4, 1), (8, 1), (12, 8), (EXTENT, 1), (EXTENT + 8, 2)] {
+        store[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
 #[test]
-fn a_merging_snapshot_hides_its_origin() {
+fn a_merging_snapshot_is_what_its_origin_reads_as() {
     let logical = linear("origin", 1, VISIBLE, &[(2, "pv0", 0)])
-        + &linear("store", 2, VISIBLE, &[(2, "pv0", 2)])
-        + &linear("other", 3, VISIBLE, &[(2, "pv0", 4)])
-        + &format!(
-            "snapshot0 {{ id = \"{}\" status = [\"READ\"] segment_count = 1 segment1 {{ start_extent = 0 \
-             extent_count = 2 type = \"snapshot\" chunk_size = 8 origin = \"origin\" merging_store = \"store\" }} }}",
-            uuid(4)
-        );
+        + &linear("store", 2, VISIBLE, &[(3, "pv0", 2)])
+        + &linear("other", 3, VISIBLE, &[(2, "pv0", 6)]);
+    let tie = |key: &str| {
+        let values = format!("type = \"snapshot\" chunk_size = 8 origin = \"origin\" {key} = \"store\"");
+        // LVM2 says so of these too.
+        segment("snapshot0", 4, VISIBLE, 2, &values)
+    };
+    let found = |tie: String, patch: fn(&mut [u8])| {
+        let mut bytes = physical(10, Some(&text("vg", 0, 1, &[10], &(logical.clone() + &tie))), false, 0);
+        store(&mut bytes);
+        patch(&mut bytes[EXTENTS + 2 * EXTENT..]);
+        volumes(&[memory("a", bytes)]).unwrap()
+    };
+    let merging = found(tie("merging_store"), |_| ());
+    assert_eq!(merging.iter().map(name).collect::<Vec<_>>(), ["vg/origin", "vg/other"]);
+    assert_eq!((content(&merging[0]), content(&merging[1])), (vec![0, 4], vec![6, 7]));
+    let kept = found(tie("cow_store"), |_| ());
+    assert_eq!(kept.iter().map(name).collect::<Vec<_>>(), ["vg/origin", "vg/store", "vg/other"]);
+    assert_eq!((content(&kept[0]), content(&kept[1])), (vec![0, 1], vec![0, 4]));
+    assert_eq!((kept[1].kind.as_str(), kept[1].size), ("snapshot", 2 * EXTENT as u64));
+
+    // Before the first use the start of the store is wiped.
+    assert_eq!(content(&found(tie("cow_store"), |store| store[0..16].fill(0))[1]), [0, 1]);
+    let open = |patch| error(&found(tie("cow_store"), patch)[1]);
+    assert!(open(|store| store[4] = 0).contains("vg/store: the snapshot is invalid: its store was full"));
+    assert!(open(|store| store[8] = 2).contains("vg/store: snapshot of version 2"));
+    assert!(open(|store| store[12] = 9).contains("chunks of 9 sectors, want a power of two"));
+    assert!(open(|store| store[1] = 0).contains("magic"));
+    let read = |patch| {
+        let found = found(tie("cow_store"), patch);
+        found[1].disk.as_ref().unwrap().read_at(&mut [0; 10], 0).unwrap_err().to_string()
+    };
+    assert!(read(|store| store[EXTENT + 8] = 3).contains("chunk 0x3, of 0x3 "), "outside of the store");
+    assert!(read(|store| store[EXTENT + 8] = 1).contains("chunk 0x1, of 0x3 "), "an area");
+    let twice = |store: &mut [u8]| store.copy_within(EXTENT..EXTENT + 16, EXTENT + 16);
+    assert!(read(twice).contains("block 0x1 is replaced twice"));
+    let endless = |store: &mut [u8]| {
+        for (number, exception) in store[EXTENT..2 * EXTENT].chunks_mut(16).enumerate() {
+            exception.fill(0);
+            exception[..2].copy_from_slice(&(number as u16).to_le_bytes());
+            exception[8] = 2;
+        }
+    };
+    assert!(read(endless).contains("do not end inside the store"));
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let logical = segment("vdo", 1, VISIBLE, 2, "type = \"vdo\" vdo_pool = \"vpool\" vdo_offset = 0")
+        + &segment("leg", 2, "\"READ\"", 2, "type = \"integrity+INTEGRITY_BLOCK_SIZE\" origin = \"x\"")
+        + &linear("meta", 3, "\"READ\"", &[(1, "pv0", 0)])
+        + &segment("raid", 4, VISIBLE, 2, "type = \"raid1\" device_count = 1 raids = [\"meta\", \"leg\"]")
+        + &segment("shape", 5, VISIBLE, 2, "type = \"raid1\" reshape_count = 1 raids = [\"meta\", \"meta\"]");
     let found = volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))]).unwrap();
-    assert_eq!(found.iter().map(name).collect::<Vec<_>>(), ["vg/origin", "vg/other"]);
-    assert!(error(&found[0]).contains("a snapshot is being merged into it"), "{}", error(&found[0]));
-    assert_eq!(content(&found[1]), [4, 5]);
+    assert_eq!(
+        found.iter().map(error).collect::<Vec<_>>(),
+        [
+            "vg/vdo: LVM segment type vdo is not supported",
+            "vg/raid: vg/leg: LVM segment type integrity (integrity+INTEGRITY_BLOCK_SIZE) is not supported",
+            "vg/shape: LVM segment type raid1 (raid1+RESHAPE) is not supported",
+        ]
+    );
+}
+
+#[test]
+fn circles_through_every_kind_of_segment_are_bounded() {
+    let on = |values: &str| values.replace('@', "\"a\"");
+    for values in [
+        "type = \"thin\" thin_pool = @ device_id = 1",
+        "type = \"thin-pool\" metadata = @ pool = @ transaction_id = 1 chunk_size = 128",
+        "type = \"raid1\" device_count = 1 raids = [@, @]",
+        "type = \"mirror\" mirror_count = 1 mirrors = [@, 0] mirror_log = @",
+        "type = \"cache\" origin = @ cache_pool = @",
+        "type = \"cache-pool\" metadata = @ data = @",
+        "type = \"writecache\" origin = @ writecache = @ writecache_block_size = 4096",
+        "type = \"snapshot\" chunk_size = 8 origin = @ cow_store = @",
+    ] {
+        let logical = segment("a", 1, VISIBLE, 2, &on(values)) + &segment("b", 2, VISIBLE, 2, &on(values));
+        for volume in volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))]).unwrap() {
+            let why = error(&volume);
+            let named = why.contains("more than 16 logical volumes") || why.contains("is not supported");
+            assert!(named || why.contains("is no cache pool"), "{values}: {why}");
+        }
+    }
 }
 
 #[test]

@@ -13,12 +13,13 @@ use super::anti_forensic;
 use super::cipher::Cipher;
 use super::derivation::{Budget, Derivation};
 use super::hash::Hash;
-use super::{Container, Sealed};
+use super::{Container, ImageKey, ImageLock, Sealed};
 use crate::{Disk, Result, ResultExt, corrupt, unsupported};
 use layout::{MAGIC, SECTOR, UUID_AT, UUID_L, VERSION_END};
 
 /// LUKS1 and LUKS2.
-pub(super) const CONTAINER: Container = Container { name: "crypto_LUKS", probe, uuid, unlock };
+pub(super) const CONTAINER: Container =
+    Container { name: "crypto_LUKS", probe, uuid, unlock, unprotected: |_| Ok(None) };
 
 /// The longest key, in bytes: ours, twice the longest that a cipher here has.
 const MAX_KEY: usize = 128;
@@ -56,6 +57,21 @@ fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>> {
         None => Err(corrupt!("LUKS header", 0u32, "its magic is missing")),
     };
     opened.within(sealed.header())
+}
+
+/// How an image format is encrypted whose LUKS header lies on `header`: QEMU has put only version 1 into images.
+pub(super) fn image_lock(header: &dyn Disk) -> Result<ImageLock> {
+    match version(header)? {
+        Some(1) => {}
+        Some(other) => return Err(unsupported!("LUKS of version {other} in an image, only 1 is known there")),
+        None => return Err(corrupt!("LUKS header", 0u32, "its magic is missing")),
+    }
+    Ok(ImageLock { method: "LUKS", uuid: uuid(header)?, header: version1::read_header(header)?.to_vec() })
+}
+
+/// The key of such an image, if `secret` is one of its passphrases.
+pub(super) fn image_key(header: &dyn Disk, secret: &[u8]) -> Result<Option<ImageKey>> {
+    Ok(version1::cipher(header, secret)?.map(ImageKey::new))
 }
 
 /// A field of text that ends with a NUL.

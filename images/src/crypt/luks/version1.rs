@@ -8,16 +8,40 @@ use super::layout::{DIGEST_L, KEY_DISABLED, KEY_ENABLED, KeySlot, Phdr, SECTOR};
 use super::{Slot, first_that_opens, text};
 use crate::crypt::Sealed;
 use crate::crypt::cipher::Cipher;
-use crate::crypt::decrypted::{Decrypted, Segment};
+use crate::crypt::decrypted::{Content, Decrypted, Segment};
 use crate::crypt::derivation::Derivation;
 use crate::crypt::hash::Hash;
 use crate::{Disk, Result, corrupt};
 
+/// The length of the header, in bytes.
+pub(super) const HEADER_LEN: usize = size_of::<Phdr>();
+
 pub(super) fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>> {
-    let header = sealed.header().as_ref();
-    let mut bytes = [0; size_of::<Phdr>()];
-    header.read_at(&mut bytes, 0)?;
-    let phdr = Phdr::ref_from_bytes(&bytes).expect("the length is the header's");
+    let bytes = read_header(sealed.header().as_ref())?;
+    let Some(cipher) = cipher(sealed.header().as_ref(), secret)? else { return Ok(None) };
+    let at = u64::from(phdr(&bytes).payload_offset.get()) * SECTOR;
+    let end = sealed.disk.size() / SECTOR * SECTOR;
+    let len =
+        end.checked_sub(at).ok_or_else(|| corrupt!("LUKS header", 0u32, "the data begins at {at:#x}, past the end"))?;
+    let segment = Segment { len, content: Content::Sectors { at, first: 0, cipher: Arc::new(cipher) } };
+    Ok(Some(Arc::new(Decrypted::new(&sealed.name, sealed.disk.clone(), vec![segment])?)))
+}
+
+/// The bytes of the header.
+pub(super) fn read_header(disk: &dyn Disk) -> Result<[u8; HEADER_LEN]> {
+    let mut bytes = [0; HEADER_LEN];
+    disk.read_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+fn phdr(bytes: &[u8; HEADER_LEN]) -> &Phdr {
+    Phdr::ref_from_bytes(bytes).expect("the length is the header's")
+}
+
+/// The cipher of the data, if `secret` is a passphrase of the header on `header`.
+pub(super) fn cipher(header: &dyn Disk, secret: &[u8]) -> Result<Option<Cipher>> {
+    let bytes = read_header(header)?;
+    let phdr = phdr(&bytes);
     let hash = Hash::named(&text(&phdr.hash_spec))?;
     let cipher = format!("{}-{}", text(&phdr.cipher_name), text(&phdr.cipher_mode));
     let key_size = phdr.key_bytes.get() as usize;
@@ -40,19 +64,12 @@ pub(super) fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Di
         }
     });
     let digest = Derivation::Pbkdf2 { hash, iterations: phdr.mk_digest_iter.get() };
-    let cipher = first_that_opens(slots, header, secret, |_, key, budget| {
+    first_that_opens(slots, header, secret, |_, key, budget| {
         let mut value = [0; DIGEST_L];
         digest.derive(key, &phdr.mk_digest_salt, &mut value, budget)?;
         if value != phdr.mk_digest {
             return Ok(None);
         }
         Cipher::new(&cipher, key, SECTOR as usize).map(Some)
-    })?;
-    let Some(cipher) = cipher else { return Ok(None) };
-    let at = u64::from(phdr.payload_offset.get()) * SECTOR;
-    let end = sealed.disk.size() / SECTOR * SECTOR;
-    let len =
-        end.checked_sub(at).ok_or_else(|| corrupt!("LUKS header", 0u32, "the data begins at {at:#x}, past the end"))?;
-    let segment = Segment { at, len, first: 0, cipher };
-    Ok(Some(Arc::new(Decrypted::new(&sealed.name, sealed.disk.clone(), vec![segment])?)))
+    })
 }

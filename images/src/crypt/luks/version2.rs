@@ -10,7 +10,7 @@ use super::metadata::{Digest, Kdf, Keyslot, Metadata, Number, Segment};
 use super::{Slot, first_that_opens, text};
 use crate::crypt::Sealed;
 use crate::crypt::cipher::Cipher;
-use crate::crypt::decrypted::{self, Decrypted};
+use crate::crypt::decrypted::{self, Content, Decrypted};
 use crate::crypt::derivation::Derivation;
 use crate::crypt::hash::Hash;
 use crate::{Disk, Error, Result, corrupt, unsupported};
@@ -207,7 +207,8 @@ fn open_segments(
         };
         let len = size.ok_or_else(|| corrupt!("segment", at, "its size is {}", segment.size.escape_debug()))?;
         let cipher = Cipher::new(encryption, key, sector_size as usize)?;
-        Ok(decrypted::Segment { at, len, first: segment.iv_tweak.map_or(0, |tweak| tweak.0), cipher })
+        let (first, cipher) = (segment.iv_tweak.map_or(0, |tweak| tweak.0), Arc::new(cipher));
+        Ok(decrypted::Segment { len, content: Content::Sectors { at, first, cipher } })
     };
     segments.iter().map(one).collect()
 }

@@ -1,0 +1,116 @@
+//! The files of an archive, for the images in it: nothing leads out of it.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use super::tar::Archive;
+use crate::disk::printable;
+use crate::format::{self, APPLIANCES, FORMATS, Format, Opener, RAW, Request};
+use crate::{Disk, Error, Result, ResultExt, unsupported};
+
+/// How many images in an archive may lie in each other or name each other in a row; ours. This also ends loops.
+const MAX_DEPTH: usize = 16;
+
+/// Opens the members of an archive that one of them names.
+pub struct Inside<'a> {
+    archive: &'a Archive,
+    /// The name of the member that names others; their names are relative to its folder.
+    namer: &'a [u8],
+    depth: usize,
+}
+
+impl<'a> Inside<'a> {
+    /// For the names in the member `namer`.
+    pub fn new(archive: &'a Archive, namer: &'a [u8]) -> Self {
+        Self { archive, namer, depth: 0 }
+    }
+
+    /// The name of the member that `name` says.
+    fn locate(&self, name: &Path) -> Result<Vec<u8>> {
+        if name.as_os_str().as_bytes().windows(3).any(|three| three == b"://") {
+            return Err(Error::Denied(format!("it names {}: nothing leads out of an archive", printable(name))));
+        }
+        let mut parts: Vec<&[u8]> = self.namer.split(|byte| *byte == b'/').collect();
+        parts.pop();
+        for component in name.components() {
+            match component {
+                Component::Normal(part) => parts.push(part.as_bytes()),
+                Component::CurDir => {}
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                    let name = printable(name);
+                    return Err(Error::Denied(format!("it names {name}: nothing leads out of an archive")));
+                }
+            }
+        }
+        Ok(parts.join(&b'/'))
+    }
+
+    fn open_as(
+        &self,
+        disk: Arc<dyn Disk>,
+        format: Option<&Format>,
+        snapshot: Option<&str>,
+        namer: &[u8],
+    ) -> Result<Arc<dyn Disk>> {
+        let Some(format) = format else {
+            return match snapshot {
+                Some(_) => Err(unsupported!("{disk} is a raw image, which has no snapshots")),
+                None => Ok(disk),
+            };
+        };
+        if APPLIANCES.iter().any(|(name, _)| *name == format.name) {
+            return Err(unsupported!("{disk} is an appliance in an appliance"));
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(unsupported!("more than {MAX_DEPTH} images in an archive, each in or named by the one before"));
+        }
+        let inside = Inside { archive: self.archive, namer, depth: self.depth + 1 };
+        let name = disk.to_string();
+        (format.open)(disk, &Request { opener: &inside, snapshot }).within(name)
+    }
+}
+
+fn of_name(name: &str) -> Result<Option<&'static Format>> {
+    format::named(name, FORMATS).map_err(|error| Error::Unsupported(error.to_string()))
+}
+
+impl Opener for Inside<'_> {
+    fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>> {
+        let member = self.locate(name)?;
+        let Some(disk) = self.archive.get(&member)? else {
+            let what = format!("{} is not in the archive", printable(name));
+            return Err(Error::io(what, ErrorKind::NotFound.into()));
+        };
+        let format = match format {
+            Some(RAW) => return Ok(disk),
+            Some(name) => of_name(name)?,
+            None => match format::recognise(&*disk, FORMATS)? {
+                None => {
+                    return Err(Error::Unknown(format!("no format is recorded for {disk}, and none is recognised")));
+                }
+                found => found,
+            },
+        };
+        self.open_as(disk, format, None, &member)
+    }
+
+    fn open_inside(
+        &self,
+        inside: Arc<dyn Disk>,
+        format: Option<&str>,
+        snapshot: Option<&str>,
+    ) -> Result<Arc<dyn Disk>> {
+        let format = match format {
+            Some(name) => of_name(name)?,
+            None => format::recognise(&*inside, FORMATS)?,
+        };
+        self.open_as(inside, format, snapshot, self.namer)
+    }
+
+    fn file_name(&self) -> Option<&OsStr> {
+        self.namer.rsplit(|byte| *byte == b'/').next().map(OsStr::from_bytes)
+    }
+}

@@ -1,0 +1,73 @@
+//! Linux's MD RAID: disks and partitions with a superblock make arrays.
+//!
+//! Everything is read from the members that are given, in any order; the host's own arrays are neither asked nor touched.
+//! Members belong together by the array's UUID. The one that was written last says who else has a place in the array: a
+//! member that is behind it is left out, as it is in the kernel, and a warning says so.
+
+mod array;
+mod journal;
+mod layout;
+mod level;
+mod patchy;
+mod superblock;
+
+use std::sync::Arc;
+
+use images::{Disk, Error, Result};
+
+use crate::{Scheme, Volume};
+use array::{Array, Member};
+use superblock::Superblock;
+
+pub const SCHEME: Scheme =
+    Scheme { name: "md", shares: true, hides: Some(hides), probe, volumes, groups: |_| Vec::new() };
+
+/// Whether the disk has a superblock that is sound, also one that is not supported.
+fn probe(disk: &dyn Disk) -> Result<bool> {
+    match Superblock::find(disk) {
+        Ok(found) => Ok(found.is_some()),
+        Err(Error::Unsupported(_) | Error::Corrupt { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a disk with these partitions is a member: the superblock lies in none of them, and is no older than they are.
+fn hides(disk: &dyn Disk, partitions: &[Volume]) -> bool {
+    match Superblock::find(disk) {
+        Ok(Some(found)) if found.version.is_last() => !partitions.iter().any(|partition| {
+            let within = |start: u64| (start..start.saturating_add(partition.size)).contains(&found.at);
+            !partition.frame && partition.disk.is_ok() && partition.start.is_some_and(within)
+        }),
+        // At the start of the disk, where it must not be known for a table.
+        _ => partitions.is_empty(),
+    }
+}
+
+/// The arrays of these members, in the order of the first member of each.
+fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
+    let mut arrays: Vec<Array> = Vec::new();
+    let mut problems = Vec::new();
+    for (index, disk) in members.iter().enumerate() {
+        let superblock = match Superblock::find(&**disk) {
+            Ok(Some(superblock)) => superblock,
+            Ok(None) => continue,
+            Err(error) => {
+                problems.push(error);
+                continue;
+            }
+        };
+        let uuid = superblock.array_uuid;
+        let member = Member { index, disk, superblock };
+        match arrays.iter_mut().find(|array| array.uuid() == uuid) {
+            Some(array) => array.add(member),
+            None => arrays.push(Array::new(member)),
+        }
+    }
+    if arrays.is_empty() && !problems.is_empty() {
+        return Err(problems.swap_remove(0));
+    }
+    for problem in problems {
+        log::warn!("MD: {problem}");
+    }
+    Ok(arrays.into_iter().map(Array::volume).collect())
+}
