@@ -104,11 +104,39 @@ fn older_ones() {
 #[test]
 fn encrypted() {
     const SECRET: &str = "--object secret,id=s,data=open";
-    each(&[Form {
-        secret: Some("open"),
-        ..made(
+    let form = |image: &str, options: &str| {
+        let format = image.rsplit('.').next().unwrap();
+        let make = format!("qemu-img convert {SECRET} -f raw -O {format} -o {options} source {image}");
+        Form { secret: Some("open"), ..made(image, &make) }
+    };
+    each(&[
+        form("guest.luks", "key-secret=s,iter-time=10"),
+        form(
             "guest.luks",
-            &format!("qemu-img convert {SECRET} -O luks -o key-secret=s,iter-time=10 source guest.luks"),
-        )
-    }]);
+            "key-secret=s,iter-time=10,cipher-alg=aes-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256",
+        ),
+        form("guest.qcow2", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"),
+        form("guest.qcow2", "encrypt.format=aes,encrypt.key-secret=s"),
+        form("guest.qcow", "encrypt.format=aes,encrypt.key-secret=s"),
+    ]);
+}
+
+#[test]
+fn evidence_and_appliances() {
+    const OVF: &str = "http://schemas.dmtf.org/ovf/envelope/1";
+    let descriptor = format!(
+        "<Envelope xmlns=\"{OVF}\" xmlns:ovf=\"{OVF}\"><References><File ovf:href=\"disk.vmdk\" ovf:id=\"a\"/></References>\
+         <DiskSection><Disk ovf:capacity=\"1\" ovf:diskId=\"b\" ovf:fileRef=\"a\"/></DiskSection></Envelope>"
+    );
+    let appliance = format!(
+        "qemu-img convert -O vmdk -o subformat=streamOptimized source disk.vmdk
+         echo '{descriptor}' >guest.ovf
+         tar -cf guest.ova guest.ovf disk.vmdk"
+    );
+    each(&[
+        made("guest.E01", "ewfacquire -q -u -t guest source >log"),
+        made("several.E01", "ewfacquire -q -u -S 1400000 -c none -t several source >log"),
+        made("guest.ova", &appliance),
+        made("guest.ovf", &appliance),
+    ]);
 }
