@@ -107,6 +107,31 @@ qcow2 two -o cluster_size=4k,compat=0.10
 qemu-img create -q -f qcow2 -b "$scratch/source" -F raw -o cluster_size=4k seeds/qcow2/above
 qemu-img create -q -f qcow2 -o "cluster_size=4k,data_file=$scratch/data.raw" seeds/qcow2/external 300k
 
+# The other image formats: small disks of the same content, with tables, and where there is one with a log.
+image() {
+    name=$1 format=$2
+    shift 2
+    mkdir -p "seeds/${name%/*}"
+    qemu-img convert -f raw -O "$format" "$@" "$scratch/source" "seeds/$name"
+}
+image vmdk/sparse vmdk
+image vmdk/zeroed vmdk -o zeroed_grain=on
+image vmdk/stream vmdk -o subformat=streamOptimized
+image vmdk/extents.vmdk vmdk -o subformat=twoGbMaxExtentSparse
+image vmdk/flat.vmdk vmdk -o subformat=monolithicFlat
+qemu-img create -q -f vmdk -b sparse -F vmdk seeds/vmdk/delta
+image vdi/dynamic vdi
+image vdi/static vdi -o static=on
+image vhd/dynamic vpc
+image vhd/fixed vpc -o subformat=fixed
+image vhdx/dynamic vhdx -o block_size=1M,log_size=1M
+image vhdx/log vhdx -o block_size=1M,log_size=1M
+# Ends without closing: the log is left to be replayed.
+qemu-io -f vhdx -c 'write -P 9 0 64k' -c abort seeds/vhdx/log >/dev/null 2>&1 || true
+image older/qcow qcow
+qemu-img convert -c -f raw -O qcow "$scratch/source" seeds/older/packed || true
+image older/qed qed -o cluster_size=4k,table_size=2
+image older/parallels parallels -o cluster_size=64k
 # EWF of the kinds that differ in their sections, and appliances: an archive, a descriptor, and the one of Parallels.
 mkdir -p seeds/ewf seeds/ova
 for format in encase6 encase2 smart; do
@@ -240,6 +265,19 @@ known xfs 320M 64K mkfs.xfs -L xfs
 known ntfs 8M 64K mkntfs -F -Q -L ntfs
 known luks1 4M 64K sh -c 'echo secret | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 "$0" -'
 known luks2 18M 64K sh -c 'echo secret | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$0" -'
+# The same, with all that unlocking reads; the slots of keys are as small as they can be.
+mkdir -p seeds/luks
+luks() { # name, size kept, options
+    truncate -s 18M "$scratch/volume"
+    keep=$2 name=$1
+    shift 2
+    printf secret | cryptsetup luksFormat -q --pbkdf-force-iterations 1000 "$@" "$scratch/volume" - 2>/dev/null
+    head -c "$keep" "$scratch/volume" >"seeds/luks/$name"
+    rm "$scratch/volume"
+}
+luks one 2200K --type luks1 --align-payload 4096
+luks one-cbc 2200K --type luks1 --align-payload 4096 --cipher aes-cbc-essiv:sha256 --key-size 128
+luks two 17M --type luks2 --pbkdf pbkdf2
 mksquashfs "$tree/a" seeds/known/squashfs -quiet -no-progress >/dev/null
 genisoimage -quiet -J -V iso -o seeds/known/iso "$tree/a/b"
 truncate -s 64K seeds/known/iso

@@ -29,8 +29,7 @@ pub struct Options {
     /// Print JSON with the field names of `qemu-img info --backing-chain --output=json`
     #[arg(long)]
     json: bool,
-    /// The format of the images; otherwise found by content
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, help = crate::cli::format_help("images"), value_name = "FORMAT")]
     format: Option<String>,
     /// Which files the images may name: those that the image's owner can read, any (follow), none
     #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    allow_many_files();
     match request.and_then(run) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
