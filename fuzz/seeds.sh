@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
 # commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux ewf-tools parted zstd.
+# genisoimage cryptsetup-bin mdadm util-linux ewf-tools parted xz-utils zstd bzip2 tabix.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 cd "$(dirname "$0")"
@@ -132,6 +132,16 @@ image older/qcow qcow
 qemu-img convert -c -f raw -O qcow "$scratch/source" seeds/older/packed || true
 image older/qed qed -o cluster_size=4k,table_size=2
 image older/parallels parallels -o cluster_size=64k
+
+# Compressed files, with one part and with several. One line a file: its name and what writes it.
+mkdir seeds/compressed
+for line in "gzip-one gzip -cn" "gzip-blocked bgzip -c" "xz-one xz -0c" "xz-many xz -0c --block-size=64KiB -C crc32" \
+    "xz-filters xz -c -C sha256 --delta=dist=4 --x86 --lzma2=preset=0" "zstd-one zstd -qc" "bzip2-one bzip2 -1c"; do
+    ${line#* } "$scratch/source" >"seeds/compressed/${line%% *}"
+done
+split -b 90000 --filter='zstd -qc' "$scratch/source" >seeds/compressed/zstd-many
+split -b 90000 --filter='bzip2 -c' "$scratch/source" >seeds/compressed/bzip2-many
+
 # EWF of the kinds that differ in their sections, and appliances: an archive, a descriptor, and the one of Parallels.
 mkdir -p seeds/ewf seeds/ova
 for format in encase6 encase2 smart; do
