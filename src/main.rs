@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    allow_many_files();
     progress::show();
     let result = request.and_then(run);
     progress::hide();
