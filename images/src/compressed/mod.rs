@@ -1,9 +1,9 @@
 //! Images under gzip, xz, zstd or bzip2: what is decompressed is a disk, in which an image of any format lies.
 //!
 //! A file that says how long its independent parts are (the blocks of xz, the frames of zstd, the members of BGZF) is
-//! opened without decompression and read part by part ([`Parts`]). One that does not say how long its content is must
-//! be decompressed to know its size, and that is done once ([`whole`]). Nothing large is kept in memory: what is dear
-//! to decompress again goes to a [`Spool`].
+//! opened without decompression and read part by part (`Parts`). One that does not say how long its content is must
+//! be decompressed to know its size, and that is done once (`whole`). Nothing large is kept in memory: what is dear
+//! to decompress again goes to a `Spool`.
 
 mod bzip2;
 mod gzip;

@@ -19,7 +19,7 @@ fn counted(folder: &Folder, format: &str, line: &str) -> (Arc<Counting>, Arc<dyn
     let counting = Arc::new(Counting::new(Arc::new(HostFile::open(&folder.path("image")).unwrap())));
     let begin = Instant::now();
     let disk = open_with(format, counting.clone(), &Inside).unwrap();
-    assert!(begin.elapsed() < Duration::from_millis(200), "{line}: opened in {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{line}: opened in {:?}", begin.elapsed());
     assert_eq!(disk.size(), 24 * MIB);
     (counting, disk)
 }
