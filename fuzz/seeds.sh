@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
 # commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux ewf-tools.
+# genisoimage cryptsetup-bin mdadm util-linux ewf-tools parted xz-utils zstd bzip2 tabix.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 cd "$(dirname "$0")"
@@ -107,6 +107,41 @@ qcow2 two -o cluster_size=4k,compat=0.10
 qemu-img create -q -f qcow2 -b "$scratch/source" -F raw -o cluster_size=4k seeds/qcow2/above
 qemu-img create -q -f qcow2 -o "cluster_size=4k,data_file=$scratch/data.raw" seeds/qcow2/external 300k
 
+# The other image formats: small disks of the same content, with tables, and where there is one with a log.
+image() {
+    name=$1 format=$2
+    shift 2
+    mkdir -p "seeds/${name%/*}"
+    qemu-img convert -f raw -O "$format" "$@" "$scratch/source" "seeds/$name"
+}
+image vmdk/sparse vmdk
+image vmdk/zeroed vmdk -o zeroed_grain=on
+image vmdk/stream vmdk -o subformat=streamOptimized
+image vmdk/extents.vmdk vmdk -o subformat=twoGbMaxExtentSparse
+image vmdk/flat.vmdk vmdk -o subformat=monolithicFlat
+qemu-img create -q -f vmdk -b sparse -F vmdk seeds/vmdk/delta
+image vdi/dynamic vdi
+image vdi/static vdi -o static=on
+image vhd/dynamic vpc
+image vhd/fixed vpc -o subformat=fixed
+image vhdx/dynamic vhdx -o block_size=1M,log_size=1M
+image vhdx/log vhdx -o block_size=1M,log_size=1M
+# Ends without closing: the log is left to be replayed.
+qemu-io -f vhdx -c 'write -P 9 0 64k' -c abort seeds/vhdx/log >/dev/null 2>&1 || true
+image older/qcow qcow
+qemu-img convert -c -f raw -O qcow "$scratch/source" seeds/older/packed || true
+image older/qed qed -o cluster_size=4k,table_size=2
+image older/parallels parallels -o cluster_size=64k
+
+# Compressed files, with one part and with several. One line a file: its name and what writes it.
+mkdir seeds/compressed
+for line in "gzip-one gzip -cn" "gzip-blocked bgzip -c" "xz-one xz -0c" "xz-many xz -0c --block-size=64KiB -C crc32" \
+    "xz-filters xz -c -C sha256 --delta=dist=4 --x86 --lzma2=preset=0" "zstd-one zstd -qc" "bzip2-one bzip2 -1c"; do
+    ${line#* } "$scratch/source" >"seeds/compressed/${line%% *}"
+done
+split -b 90000 --filter='zstd -qc' "$scratch/source" >seeds/compressed/zstd-many
+split -b 90000 --filter='bzip2 -c' "$scratch/source" >seeds/compressed/bzip2-many
+
 # EWF of the kinds that differ in their sections, and appliances: an archive, a descriptor, and the one of Parallels.
 mkdir -p seeds/ewf seeds/ova
 for format in encase6 encase2 smart; do
@@ -153,6 +188,20 @@ copy 1 1 8
 copy 2 32 16
 copy $((sectors - 33)) 32 $(((sectors - 33) * 8))
 copy $((sectors - 1)) 1 $(((sectors - 1) * 8))
+seed tables/apple 2M
+parted --script seeds/tables/apple mklabel mac mkpart first hfs 64KiB 1MiB mkpart second ext2 1MiB 1600KiB
+truncate -s 64K seeds/tables/apple
+seed tables/bsd 2M
+parted --script seeds/tables/bsd mklabel bsd mkpart ext2 64KiB 1MiB mkpart linux-swap 1MiB 1600KiB
+truncate -s 64K seeds/tables/bsd
+# Members of arrays: those of one array in a row.
+mkdir "$scratch/arrays"
+zstd -dcq ../tests/golden/raid/arrays.tar.zst | tar --extract --directory "$scratch/arrays"
+for array in version-0.90 version-1.0 raid5-left-symmetric raid6-left-symmetric raid10-f2-3 raid0-original linear-3 bad-blocks recovering journal-clean; do
+    for member in 0 1 2 3; do
+        [ ! -e "$scratch/arrays/$array/$member" ] || cp "$scratch/arrays/$array/$member" "seeds/tables/md-$array-$member"
+    done
+done
 
 # Two physical volumes of one group, and one of another.
 mkdir -p seeds/lvm
@@ -226,6 +275,19 @@ known xfs 320M 64K mkfs.xfs -L xfs
 known ntfs 8M 64K mkntfs -F -Q -L ntfs
 known luks1 4M 64K sh -c 'echo secret | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 "$0" -'
 known luks2 18M 64K sh -c 'echo secret | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$0" -'
+# The same, with all that unlocking reads; the slots of keys are as small as they can be.
+mkdir -p seeds/luks
+luks() { # name, size kept, options
+    truncate -s 18M "$scratch/volume"
+    keep=$2 name=$1
+    shift 2
+    printf secret | cryptsetup luksFormat -q --pbkdf-force-iterations 1000 "$@" "$scratch/volume" - 2>/dev/null
+    head -c "$keep" "$scratch/volume" >"seeds/luks/$name"
+    rm "$scratch/volume"
+}
+luks one 2200K --type luks1 --align-payload 4096
+luks one-cbc 2200K --type luks1 --align-payload 4096 --cipher aes-cbc-essiv:sha256 --key-size 128
+luks two 17M --type luks2 --pbkdf pbkdf2
 mksquashfs "$tree/a" seeds/known/squashfs -quiet -no-progress >/dev/null
 genisoimage -quiet -J -V iso -o seeds/known/iso "$tree/a/b"
 truncate -s 64K seeds/known/iso

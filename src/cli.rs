@@ -89,8 +89,7 @@ pub struct Images {
     /// each of its disks
     #[arg(short = 'a', long = "add", value_name = "IMAGE")]
     pub add: Vec<PathBuf>,
-    /// The format of the images that follow (raw, qcow2); without a value, found by content
-    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(long, help = format_help("images that follow"), value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     format: Vec<String>,
     /// The sector size of the images that follow (512, 4096); without a value, found by content
     #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -416,7 +415,15 @@ impl Request {
         let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
             (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
-            _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() }),
+            _ => {
+                return Ok(Self {
+                    cli,
+                    inputs: Vec::new(),
+                    images: OnceLock::new(),
+                    keys: OnceLock::new(),
+                    origins: OnceLock::new(),
+                });
+            }
         };
         let inputs = options.in_order(matches)?;
         if cli.command.is_none() {
@@ -427,6 +434,13 @@ impl Request {
         }
         Ok(Self { cli, inputs, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() })
     }
+}
+
+/// The help of `--format`, with every name that it takes.
+pub(crate) fn format_help(images: &str) -> String {
+    let names: Vec<_> =
+        std::iter::once(images::format::RAW).chain(images::FORMATS.iter().map(|known| known.name)).collect();
+    format!("The format of the {images} ({}); without a value, found by content", names.join(", "))
 }
 
 fn wrong<T>(text: impl Into<String>) -> Result<T> {

@@ -29,8 +29,7 @@ pub struct Options {
     /// Print JSON with the field names of `qemu-img info --backing-chain --output=json`
     #[arg(long)]
     json: bool,
-    /// The format of the images; otherwise found by content
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, help = crate::cli::format_help("images"), value_name = "FORMAT")]
     format: Option<String>,
     /// Which files the images may name: those that the image's owner can read, any (follow), none
     #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
@@ -246,7 +245,7 @@ fn contained(disk: &Contained) -> String {
     let size = disk.virtual_size.map_or_else(|| "size not known".to_owned(), bytes);
     match (&disk.format, &disk.problem) {
         (Some(format), _) => format!("{name} ({format}, {size})"),
-        (None, Some(problem)) => format!("{name}: {}", terminal::clean(problem.to_string().as_bytes())),
+        (None, Some(problem)) => format!("{name}: {}", terminal::clean(problem.as_bytes())),
         (None, None) => name,
     }
 }
@@ -333,7 +332,7 @@ fn contained_json(disk: &Contained) -> Value {
         "filename": disk.name,
         "format": disk.format,
         "virtual-size": disk.virtual_size,
-        "problem": disk.problem.as_ref().map(Error::to_string),
+        "problem": disk.problem,
     })
 }
 

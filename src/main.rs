@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use images::Result;
 use imgmount::cli::{Cli, Command, Request};
 use imgmount::{
-    deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command,
+    deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command, progress,
     recover_command, terminal, timeline_command, unmount,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,7 +20,11 @@ fn main() -> ExitCode {
             return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    match request.and_then(run) {
+    allow_many_files();
+    progress::show();
+    let result = request.and_then(run);
+    progress::hide();
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             terminal::complain(&error);

@@ -7,53 +7,12 @@ mod program;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use program::{Point, fails_with, guest, qemu_img, works};
+use program::sparse::{assert_same, runs};
+use program::{Point, fails_with, guest, qemu_img, tool, works};
 
 /// The user of the unprivileged runs; it need not exist.
 const USER: u32 = 1000;
-
-/// Runs a command, which must work, and returns what it printed.
-#[track_caller]
-fn tool(words: &[&str], package: &str) -> String {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    let output = Command::new(words[0]).args(&words[1..]).env("PATH", path).env("LC_ALL", "C").output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install {package}", words[0]));
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{words:?}: {} {said}", output.status);
-    said
-}
-
-/// The runs of data of a file, in bytes.
-fn runs(path: &Path) -> Vec<(u64, u64)> {
-    use rustix::fs::{SeekFrom, seek};
-    let file = File::open(path).unwrap();
-    let (mut runs, mut at) = (Vec::new(), 0);
-    while let Ok(start) = seek(&file, SeekFrom::Data(at)) {
-        at = seek(&file, SeekFrom::Hole(start)).unwrap();
-        runs.push((start, at));
-    }
-    runs
-}
-
-/// Every byte equal, and what one file says is a hole reads as zeros in the other.
-#[track_caller]
-fn assert_same(one: &Path, other: &Path) {
-    tool(&["cmp", one.to_str().unwrap(), other.to_str().unwrap()], "diffutils");
-    let (file, size) = (File::open(other).unwrap(), fs::metadata(one).unwrap().len());
-    let mut holes = Vec::new();
-    let mut end = 0;
-    for (start, next) in runs(one).into_iter().chain([(size, size)]) {
-        holes.push((end, start));
-        end = next;
-    }
-    for (start, end) in holes {
-        let mut bytes = vec![1; (end - start) as usize];
-        file.read_exact_at(&mut bytes, start).unwrap();
-        assert!(bytes.iter().all(|byte| *byte == 0), "{}: data at {start}..{end}", one.display());
-    }
-}
 
 #[test]
 fn tools_that_read_devices_accept_the_files() {
@@ -103,31 +62,6 @@ fn a_disk_is_what_qemu_img_makes_of_it() {
         let mut want: Vec<_> = runs(&disk).iter().map(cut).filter(|(from, to)| from < to).collect();
         want.iter_mut().for_each(|(from, to)| (*from, *to) = (*from - start, *to - start));
         assert_eq!(runs(&point.join(name)), want, "{name}");
-    }
-}
-
-#[test]
-fn every_format_is_what_qemu_img_makes_of_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    for (format, options) in [
-        ("vmdk", "subformat=monolithicSparse"),
-        ("vmdk", "subformat=streamOptimized"),
-        ("vmdk", "subformat=twoGbMaxExtentFlat"),
-        ("vdi", "static=off"),
-        ("vpc", "subformat=dynamic"),
-        ("vhdx", "subformat=dynamic"),
-        ("qcow2", "cluster_size=4k"),
-    ] {
-        let image = path(&format!("{options}.{format}"));
-        qemu_img(&["convert", "-O", format, "-o", options, &guest(), &image]);
-        qemu_img(&["convert", "-f", format, "-O", "raw", &image, &path("raw")]);
-        let point = Point::mount(&["-a", &image, "--blocks"]);
-        assert_same(&point.join("sda"), Path::new(&path("raw")));
-        let metadata = fs::metadata(point.join("sda")).unwrap();
-        // A block of VDI and VHDX is a mebibyte or more, of which a part is data.
-        assert!(metadata.blocks() * 512 < metadata.len() / 2, "{format} {options}: {} blocks", metadata.blocks());
-        assert!(point.join("demo/root").is_file(), "{format} {options}");
     }
 }
 

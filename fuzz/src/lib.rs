@@ -5,6 +5,8 @@
 
 mod allocator;
 pub mod exercise;
+mod image;
 mod patched;
 
+pub use image::image;
 pub use patched::{Patched, Seeds};

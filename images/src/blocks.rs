@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::cache::{self, TABLE_PAGE};
 use crate::disk::{Cached, check_range};
 use crate::{Data, Disk, Extent, Result, ResultExt, corrupt};
 
-/// Our bound of the tables that an image keeps, in bytes.
-const TABLE_CACHE_BYTES: u64 = 4 << 20;
-/// The granularity in which tables are read, in bytes.
-const TABLE_PAGE: usize = 4096;
 /// Our limit of the work of one call of `extent_at`: so many entries of tables are looked at while a run grows.
 const MAX_STEPS: usize = 4096;
 
@@ -177,9 +174,9 @@ impl Disk for Blocks {
     }
 }
 
-/// The file as tables are read from it: in pages that are kept, within a bound.
+/// The file as tables are read from it: in pages that are kept, within the bound of all images.
 pub fn tables(file: Arc<dyn Disk>) -> Cached {
-    Cached::new(file, TABLE_PAGE, TABLE_CACHE_BYTES)
+    cache::tables(file, TABLE_PAGE)
 }
 
 /// Reads bytes of a structure; what lies past the end of the file is `Corrupt` under the structure's name.

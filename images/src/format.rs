@@ -89,6 +89,10 @@ pub static FORMATS: &[Format] = &[
     crate::qed::FORMAT,
     crate::parallels::FORMAT,
     crate::split::FORMAT,
+    crate::compressed::GZIP,
+    crate::compressed::XZ,
+    crate::compressed::ZSTD,
+    crate::compressed::BZIP2,
     crate::ewf::FORMAT,
     crate::ovf::FORMAT,
     crate::ovf::ARCHIVE,
@@ -151,7 +155,7 @@ pub(crate) fn named<'a>(name: &str, formats: &'a [Format]) -> Result<Option<&'a 
     }
     formats.iter().find(|format| format.name == name).map(Some).ok_or_else(|| {
         let known: Vec<_> = [RAW].into_iter().chain(formats.iter().map(|format| format.name)).collect();
-        Error::Usage(format!("unknown image format {}, known are {}", name.escape_debug(), known.join(" and ")))
+        Error::Usage(format!("unknown image format {}, known are {}", name.escape_debug(), known.join(", ")))
     })
 }
 
@@ -190,7 +194,7 @@ mod tests {
         assert!(named("raw", FAKES).unwrap().is_none());
         assert_eq!(named("second", FAKES).unwrap().unwrap().name, "second");
         let error = named("vmdk", FAKES).err().unwrap().to_string();
-        assert_eq!(error, "unknown image format vmdk, known are raw and first and never and second");
+        assert_eq!(error, "unknown image format vmdk, known are raw, first, never, second");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
 mod blocks;
+mod cache;
+pub mod compressed;
 pub mod crypt;
 pub mod disk;
 pub mod error;
@@ -11,6 +13,7 @@ mod ewf;
 pub mod format;
 mod gate;
 mod image;
+mod inflate;
 pub mod info;
 mod lock;
 mod name;

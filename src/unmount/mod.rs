@@ -92,7 +92,11 @@ pub fn run(request: &Request) -> u8 {
 
 fn attempt(request: &Request) -> Result<(), Failure> {
     if let Some(fd) = request.fd {
-        wait_for_end_of(fd).map_err(|error| Failure::Program(format!("file descriptor {fd}: {error}")))?;
+        wait_for_end_of(fd).map_err(|error| {
+            // It is looked for by its name in /proc.
+            let error = if error.kind() == io::ErrorKind::NotFound { Errno::EBADF.into() } else { error };
+            Failure::Program(format!("cannot read from file descriptor {fd}: {error}"))
+        })?;
     }
     let point = resolve(&request.directory)
         .map_err(|error| Failure::Program(format!("{}: {error}", request.directory.display())))?;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod sparse;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -118,4 +120,15 @@ pub fn qemu_img(arguments: &[&str]) {
     let output = Command::new("qemu-img").args(arguments).output();
     let output = output.expect("qemu-img can be started: apt-get install qemu-utils");
     assert!(output.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A command, which must work: what it printed.
+#[track_caller]
+pub fn tool(words: &[&str], package: &str) -> String {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let output = Command::new(words[0]).args(&words[1..]).env("PATH", path).env("LC_ALL", "C").output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install {package}", words[0]));
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{words:?}: {} {said}", output.status);
+    said
 }

@@ -49,8 +49,10 @@ enum Task {
         /// Only the steps whose names contain this
         only: Option<String>,
     },
-    /// Measure imgmount and the kernel's own mount side by side (root)
+    /// Measure imgmount beside the kernel's own mount, qemu-img and cp (root)
     Bench {
+        /// Only this part
+        part: Option<bench::Part>,
         /// Runs of each figure; the median counts
         #[arg(long, default_value_t = 5)]
         runs: u32,
@@ -111,14 +113,14 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { list: true, .. } => packages::list(),
         Task::Setup { purpose: Some(purpose), .. } => packages::ensure(purpose)?,
         Task::Setup { purpose: None, .. } => {
-            for purpose in [Purpose::Demo, Purpose::Test, Purpose::Bench] {
+            for purpose in [Purpose::Demo, Purpose::Test, Purpose::Bench, Purpose::Fuzz] {
                 packages::ensure(purpose)?;
             }
         }
         Task::Demo => demo::run()?,
         Task::Check => check::run_all()?,
         Task::Test { long, program, only } => test::run(long, program, only)?,
-        Task::Bench { runs, json, program } => bench::run_all(runs, program, json)?,
+        Task::Bench { part, runs, json, program } => bench::run_all(part, runs, program, json)?,
         Task::Read { file, random } => bench::reader::run(&file, random)?,
         Task::Guest { all } => {
             packages::ensure(Purpose::Bench)?;

@@ -16,6 +16,8 @@ pub enum Purpose {
     Test,
     /// `cargo xtask bench`.
     Bench,
+    /// The seeds of the fuzz targets: `cargo xtask test --long`.
+    Fuzz,
 }
 
 struct Package {
@@ -26,7 +28,7 @@ struct Package {
     purposes: &'static [Purpose],
 }
 
-use Purpose::{Bench, Demo, Test};
+use Purpose::{Bench, Demo, Fuzz, Test};
 
 const PACKAGES: &[Package] = &[
     Package { name: "fuse3", program: "fusermount3", reason: "mounts without root", purposes: &[Demo, Test, Bench] },
@@ -34,13 +36,13 @@ const PACKAGES: &[Package] = &[
         name: "e2fsprogs",
         program: "mke2fs",
         reason: "makes ext2, ext3 and ext4; debugfs reads them back",
-        purposes: &[Test, Bench],
+        purposes: &[Test, Bench, Fuzz],
     },
     Package {
         name: "qemu-utils",
         program: "qemu-img",
         reason: "makes qcow2 images of every kind",
-        purposes: &[Test, Bench],
+        purposes: &[Test, Bench, Fuzz],
     },
     Package {
         name: "libvirt-clients",
@@ -49,22 +51,27 @@ const PACKAGES: &[Package] = &[
         purposes: &[Test],
     },
     Package { name: "file", program: "file", reason: "names what is on a device", purposes: &[Test] },
-    Package { name: "dosfstools", program: "mkfs.fat", reason: "makes FAT volumes", purposes: &[Test, Bench] },
+    Package { name: "dosfstools", program: "mkfs.fat", reason: "makes FAT volumes", purposes: &[Test, Bench, Fuzz] },
     Package {
         name: "mtools",
         program: "mcopy",
         reason: "writes and reads FAT volumes without a mount",
-        purposes: &[Test, Bench],
+        purposes: &[Test, Bench, Fuzz],
     },
-    Package { name: "lvm2", program: "lvm", reason: "makes physical and logical volumes", purposes: &[Test, Bench] },
+    Package {
+        name: "lvm2",
+        program: "lvm",
+        reason: "makes physical and logical volumes",
+        purposes: &[Test, Bench, Fuzz],
+    },
     Package {
         name: "thin-provisioning-tools",
         program: "thin_restore",
         reason: "makes the mappings of thin pools from descriptions",
         purposes: &[Test],
     },
-    Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench] },
-    Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test] },
+    Package { name: "gdisk", program: "sgdisk", reason: "writes GPT", purposes: &[Test, Bench, Fuzz] },
+    Package { name: "fdisk", program: "sfdisk", reason: "writes MBR with logical partitions", purposes: &[Test, Fuzz] },
     Package {
         name: "parted",
         program: "parted",
@@ -83,7 +90,7 @@ const PACKAGES: &[Package] = &[
         name: "util-linux",
         program: "setpriv",
         reason: "runs as an ordinary user where tests run as root",
-        purposes: &[Test, Bench],
+        purposes: &[Test, Bench, Fuzz],
     },
     Package {
         name: "mount",
@@ -100,13 +107,34 @@ const PACKAGES: &[Package] = &[
     Package { name: "extundelete", program: "extundelete", reason: "recovers, for comparison", purposes: &[Test] },
     Package { name: "ext4magic", program: "ext4magic", reason: "recovers, for comparison", purposes: &[Test] },
     Package {
+        name: "cryptsetup-bin",
+        program: "cryptsetup",
+        reason: "makes encrypted volumes",
+        purposes: &[Test, Bench, Fuzz],
+    },
+    Package { name: "mdadm", program: "mdadm", reason: "makes RAID members", purposes: &[Fuzz] },
+    Package { name: "btrfs-progs", program: "mkfs.btrfs", reason: "makes btrfs", purposes: &[Fuzz] },
+    Package { name: "xfsprogs", program: "mkfs.xfs", reason: "makes XFS", purposes: &[Fuzz] },
+    Package { name: "ntfs-3g", program: "mkntfs", reason: "makes NTFS", purposes: &[Fuzz] },
+    Package { name: "squashfs-tools", program: "mksquashfs", reason: "makes SquashFS", purposes: &[Fuzz] },
+    Package { name: "genisoimage", program: "genisoimage", reason: "makes ISO 9660", purposes: &[Fuzz] },
+    Package { name: "time", program: "time", reason: "measures the memory of a command", purposes: &[Bench] },
+    Package { name: "openssl", program: "openssl", reason: "measures its own ciphers", purposes: &[Bench] },
+    Package {
         name: "ewf-tools",
         program: "ewfacquire",
         reason: "makes E01 images, and reads them as a second opinion",
-        purposes: &[Test],
+        purposes: &[Test, Fuzz],
     },
     Package { name: "tar", program: "tar", reason: "packs appliances", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
+    Package { name: "xz-utils", program: "xz", reason: "packs images", purposes: &[Test] },
+    Package { name: "bzip2", program: "bzip2", reason: "packs images", purposes: &[Test] },
+    Package { name: "pigz", program: "pigz", reason: "packs images, with several threads", purposes: &[Test] },
+    Package { name: "tabix", program: "bgzip", reason: "packs images in blocks", purposes: &[Test] },
+    Package { name: "pixz", program: "pixz", reason: "packs images in blocks", purposes: &[Test] },
+    Package { name: "pbzip2", program: "pbzip2", reason: "packs images, with several threads", purposes: &[Test] },
+    Package { name: "lbzip2", program: "lbzip2", reason: "packs images, with several threads", purposes: &[Test] },
 ];
 
 /// Sees to it that everything for `purpose` is installed, or says in one line what does it.

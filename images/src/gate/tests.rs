@@ -117,7 +117,7 @@ fn a_missing_format_is_probed_and_never_raw() {
     dir.write("top", "link\nbase.img\nraw");
     assert_eq!(dir.open("top", Backing::Owner).unwrap(), "link\nend\nraw", "what is recorded is not probed");
     dir.write("top", "link\nbase.img\nvdi");
-    dir.fails("top", "DIR/top: unknown image format vdi, known are raw and link and twice and wrapped");
+    dir.fails("top", "DIR/top: unknown image format vdi, known are raw, link, twice, wrapped");
 }
 
 #[test]

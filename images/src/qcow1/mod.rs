@@ -191,9 +191,7 @@ impl Map for Tables {
         if len == 0 {
             return Err(corrupt!("qcow L2 table", at, "a compressed cluster of no bytes"));
         }
-        let cluster = self.compressed.cluster(&*self.file, Descriptor { offset: place, len })?;
         let inside = (offset % (1 << self.cluster_bits)) as usize;
-        buf.copy_from_slice(&cluster[inside..][..buf.len()]);
-        Ok(())
+        self.compressed.read_at(&*self.file, Descriptor { offset: place, len }, buf, inside)
     }
 }

@@ -1,9 +1,7 @@
 //! Compressed clusters: how they are unpacked.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
-use flate2::{Decompress, FlushDecompress};
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::find_frame_compressed_size;
 
@@ -11,17 +9,15 @@ use super::header::Compression;
 use super::layout::COMPRESSED_SECTOR;
 use super::mapping::Descriptor;
 use crate::disk::next_number;
+use crate::inflate::{Inflated, Wrapping, inflate};
 use crate::{Disk, Result, corrupt, unpacked};
 
 /// How many bytes came out, or what the decoder found wrong.
-type Unpacked = std::result::Result<usize, String>;
-
-/// A whole decompressed cluster.
-pub type Cluster = Arc<Vec<u8>>;
+type Done = std::result::Result<usize, String>;
 
 thread_local! {
-    // The state of a decoder is tens of kilobytes, more than many a cluster: every thread keeps one of each.
-    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+    // The state of the decoder is tens of kilobytes, more than many a cluster: every thread keeps one, and a buffer.
+    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static ZSTD: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::default());
 }
 
@@ -38,29 +34,41 @@ impl Compressed {
         Self { compression, cluster_size, number: next_number() }
     }
 
-    /// The cluster that lies in `file` where `at` says. Threads that want the same one unpack it once; no lock is
-    /// held meanwhile.
-    pub fn cluster(&self, file: &dyn Disk, at: Descriptor) -> Result<Cluster> {
-        unpacked::get_or_make((self.number, at.offset, at.len), || {
-            let packed = read_packed(file, at)?;
+    /// Fills `buf`, which is the part of the cluster at `at` from byte `inside` on.
+    pub fn read_at(&self, file: &dyn Disk, at: Descriptor, buf: &mut [u8], inside: usize) -> Result<()> {
+        let key = (self.number, at.offset, at.len);
+        // Who reads a cluster whole needs no copy of it, and asks for it no second time.
+        if buf.len() == self.cluster_size && unpacked::get(&key).is_none() {
+            return self.unpack(file, at, buf);
+        }
+        // Threads that want the same one unpack it once.
+        let cluster = unpacked::get_or_make(key, || {
             let mut cluster = vec![0; self.cluster_size];
-            let done = match self.compression {
-                Compression::Deflate => inflate(&packed, &mut cluster),
-                Compression::Zstd => unpack_zstd(&packed, &mut cluster),
-            };
-            match done {
-                Ok(len) if len == cluster.len() => Ok(cluster),
-                Ok(len) => {
-                    Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len()))
-                }
-                Err(why) => Err(corrupt!("compressed cluster", at.offset, "{why}")),
-            }
-        })
+            self.unpack(file, at, &mut cluster)?;
+            Ok(cluster)
+        })?;
+        buf.copy_from_slice(&cluster[inside..][..buf.len()]);
+        Ok(())
+    }
+
+    fn unpack(&self, file: &dyn Disk, at: Descriptor, cluster: &mut [u8]) -> Result<()> {
+        // Taken, not borrowed: the file below may be made of compressed clusters, too.
+        let mut packed = PACKED.take();
+        let done = read_packed(file, at, &mut packed).map(|()| match self.compression {
+            Compression::Deflate => deflated(&packed, cluster),
+            Compression::Zstd => unpack_zstd(&packed, cluster),
+        });
+        PACKED.set(packed);
+        match done? {
+            Ok(len) if len == cluster.len() => Ok(()),
+            Ok(len) => Err(corrupt!("compressed cluster", at.offset, "ends after {len} of {} bytes", cluster.len())),
+            Err(why) => Err(corrupt!("compressed cluster", at.offset, "{why}")),
+        }
     }
 }
 
-/// The bytes of the descriptor's sectors: at most twice a cluster, by the width of its size field.
-fn read_packed(file: &dyn Disk, at: Descriptor) -> Result<Vec<u8>> {
+/// Reads the bytes of the descriptor's sectors: at most twice a cluster, by the width of its size field.
+fn read_packed(file: &dyn Disk, at: Descriptor, packed: &mut Vec<u8>) -> Result<()> {
     // The file may end inside the last sector, of which not all need be used: QEMU does not pad it.
     let left = file.size().saturating_sub(at.offset);
     let missing = at.len.saturating_sub(left);
@@ -72,23 +80,21 @@ fn read_packed(file: &dyn Disk, at: Descriptor) -> Result<Vec<u8>> {
             "{len} bytes long, but the file ends at byte {size:#x}: truncated?"
         ));
     }
-    let mut packed = vec![0; (at.len - missing) as usize];
-    file.read_at(&mut packed, at.offset)?;
-    Ok(packed)
+    packed.resize((at.len - missing) as usize, 0);
+    file.read_at(packed, at.offset)
 }
 
-/// Raw deflate. What follows the end of the stream in the last sector is ignored.
-fn inflate(packed: &[u8], cluster: &mut [u8]) -> Unpacked {
-    INFLATE.with_borrow_mut(|state| {
-        state.reset(false);
-        state.decompress(packed, cluster, FlushDecompress::Finish).map_err(|error| format!("deflate: {error}"))?;
-        Ok(state.total_out() as usize)
+/// Raw deflate. A stream that goes on when the cluster is full is as good as one that ends there, as QEMU has it.
+fn deflated(packed: &[u8], cluster: &mut [u8]) -> Done {
+    Ok(match inflate(Wrapping::Raw, packed, cluster)? {
+        Inflated::Ended(len) => len,
+        Inflated::Full => cluster.len(),
     })
 }
 
 /// One or more zstd frames, until the cluster is full. Frames are unpacked in one go, so that no window of a size that
 /// the frame chooses is ever allocated.
-fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Unpacked {
+fn unpack_zstd(mut packed: &[u8], cluster: &mut [u8]) -> Done {
     ZSTD.with_borrow_mut(|state| {
         let mut done = 0;
         while done < cluster.len() && !packed.is_empty() {
@@ -116,13 +122,24 @@ mod tests {
         (0..SIZE).map(|i| (i / 7) as u8).collect()
     }
 
-    fn unpack(compression: Compression, packed: &[u8]) -> Result<Cluster> {
+    /// Read whole, and in two parts: the same.
+    fn unpack(compression: Compression, packed: &[u8]) -> Result<Vec<u8>> {
         let at = Descriptor { offset: 100, len: packed.len() as u64 };
         let file = Memory::new("m", [&[0xff; 100], packed].concat());
-        Compressed::new(compression, SIZE).cluster(&file, at)
+        let (mut whole, mut parts) = (vec![1; SIZE], vec![2; SIZE]);
+        let clusters = Compressed::new(compression, SIZE);
+        let read = clusters.read_at(&file, at, &mut whole, 0);
+        let (first, second) = parts.split_at_mut(SIZE / 3);
+        let in_parts =
+            clusters.read_at(&file, at, first, 0).and_then(|()| clusters.read_at(&file, at, second, SIZE / 3));
+        assert_eq!(read.is_ok(), in_parts.is_ok());
+        read.map(|()| {
+            assert_eq!(whole, parts);
+            whole
+        })
     }
 
-    fn deflated(bytes: &[u8]) -> Vec<u8> {
+    fn packed(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
@@ -135,27 +152,27 @@ mod tests {
     #[test]
     fn what_follows_the_cluster_in_its_last_sector_is_ignored() {
         for (compression, mut packed) in
-            [(Compression::Deflate, deflated(&content())), (Compression::Zstd, zstd(&content()))]
+            [(Compression::Deflate, packed(&content())), (Compression::Zstd, zstd(&content()))]
         {
             packed.extend([0xa5; 300]);
-            assert_eq!(*unpack(compression, &packed).unwrap(), content());
+            assert_eq!(unpack(compression, &packed).unwrap(), content());
         }
     }
 
     #[test]
     fn several_zstd_frames_make_a_cluster() {
         let packed = [zstd(&content()[..1000]), zstd(&[]), zstd(&content()[1000..])].concat();
-        assert_eq!(*unpack(Compression::Zstd, &packed).unwrap(), content());
+        assert_eq!(unpack(Compression::Zstd, &packed).unwrap(), content());
     }
 
     #[test]
     fn too_little_and_too_much_are_errors() {
         let less = &content()[1..];
         let more = [content(), vec![1]].concat();
-        assert!(unpack(Compression::Deflate, &deflated(less)).is_err());
+        assert!(unpack(Compression::Deflate, &packed(less)).is_err());
         assert!(unpack(Compression::Zstd, &zstd(less)).is_err());
         assert!(unpack(Compression::Zstd, &zstd(&more)).is_err());
-        assert!(unpack(Compression::Zstd, &deflated(&content())).is_err());
+        assert!(unpack(Compression::Zstd, &packed(&content())).is_err());
         assert!(unpack(Compression::Deflate, &zstd(&content())).is_err());
         assert!(unpack(Compression::Deflate, &[0; 512]).is_err());
         assert!(unpack(Compression::Zstd, &[0; 512]).is_err());
@@ -163,12 +180,15 @@ mod tests {
 
     #[test]
     fn a_file_may_end_inside_the_last_sector_only() {
-        let packed = deflated(&content());
+        let packed = packed(&content());
         let end = packed.len() as u64;
         let file = Memory::new("m", packed);
-        let unpack =
-            |offset, len| Compressed::new(Compression::Deflate, SIZE).cluster(&file, Descriptor { offset, len });
-        assert_eq!(*unpack(0, end + 511).unwrap(), content());
+        let unpack = |offset, len| {
+            let mut cluster = vec![0; SIZE];
+            let clusters = Compressed::new(Compression::Deflate, SIZE);
+            clusters.read_at(&file, Descriptor { offset, len }, &mut cluster, 0).map(|()| cluster)
+        };
+        assert_eq!(unpack(0, end + 511).unwrap(), content());
         assert!(unpack(0, end + 512).is_err());
         assert!(unpack(end, 512).is_err());
         assert!(unpack(u64::MAX, 512).is_err());

@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 pub(crate) use compressed::Compressed;
 pub use describe::describe;
@@ -22,18 +22,10 @@ use header::Header;
 pub(crate) use mapping::Descriptor;
 use mapping::{Mapping, Run, Tables};
 
-use crate::disk::{Cached, Pages, check_range};
+use crate::cache::{self, TABLE_PAGE};
+use crate::disk::check_range;
 use crate::format::Request;
 use crate::{Data, Disk, Extent, Format, Result, ResultExt, corrupt, unsupported};
-
-/// Our bound of the L1 and L2 tables that all images of the program keep, in bytes; with 64 KiB clusters they map
-/// 64 GiB.
-const TABLE_CACHE_BYTES: u64 = 8 << 20;
-/// The largest page of tables, in bytes, and the one that headers and snapshots are read in.
-const MAX_PAGE: usize = 4096;
-
-/// A chain has up to 128 images, so a bound of each would be none.
-static TABLES: LazyLock<Arc<Pages>> = LazyLock::new(|| Pages::new(MAX_PAGE, TABLE_CACHE_BYTES));
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "qcow2", probe, open };
@@ -48,7 +40,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 }
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    let cached = Cached::sharing(file.clone(), MAX_PAGE, TABLES.clone());
+    let cached = cache::tables(file.clone(), TABLE_PAGE);
     let header = Header::read(&cached)?;
     if header.corrupt {
         log::warn!(
@@ -78,8 +70,8 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
         None => file.clone(),
     };
     // An L2 table is a cluster. Where it is small, what surrounds it is data, which would only fill the cache.
-    let page_size = MAX_PAGE.min(1 << header.cluster_bits);
-    let tables = Tables::new(Cached::sharing(file.clone(), page_size, TABLES.clone()), &header, l1, size);
+    let page_size = TABLE_PAGE.min(1 << header.cluster_bits);
+    let tables = Tables::new(cache::tables(file.clone(), page_size), &header, l1, size);
     let compressed = Compressed::new(header.compression, 1 << header.cluster_bits);
     Ok(Arc::new(Qcow2 { name, size, file, data, backing, encryption, tables, compressed }))
 }
@@ -168,8 +160,7 @@ impl Disk for Qcow2 {
                     }
                 },
                 Mapping::Compressed(at, inside) => {
-                    let cluster = self.compressed.cluster(&*self.file, at).within(self)?;
-                    now.copy_from_slice(&cluster[inside as usize..][..now.len()]);
+                    self.compressed.read_at(&*self.file, at, now, inside as usize).within(self)?;
                 }
             }
             buf = rest;

@@ -4,21 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::compressed::Grains;
 use super::descriptor::{Descriptor, ExtentLine, Kind};
 use super::header::Header;
 use super::layout::SECTOR;
-use super::mapping::Tables;
 use super::sparse::{Parent, SparseExtent};
 use crate::disk::{Concat, Piece, View};
 use crate::format::{RAW, Request};
 use crate::{Disk, Result, ResultExt, corrupt};
-
-/// Our bound of the grain directories and grain tables that an image keeps, in bytes; with grains of 64 KiB they map
-/// 64 GiB. Of many extents each may keep [`MIN_TABLE_CACHE_BYTES`].
-const TABLE_CACHE_BYTES: u64 = 4 << 20;
-/// The least that an extent may keep of its tables, in bytes; see [`TABLE_CACHE_BYTES`].
-const MIN_TABLE_CACHE_BYTES: u64 = 4 * Tables::PAGE as u64;
 
 /// What the extents of one image have in common.
 pub struct Extents<'a> {
@@ -27,7 +19,6 @@ pub struct Extents<'a> {
     descriptor: &'a Descriptor,
     parent: Option<Arc<dyn Disk>>,
     request: &'a Request<'a>,
-    grains: Arc<Grains>,
     /// The files that are open: partitions of a device have a line each.
     files: HashMap<PathBuf, Arc<dyn Disk>>,
 }
@@ -40,7 +31,7 @@ impl<'a> Extents<'a> {
         parent: Option<Arc<dyn Disk>>,
         request: &'a Request<'a>,
     ) -> Self {
-        Self { file, descriptor, parent, request, grains: Arc::new(Grains::new()), files: HashMap::new() }
+        Self { file, descriptor, parent, request, files: HashMap::new() }
     }
 
     /// The disk of all extents; `embedding` is the header of the extent that the descriptor is embedded in.
@@ -55,7 +46,7 @@ impl<'a> Extents<'a> {
                     log::warn!("{name}: {line} sectors by its descriptor, {capacity} by its header, which holds");
                 }
                 let parent = self.parent_at(0);
-                let extent = SparseExtent::new(name, 0, self.file, header, TABLE_CACHE_BYTES, self.grains, parent);
+                let extent = SparseExtent::new(name, self.file, header, parent);
                 return Ok(Arc::new(extent));
             }
             embedding => embedding,
@@ -65,11 +56,11 @@ impl<'a> Extents<'a> {
         }
         let mut pieces = Vec::with_capacity(lines.len());
         let mut start = 0u64;
-        for (number, line) in lines.iter().enumerate() {
+        for line in lines {
             // What a descriptor is embedded in is the first extent.
             let piece = match embedding.take() {
-                Some(header) => self.sparse(number, line, self.file.clone(), header, start)?,
-                None => self.piece(number, line, start)?,
+                Some(header) => self.sparse(line, self.file.clone(), header, start)?,
+                None => self.piece(line, start)?,
             };
             pieces.push(piece);
             start = match start.checked_add(line.sectors * SECTOR) {
@@ -80,8 +71,8 @@ impl<'a> Extents<'a> {
         Ok(Arc::new(Concat::new(name, pieces)?))
     }
 
-    /// The extent of `line`, number `number` of the disk, which starts at byte `start` of it.
-    fn piece(&mut self, number: usize, line: &ExtentLine, start: u64) -> Result<Piece> {
+    /// The extent of `line`, which starts at byte `start` of the disk.
+    fn piece(&mut self, line: &ExtentLine, start: u64) -> Result<Piece> {
         let size = line.sectors * SECTOR;
         if size == 0 {
             return Ok(Piece::Hole(0));
@@ -96,24 +87,17 @@ impl<'a> Extents<'a> {
             Kind::Sparse => {
                 let file = self.file_of(line)?;
                 let header = Header::read(&*file).within(&file)?;
-                self.sparse(number, line, file, header, start)
+                self.sparse(line, file, header, start)
             }
             Kind::SpaceEfficient => {
                 let file = self.file_of(line)?;
                 let header = Header::space_efficient(&*file).within(&file)?;
-                self.sparse(number, line, file, header, start)
+                self.sparse(line, file, header, start)
             }
         }
     }
 
-    fn sparse(
-        &self,
-        number: usize,
-        line: &ExtentLine,
-        file: Arc<dyn Disk>,
-        header: Header,
-        start: u64,
-    ) -> Result<Piece> {
+    fn sparse(&self, line: &ExtentLine, file: Arc<dyn Disk>, header: Header, start: u64) -> Result<Piece> {
         let size = line.sectors * SECTOR;
         if header.capacity != size {
             let (line_says, header_says) = (line.sectors, header.capacity / SECTOR);
@@ -124,9 +108,8 @@ impl<'a> Extents<'a> {
             ));
         }
         let name = file.to_string();
-        let cache = (TABLE_CACHE_BYTES / self.descriptor.extents.len() as u64).max(MIN_TABLE_CACHE_BYTES);
         let parent = self.parent_at(start);
-        let extent = SparseExtent::new(name.clone(), number, file, header, cache, self.grains.clone(), parent);
+        let extent = SparseExtent::new(name.clone(), file, header, parent);
         Ok(Piece::View(View::new(name, Arc::new(extent), 0, size)?))
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::header::{Entries, Header, Packing};
 use super::layout::*;
+use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, Page};
 use crate::{Disk, Error, Result, corrupt};
 
@@ -59,7 +60,7 @@ enum Table {
 
 /// The tables of one sparse extent.
 pub struct Tables {
-    /// The file in pages of [`Self::PAGE`]: both levels of tables are kept here.
+    /// The file in pages of [`TABLE_PAGE`], across which no table entry lies: both levels of tables are kept here.
     file: Arc<Cached>,
     header: Header,
     /// Whether it was said that the redundant grain directory is needed.
@@ -67,9 +68,6 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The granularity in which tables are read, in bytes: no table entry lies across two pages.
-    pub const PAGE: usize = 4096;
-
     /// The tables that `header` describes.
     pub fn new(file: Arc<Cached>, header: Header) -> Self {
         Self { file, header, warned: AtomicBool::new(false) }
@@ -255,7 +253,7 @@ impl Tables {
 
 /// The part of `page` from byte `at` of the file.
 fn entries_from(page: &[u8], at: u64) -> &[u8] {
-    page.get((at % Tables::PAGE as u64) as usize..).unwrap_or_default()
+    page.get((at % TABLE_PAGE as u64) as usize..).unwrap_or_default()
 }
 
 fn le32(bytes: &[u8]) -> u32 {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::compressed::{Grains, Place};
+use super::compressed::Place;
 use super::header::{Header, Packing};
 use super::layout::SECTOR;
 use super::mapping::{Mapping, Run, Tables};
-use crate::disk::{Cached, check_range};
-use crate::{Data, Disk, Extent, Result, ResultExt, corrupt};
+use crate::cache::{self, TABLE_PAGE};
+use crate::disk::{check_range, next_number};
+use crate::{Data, Disk, Extent, Result, ResultExt, corrupt, unpacked};
 
 /// The disk that has the grains which an extent does not have.
 #[derive(Clone)]
@@ -21,30 +22,21 @@ pub struct Parent {
 /// An open sparse extent.
 pub struct SparseExtent {
     name: String,
-    /// Its number in the image, by which the cache of grains knows it.
-    number: usize,
     file: Arc<dyn Disk>,
     tables: Tables,
-    grains: Arc<Grains>,
+    /// By which the cache of grains knows it.
+    number: u64,
     parent: Option<Parent>,
 }
 
 impl SparseExtent {
-    /// The extent in `file`, of which at most `cache` bytes of tables are kept.
-    pub fn new(
-        name: String,
-        number: usize,
-        file: Arc<dyn Disk>,
-        header: Header,
-        cache: u64,
-        grains: Arc<Grains>,
-        parent: Option<Parent>,
-    ) -> Self {
+    /// The extent in `file`.
+    pub fn new(name: String, file: Arc<dyn Disk>, header: Header, parent: Option<Parent>) -> Self {
         if header.unclean {
             log::warn!("{file}: was not closed by its writer; what was written last may be missing");
         }
-        let tables = Tables::new(Arc::new(Cached::new(file.clone(), Tables::PAGE, cache)), header);
-        Self { name, number, file, tables, grains, parent }
+        let tables = Tables::new(Arc::new(cache::tables(file.clone(), TABLE_PAGE)), header);
+        Self { name, file, tables, number: next_number(), parent }
     }
 
     fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
@@ -94,10 +86,17 @@ impl SparseExtent {
             needed: grain.min(capacity - start) as usize,
             lba: start / SECTOR,
         };
-        if buf.len() as u64 == grain {
-            return self.grains.read_whole(self.number, &*self.file, &at, buf).within(self);
+        let key = (self.number, place, at.lba);
+        // Who reads a grain whole needs no copy of it, and asks for it no second time.
+        if buf.len() == at.grain && unpacked::get(&key).is_none() {
+            return at.unpack(&*self.file, buf).within(self);
         }
-        let grain = self.grains.grain(self.number, &*self.file, &at).within(self)?;
+        let unpack = || {
+            let mut grain = vec![0; at.grain];
+            at.unpack(&*self.file, &mut grain)?;
+            Ok(grain)
+        };
+        let grain = unpacked::get_or_make(key, unpack).within(self)?;
         buf.copy_from_slice(&grain[inside as usize..][..buf.len()]);
         Ok(())
     }

@@ -1,57 +1,15 @@
 //! Damaged images: an error or other bytes, but no panic, no hang and nothing large.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use images::disk::{Counting, Memory};
-use images::{Disk, Error, Opener, Result};
+use images::disk::Memory;
+use images::{Error, Opener, Request, Result};
 
 use crate::check::*;
 use crate::tools::*;
 
-/// Opens and reads these bytes, some of them if there are many; fails only if that takes long.
 fn survive(format: &str, bytes: Vec<u8>, opener: &dyn Opener) -> Result<()> {
-    let begin = Instant::now();
-    let counting = Arc::new(Counting::new(Arc::new(Memory::new("hostile", bytes))));
-    let result = open_with(format, counting.clone(), opener).and_then(|disk| read_some(&*disk));
-    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
-    assert!(counting.take().1 < 1 << 30, "read too much");
-    if let Err(error) = &result {
-        assert!(!error.to_string().contains('\n'), "{error}");
-    }
-    result
-}
-
-fn read_some(disk: &dyn Disk) -> Result<()> {
-    const CHUNK: u64 = 40_000;
-    let mut first = Ok(());
-    let mut buf = vec![0; CHUNK as usize];
-    for start in [0, disk.size() / 2, disk.size().saturating_sub(5 * CHUNK)] {
-        for chunk in 0..6 {
-            let at = start + chunk * CHUNK;
-            let len = disk.size().saturating_sub(at).min(CHUNK) as usize;
-            if len > 0 {
-                first = first.and(disk.read_at(&mut buf[..len], at));
-            }
-        }
-    }
-    let mut at = 0;
-    for _ in 0..20 {
-        if at >= disk.size() {
-            break;
-        }
-        match disk.extent_at(at) {
-            Ok(extent) => {
-                assert!(extent.len > 0 && extent.len <= disk.size() - at);
-                at += extent.len;
-            }
-            Err(error) => {
-                first = first.and(Err(error));
-                at += 512;
-            }
-        }
-    }
-    first
+    hostile::survive(format, bytes, &Request { opener, snapshot: None }, 8)
 }
 
 /// Damages `image` at `places` (start and length in bytes): every field at its limits, random patches, truncation.

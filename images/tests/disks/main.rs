@@ -6,8 +6,7 @@ mod check;
 mod hostile;
 mod older;
 mod split;
-#[allow(dead_code, reason = "the tests of qcow2 use more of it")]
-#[path = "../qcow2/tools.rs"]
+#[path = "../tools/mod.rs"]
 mod tools;
 mod vdi;
 mod vhd;

@@ -130,7 +130,7 @@ fn offsets_that_pass_two_gibibytes() {
     }
     let file = Arc::new(Sparse { before, hole, places, after: after.0 });
     assert!(file.size() > 3 << 30);
-    let disk = open_as("ewf", file).unwrap();
+    let disk = opened("ewf", file).unwrap();
     assert_eq!(disk.size(), CHUNKS * CHUNK);
     for index in [0u64, 1, 126, 127, 128, 129, 198, 199] {
         let found = read(&*disk, (index + 1) * CHUNK - 8, 8);
@@ -155,7 +155,7 @@ fn chunks_in_the_section_of_the_table() {
         }
         image.section("table", &data, 0);
         image.section("done", &[], 0);
-        let open = |image: &[u8]| open_as("ewf", Arc::new(images::disk::Memory::new("m", image.to_vec()))).unwrap();
+        let open = |image: &[u8]| opened("ewf", Arc::new(images::disk::Memory::new("m", image.to_vec()))).unwrap();
         reads(&open(&image.0), &want);
         // The checksum behind the entries is compared too.
         image.0[start as usize - 1] ^= 1;
@@ -183,7 +183,7 @@ fn tables_are_read_when_they_are_needed() {
     }
     image.section("done", &[], 0);
     let file = Arc::new(Counting::new(Arc::new(images::disk::Memory::new("m", image.0))));
-    let disk = open_as("ewf", file.clone()).unwrap();
+    let disk = opened("ewf", file.clone()).unwrap();
     let (reads, bytes) = file.take();
     assert!(reads <= 16 && bytes < 8192, "{reads} reads of {bytes} bytes to open");
     assert_eq!(read(&*disk, disk.size() - 100, 100), [0; 100]);

@@ -12,6 +12,5 @@ mod folders;
 #[path = "../disks/hostile.rs"]
 mod hostile;
 mod made;
-#[allow(dead_code, reason = "the tests of other formats use more of it")]
-#[path = "../qcow2/tools.rs"]
+#[path = "../tools/mod.rs"]
 mod tools;

@@ -8,8 +8,7 @@ mod check;
 #[allow(dead_code, reason = "the tests of other formats use more of it")]
 #[path = "../disks/hostile.rs"]
 mod hostile;
-#[allow(dead_code, reason = "the tests of other formats use more of it")]
-#[path = "../qcow2/tools.rs"]
+#[path = "../tools/mod.rs"]
 mod tools;
 
 use std::fs;

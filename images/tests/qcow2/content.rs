@@ -1,39 +1,11 @@
 //! Every kind of image reads as what went into it.
 
-use std::sync::Arc;
-use std::thread;
-
-use images::Disk;
-
-use crate::extents;
+use crate::tools::content::check;
+use crate::tools::map;
 use crate::tools::*;
 
 /// Nine and a bit mebibytes: several clusters of every size, and a last one that is short for each.
 const SIZE: usize = (9 << 20) + 512 * 13;
-
-/// Reads in every way that `image` should survive: whole, in random pieces, from several threads.
-pub fn check(disk: &Arc<dyn Disk>, want: &[u8]) {
-    assert_eq!(disk.size(), want.len() as u64);
-    assert!(read_all(&**disk) == want, "{disk}: whole");
-    thread::scope(|scope| {
-        for seed in 1..=3 {
-            scope.spawn(move || {
-                let mut random = Random(seed);
-                for _ in 0..200 {
-                    let start = random.below(want.len() as u64);
-                    let most = if random.below(10) == 0 { 2 << 20 } else { 9000 };
-                    let len = random.below(most).min(want.len() as u64 - start) as usize;
-                    assert!(read(&**disk, start, len) == want[start as usize..][..len], "{disk}: {len} at {start:#x}");
-                }
-            });
-        }
-    });
-    let mut byte = [0];
-    assert!(disk.read_at(&mut byte, disk.size()).is_err());
-    assert!(disk.read_at(&mut byte, u64::MAX).is_err());
-    assert!(disk.extent_at(disk.size()).is_err());
-    disk.read_at(&mut [], disk.size()).unwrap();
-}
 
 /// Converts patterned bytes with these options of `qemu-img convert`, and reads them back.
 fn converted(options: &str) {
@@ -42,7 +14,7 @@ fn converted(options: &str) {
     folder.write("source", &want);
     folder.run(&format!("qemu-img convert -f raw -O qcow2 {options} source image"));
     check(&folder.open("image"), &want);
-    extents::check(&folder, "image");
+    map::check(&folder, "", "image");
 }
 
 #[test]

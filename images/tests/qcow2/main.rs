@@ -8,4 +8,14 @@ mod extents;
 mod features;
 mod hostile;
 mod snapshots;
+#[path = "../tools/mod.rs"]
 mod tools;
+
+use std::sync::Arc;
+
+use images::{Disk, Request, Result};
+
+/// Opens a disk as this format, by its probe.
+fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
+    tools::open_as("qcow2", file, request)
+}

@@ -2,7 +2,7 @@
 
 use images::Error;
 
-use crate::content;
+use crate::tools::content::check;
 use crate::tools::*;
 
 #[test]
@@ -37,10 +37,10 @@ fn every_snapshot_reads_as_it_was() {
             for wanted in [name, id] {
                 let disk = folder.try_open("image", Some(wanted)).unwrap();
                 assert!(disk.to_string().contains(wanted.as_str()));
-                content::check(&disk, want);
+                check(&disk, want);
             }
         }
-        content::check(&folder.open("image"), &folder.reference("image"));
+        check(&folder.open("image"), &folder.reference("image"));
     }
 }
 

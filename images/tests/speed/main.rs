@@ -1,103 +1,55 @@
-//! Budgets: what opening and reading qcow2 may cost in reads of the file below.
+//! Budgets: what opening and reading images may cost in reads of the file below.
 //!
 //! A process of its own and one test at a time, because all images of a process share their caches.
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
-#[allow(dead_code, reason = "the other tests of qcow2 need more of it")]
-#[path = "../qcow2/tools.rs"]
+mod disks;
+mod qcow2;
+#[path = "../tools/mod.rs"]
 mod tools;
+mod vmdk;
+#[path = "../vmdk/bytes.rs"]
+#[allow(dead_code, reason = "the tests of VMDK use more of it")]
+mod vmdk_bytes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-use images::Disk;
 use images::disk::{Counting, HostFile};
+use images::{Disk, Request};
 
-use tools::*;
+use tools::{Folder, NoFiles, open_as};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// What every test here holds.
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn counted(folder: &Folder, name: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
-    let path = folder.path(name);
-    let file = HostFile::new(&path, std::fs::File::open(&path).unwrap()).unwrap();
-    let counting = Arc::new(Counting::new(Arc::new(file)));
-    let disk = open(counting.clone(), &images::Request { opener: &NoFiles, snapshot: None }).unwrap();
+/// The image, opened as this format, and the count of reads of its file so far.
+fn counted(folder: &Folder, format: &str, image: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
+    let counting = Arc::new(Counting::new(Arc::new(HostFile::open(&folder.path(image)).unwrap())));
+    let disk = open_as(format, counting.clone(), &Request { opener: &NoFiles, snapshot: None }).unwrap();
     (counting, disk)
 }
 
-#[test]
-fn opening_reads_little_whatever_the_size() {
-    let _alone = alone();
-    let folder = Folder::new();
-    for (options, size) in
-        [("cluster_size=64k", "4T"), ("cluster_size=512", "30G"), ("cluster_size=2M,extended_l2=on", "60T")]
-    {
-        folder.run(&format!("qemu-img create -f qcow2 -o {options} image {size}"));
-        let (counting, disk) = counted(&folder, "image");
-        let (reads, bytes) = counting.take();
-        assert!(reads <= 4 && bytes <= 16384, "{options}: {reads} reads, {bytes} bytes");
-        assert_eq!(read(&*disk, disk.size() - 4096, 4096), [0; 4096]);
-        assert!(counting.take().0 <= 2);
-    }
-}
-
-#[test]
-fn contiguous_clusters_are_one_read() {
+/// An image of 64 MiB of data with these options: large reads are few reads of its file, at most `most` beside one for
+/// each.
+fn contiguous(format: &str, options: &str, most: u64) {
     let _alone = alone();
     let folder = Folder::new();
     folder.write("source", &vec![1; 64 << 20]);
-    folder.run("qemu-img convert -f raw -O qcow2 source image");
-    let (counting, disk) = counted(&folder, "image");
+    folder.run(&format!("qemu-img convert -f raw -O {format} {options} source image"));
+    let (counting, disk) = counted(&folder, format, "image");
     counting.take();
     let mut buf = vec![0; 4 << 20];
     for at in (0..64).step_by(4) {
         disk.read_at(&mut buf, at << 20).unwrap();
     }
     let (reads, bytes) = counting.take();
-    assert!(reads <= 16 + 4 && bytes <= (64 << 20) + 65536, "{reads} reads of {bytes} bytes");
-}
-
-#[test]
-fn a_compressed_cluster_is_unpacked_once_for_all_readers() {
-    let _alone = alone();
-    let folder = Folder::new();
-    folder.write("source", &patterned(2, 4 << 20));
-    folder.run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=2M source image");
-    let (counting, disk) = counted(&folder, "image");
-    counting.take();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for at in (0..4 << 20).step_by(128 << 10) {
-                    read(&*disk, at, 128 << 10);
-                }
-            });
-        }
-    });
-    let (reads, _) = counting.take();
-    // Two clusters, their L1 and L2 pages.
-    assert!(reads <= 4, "{reads} reads");
-}
-
-#[test]
-fn small_reads_in_order_unpack_each_cluster_once() {
-    let _alone = alone();
-    let folder = Folder::new();
-    let counted_up: Vec<u8> = (0..3u64 << 20).flat_map(|i| (i / 20).to_le_bytes()).collect();
-    folder.write("source", &counted_up);
-    for (size, clusters) in [("64k", 24 * 16), ("2M", 12)] {
-        folder.run(&format!("qemu-img convert -c -f raw -O qcow2 -o cluster_size={size} source image"));
-        let (counting, disk) = counted(&folder, "image");
-        counting.take();
-        for at in (0..24 << 20).step_by(16 << 10) {
-            read(&*disk, at, 16 << 10);
-        }
-        let (reads, _) = counting.take();
-        assert!(reads <= clusters + 4, "{size}: {reads} reads for {clusters} compressed clusters");
-    }
+    assert!(
+        reads <= 16 + most && bytes <= (64 << 20) + (most << 12),
+        "{format} {options}: {reads} reads, {bytes} bytes"
+    );
 }

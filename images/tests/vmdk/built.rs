@@ -5,7 +5,8 @@ use std::io::Write;
 
 use images::Data;
 
-use crate::content::check;
+use crate::bytes::*;
+use crate::tools::content::check;
 use crate::tools::*;
 
 const SECTOR: usize = 512;
@@ -132,7 +133,7 @@ fn se_sparse(grains: &[Grain], sectors: usize) -> Vec<u8> {
 fn check_both(folder: &Folder, image: &str, want: &[u8]) {
     check(&folder.open(image), want);
     assert!(folder.reference(image) == want, "{image}: QEMU");
-    crate::extents::check(folder, image);
+    map::check(folder, "", image);
 }
 
 #[test]
@@ -377,9 +378,9 @@ fn damaged_streams_are_errors() {
     }
     // Two entries that name one grain.
     let mut bytes = image.clone();
-    let directory = u64_at(&bytes, footer + 56) as usize * SECTOR;
-    let table = u32_at(&bytes, directory) as usize * SECTOR;
-    let second = u32_at(&bytes, table + 4);
+    let directory = le64_at(&bytes, footer + 56) as usize * SECTOR;
+    let table = le32_at(&bytes, directory) as usize * SECTOR;
+    let second = le32_at(&bytes, table + 4);
     put(&mut bytes, table, &second.to_le_bytes());
     folder.write("disk.vmdk", &bytes);
     let disk = folder.open("disk.vmdk");
@@ -395,7 +396,7 @@ fn the_redundant_grain_directory_is_used_where_the_first_is_damaged() {
     folder.write("source", &want);
     folder.run("qemu-img convert -f raw -O vmdk source image.vmdk");
     let image = folder.read("image.vmdk");
-    let directory = u64_at(&image, 56) as usize * SECTOR;
+    let directory = le64_at(&image, 56) as usize * SECTOR;
     // One entry of it, all of it, and its place.
     for (at, value) in [(directory, &b"\xff\xff\xff\x7f"[..]), (directory, &[0xff; 8]), (56, &[0xff, 0xff, 0xff, 0, 0])]
     {

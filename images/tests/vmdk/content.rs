@@ -1,14 +1,11 @@
 //! Every kind of image that QEMU writes reads as what went into it.
 
+use crate::bytes::*;
+use crate::tools::content::check;
+use crate::tools::map;
+use crate::tools::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::thread;
-
-use images::Disk;
-
-use crate::extents;
-use crate::tools::*;
 
 /// Nine and a bit mebibytes: the last grain is short.
 const SIZE: usize = (9 << 20) + 512 * 13;
@@ -27,30 +24,6 @@ const KINDS: [&str; 10] = [
     "-o subformat=streamOptimized",
 ];
 
-/// Reads in every way that `image` should survive: whole, in random pieces, from several threads.
-pub fn check(disk: &Arc<dyn Disk>, want: &[u8]) {
-    assert_eq!(disk.size(), want.len() as u64);
-    assert!(read_all(&**disk) == want, "{disk}: whole");
-    thread::scope(|scope| {
-        for seed in 1..=3 {
-            scope.spawn(move || {
-                let mut random = Random(seed);
-                for _ in 0..200 {
-                    let start = random.below(want.len() as u64);
-                    let most = if random.below(10) == 0 { 2 << 20 } else { 9000 };
-                    let len = random.below(most).min(want.len() as u64 - start) as usize;
-                    assert!(read(&**disk, start, len) == want[start as usize..][..len], "{disk}: {len} at {start:#x}");
-                }
-            });
-        }
-    });
-    let mut byte = [0];
-    assert!(disk.read_at(&mut byte, disk.size()).is_err());
-    assert!(disk.read_at(&mut byte, u64::MAX).is_err());
-    assert!(disk.extent_at(disk.size()).is_err());
-    disk.read_at(&mut [], disk.size()).unwrap();
-}
-
 #[test]
 fn every_kind_that_qemu_writes() {
     let folder = Folder::new();
@@ -60,7 +33,7 @@ fn every_kind_that_qemu_writes() {
         folder.run(&format!("qemu-img convert -f raw -O vmdk {options} source image.vmdk"));
         check(&folder.open("image.vmdk"), &want);
         assert!(folder.reference("image.vmdk") == want, "{options}: QEMU");
-        extents::check(&folder, "image.vmdk");
+        map::check(&folder, "", "image.vmdk");
     }
 }
 
@@ -95,7 +68,7 @@ fn several_extents_of_two_gibibytes() {
             assert!(read(&*disk, at, bytes.len()) == bytes, "{kind} at {at:#x}");
         }
         assert_eq!(read(&*disk, (4 << 30) - 100, 4096), [0; 4096]);
-        extents::check(&folder, "image.vmdk");
+        map::check(&folder, "", "image.vmdk");
     }
 }
 

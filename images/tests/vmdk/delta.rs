@@ -4,8 +4,9 @@ use std::fs;
 
 use images::Data;
 
-use crate::content::check;
-use crate::extents;
+use crate::bytes::*;
+use crate::tools::content::check;
+use crate::tools::map;
 use crate::tools::*;
 
 const SIZE: usize = (5 << 20) + 512 * 3;
@@ -25,11 +26,11 @@ fn parents_of_every_kind() {
     for kind in ["monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "streamOptimized"] {
         let folder = chain(kind);
         check(&folder.open("child.vmdk"), &folder.reference("child.vmdk"));
-        extents::check(&folder, "child.vmdk");
+        map::check(&folder, "", "child.vmdk");
         folder.run("qemu-img create -f vmdk -b child.vmdk -F vmdk grandchild.vmdk");
         folder.io("grandchild.vmdk", &["write -P 9 2100k 10k".into()]);
         check(&folder.open("grandchild.vmdk"), &folder.reference("grandchild.vmdk"));
-        extents::check(&folder, "grandchild.vmdk");
+        map::check(&folder, "", "grandchild.vmdk");
     }
 }
 
@@ -124,5 +125,5 @@ fn a_parent_through_several_extents_of_the_child() {
     }
     check(&folder.open("child.vmdk"), &want);
     assert!(folder.reference("child.vmdk") == want);
-    extents::check(&folder, "child.vmdk");
+    map::check(&folder, "", "child.vmdk");
 }

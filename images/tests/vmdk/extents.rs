@@ -1,53 +1,9 @@
-//! Extents against `qemu-img map`: data, zero, and the very byte of the host file.
-
-use std::os::unix::fs::FileExt;
+//! Holes, zeros and data are told apart.
 
 use images::Data;
-use serde_json::Value;
 
+use crate::tools::map::check;
 use crate::tools::*;
-
-/// Compares the extents of an image with QEMU's map of it, and the bytes where they say that they lie.
-pub fn check(folder: &Folder, image: &str) {
-    let disk = folder.open(image);
-    let map: Value = serde_json::from_str(&folder.run(&format!("qemu-img map --output=json {image}"))).unwrap();
-    let (mut at, mut hosts) = (0, 0);
-    for entry in map.as_array().unwrap() {
-        let (start, len) = (entry["start"].as_u64().unwrap(), entry["length"].as_u64().unwrap());
-        let flag = |name: &str| entry[name].as_bool().unwrap_or(false);
-        assert_eq!(start, at);
-        while at < start + len {
-            let extent = disk.extent_at(at).unwrap();
-            assert!(extent.len > 0 && at + extent.len <= disk.size());
-            let end = (at + extent.len).min(start + len);
-            let place = format!("{image}: {:?} at {at:#x}, qemu-img says {entry}", extent.data);
-            let bytes = (end - at <= 16 << 20).then(|| read(&*disk, at, (end - at) as usize));
-            if extent.data.reads_zero() != flag("zero") {
-                // QEMU does not look for holes in the files of sparse extents.
-                assert!(matches!(extent.data, Data::Hole), "{place}");
-                assert!(bytes.iter().flatten().all(|byte| *byte == 0), "{place}");
-            }
-            match extent.data {
-                Data::Host(file, offset) => {
-                    assert_eq!(Some(offset), entry["offset"].as_u64().map(|offset| offset + (at - start)), "{place}");
-                    let bytes = bytes.unwrap();
-                    let mut there = vec![0; bytes.len()];
-                    file.read_exact_at(&mut there, offset).unwrap();
-                    assert!(there == bytes, "{place}");
-                    hosts += 1;
-                }
-                Data::Opaque => assert!(flag("compressed"), "{place}"),
-                // Zeros that hide the parent's bytes are in the map as such.
-                Data::Zero => assert!(flag("zero"), "{place}"),
-                Data::Hole => {}
-            }
-            at = end;
-        }
-    }
-    assert_eq!(at, disk.size());
-    // A mapping that is never in one piece would pass the rest and be slow.
-    assert!(hosts <= 200, "{image}: {hosts} host extents");
-}
 
 #[test]
 fn holes_zeros_and_data_are_told_apart() {
@@ -65,7 +21,7 @@ fn holes_zeros_and_data_are_told_apart() {
     assert_eq!(kind((1 << 20) + 5), ("host", (1 << 20) - 5), "sixteen grains in one piece");
     assert_eq!(kind(3 << 20), ("zero", 65536));
     assert_eq!(kind((3 << 20) + 65536), ("hole", (7 << 20) - 65536));
-    check(&folder, "image");
+    check(&folder, "", "image");
 }
 
 #[test]

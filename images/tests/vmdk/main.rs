@@ -4,10 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
 mod built;
+mod bytes;
 mod content;
 mod delta;
 mod extents;
 mod hostile;
 mod refused;
-mod speed;
+#[path = "../tools/mod.rs"]
 mod tools;
+
+use std::sync::Arc;
+
+use images::{Disk, Request, Result};
+
+/// Opens a disk as this format, by its probe.
+fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
+    tools::open_as("vmdk", file, request)
+}

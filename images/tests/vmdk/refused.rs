@@ -1,5 +1,6 @@
 //! What is not read, or contradicts itself, is refused by name when it is opened.
 
+use crate::bytes::*;
 use crate::tools::*;
 
 fn hosted() -> Vec<u8> {

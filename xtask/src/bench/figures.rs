@@ -2,11 +2,9 @@
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MIB: f64 = 1_048_576.0;
-/// What the server may have in memory, in bytes.
-const MEMORY_MAX: f64 = 48.0 * MIB;
 
 /// What a figure should be: seconds, bytes a second, bytes, or a ratio to the other side.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,9 +22,17 @@ enum Unit {
     Bytes,
 }
 
+/// Figures that are measured under the same conditions.
+pub struct Section {
+    pub title: &'static str,
+    /// What they are measured under.
+    pub conditions: &'static str,
+    pub figures: Vec<Figure>,
+}
+
 /// One line of the table.
 pub struct Figure {
-    what: &'static str,
+    what: String,
     unit: Unit,
     ours: f64,
     other: Option<f64>,
@@ -34,16 +40,16 @@ pub struct Figure {
 }
 
 impl Figure {
-    pub fn time(what: &'static str, ours: f64, other: Option<f64>, goal: Goal) -> Self {
-        Self { what, unit: Unit::Seconds, ours, other, goal }
+    pub fn time(what: impl Into<String>, ours: f64, other: Option<f64>, goal: Goal) -> Self {
+        Self { what: what.into(), unit: Unit::Seconds, ours, other, goal }
     }
 
-    pub fn speed(what: &'static str, ours: f64, other: f64, goal: Goal) -> Self {
-        Self { what, unit: Unit::BytesPerSecond, ours, other: Some(other), goal }
+    pub fn speed(what: impl Into<String>, ours: f64, other: f64, goal: Goal) -> Self {
+        Self { what: what.into(), unit: Unit::BytesPerSecond, ours, other: Some(other), goal }
     }
 
-    pub fn memory(what: &'static str, ours: f64) -> Self {
-        Self { what, unit: Unit::Bytes, ours, other: None, goal: Goal::AtMost(MEMORY_MAX) }
+    pub fn memory(what: impl Into<String>, ours: f64, most: f64) -> Self {
+        Self { what: what.into(), unit: Unit::Bytes, ours, other: None, goal: Goal::AtMost(most) }
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -89,7 +95,7 @@ pub fn table(figures: &[Figure]) -> Table {
     table.set_header(["", "goal", "imgmount", "other side", "ratio", ""]);
     for figure in figures {
         table.add_row([
-            figure.what.to_owned(),
+            figure.what.clone(),
             figure.goal(),
             figure.show(figure.ours),
             figure.other.map(|other| figure.show(other)).unwrap_or_default(),
@@ -100,8 +106,16 @@ pub fn table(figures: &[Figure]) -> Table {
     table
 }
 
-pub fn json(figures: &[Figure], conditions: &str) -> Result<String> {
-    let lines: Vec<_> = figures
+pub fn json(sections: &[Section]) -> Result<String> {
+    let section = |section: &Section| {
+        let (title, conditions) = (section.title, section.conditions);
+        json!({ "title": title, "conditions": conditions, "figures": lines(&section.figures) })
+    };
+    Ok(serde_json::to_string_pretty(&sections.iter().map(section).collect::<Vec<_>>())?)
+}
+
+fn lines(figures: &[Figure]) -> Vec<Value> {
+    figures
         .iter()
         .map(|figure| {
             let unit = match figure.unit {
@@ -114,8 +128,7 @@ pub fn json(figures: &[Figure], conditions: &str) -> Result<String> {
                 "other": figure.other, "ratio": figure.ratio(), "pass": figure.holds(),
             })
         })
-        .collect();
-    Ok(serde_json::to_string_pretty(&json!({ "conditions": conditions, "figures": lines }))?)
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,6 +146,6 @@ mod tests {
         assert!(time(3.0, Goal::RatioAtMost(3.0)) && !time(3.1, Goal::RatioAtMost(3.0)));
         assert!(time(0.5, Goal::RatioAtLeast(0.5)) && !time(0.4, Goal::RatioAtLeast(0.5)));
         assert!(time(0.05, Goal::AtMost(0.05)) && !time(0.06, Goal::AtMost(0.05)));
-        assert!(!Figure::memory("", 49.0 * MIB).holds());
+        assert!(!Figure::memory("", 49.0 * MIB, 48.0 * MIB).holds());
     }
 }

@@ -2,20 +2,30 @@
 
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 
 use super::Report;
-use crate::command::{command, read, run as run_command};
+use crate::command::{command, pass_through, read, run as run_command};
 use crate::workspace::{cargo, root};
 
 /// How long each target runs, in seconds.
 const SECONDS: u32 = 20;
 
+/// Sees to it that `cargo fuzz` is there.
+pub fn install() -> Result<()> {
+    if run_command(&mut fuzz(&["--version"])).is_ok() {
+        return Ok(());
+    }
+    println!("installing cargo-fuzz (a minute or two)");
+    pass_through(&mut cargo(&["install", "--quiet", "--locked", "cargo-fuzz"]))
+        .context("cargo-fuzz cannot be installed")
+}
+
 /// The seeds need LVM's tools on loop devices, and fast commits that the kernel wrote: root.
 pub fn run(report: &mut Report) {
     let mut targets = String::new();
     report.step("fuzz: seeds and targets", || {
-        targets = read(&mut fuzz(&["list"])).context("install it with: cargo install cargo-fuzz")?;
+        targets = read(&mut fuzz(&["list"]))?;
         run_command(&mut command(root().join("fuzz/seeds.sh"), [""; 0]))?;
         run_command(&mut fuzz(&["build", "-s", "none"]))
     });
@@ -38,8 +48,6 @@ fn fuzz(arguments: &[&str]) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Result;
-
     use super::*;
 
     #[test]

@@ -59,6 +59,10 @@ impl Report {
 /// Runs everything; with `only`, the steps whose names contain it.
 pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result<()> {
     packages::ensure(Purpose::Test)?;
+    if long {
+        packages::ensure(Purpose::Fuzz)?;
+        fuzz::install()?;
+    }
     let mut report = Report { only, ..Report::default() };
     report.step("check: formatting, lints, documentation", check::run_all);
     report.step("cargo test", || pass_through(&mut workspace::cargo(&["test", "--workspace", "--no-fail-fast"])));

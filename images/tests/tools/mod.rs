@@ -1,11 +1,16 @@
-//! What every test here needs: QEMU's tools, patterned bytes, and a way to open what was made.
+//! What the tests of image formats share: QEMU's tools, patterned bytes, and a way to open what was made.
+#![allow(dead_code, reason = "every test uses a part of it")]
+
+pub mod content;
+pub mod hostile;
+pub mod map;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use images::{Disk, Error, FORMATS, Format, Opener, Options, Request, Result};
+use images::{Disk, Error, FORMATS, Opener, Options, Request, Result};
 use tempfile::TempDir;
 
 /// A folder for one test's files, gone when the test is.
@@ -48,7 +53,7 @@ impl Folder {
 
     /// Runs commands of qemu-io on an image.
     pub fn io(&self, image: &str, commands: &[String]) {
-        let mut words = vec!["qemu-io", "-f", "qcow2"];
+        let mut words = vec!["qemu-io"];
         words.extend(commands.iter().flat_map(|command| ["-c", command.as_str()]));
         words.push(image);
         self.run_words(&words);
@@ -70,6 +75,13 @@ impl Folder {
         let snapshot = snapshot.map(str::to_owned);
         images::open(&self.path(name), &Options { snapshot, ..Options::default() })
     }
+
+    /// Why `name` is not opened.
+    pub fn refusal(&self, name: &str) -> String {
+        let error = self.try_open(name, None).err().unwrap().to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
+        error
+    }
 }
 
 /// Opens nothing: for images that name no file, and for damaged ones that name any.
@@ -81,15 +93,13 @@ impl Opener for NoFiles {
     }
 }
 
-pub fn format() -> &'static Format {
-    FORMATS.iter().find(|format| format.name == "qcow2").unwrap()
-}
-
-pub fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    if !(format().probe)(&*file)? {
-        return Err(Error::Unknown(format!("{file}: not qcow2")));
+/// Opens a disk as the format of this name, by its probe.
+pub fn open_as(format: &str, file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
+    let format = FORMATS.iter().find(|known| known.name == format).unwrap();
+    if !(format.probe)(&*file)? {
+        return Err(Error::Unknown(format!("{file}: not {}", format.name)));
     }
-    (format().open)(file, request)
+    (format.open)(file, request)
 }
 
 pub fn read(disk: &dyn Disk, offset: u64, len: usize) -> Vec<u8> {

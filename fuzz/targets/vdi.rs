@@ -1,0 +1,11 @@
+//! VDI: headers and block maps, differencing images too.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use imgmount_fuzz::{Seeds, image};
+use libfuzzer_sys::fuzz_target;
+
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("vdi"));
+
+fuzz_target!(|input: &[u8]| image(&SEEDS, &["vdi"], |_| (), input));
