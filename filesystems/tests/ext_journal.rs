@@ -15,7 +15,7 @@ use kernel::*;
 /// Replays `image` in memory and compares every block with a copy that debugfs replayed.
 fn compare_with_debugfs(image: &Image) -> (u32, usize) {
     let result = compare_blocks(image);
-    tree::assert_equal(&image.name, &image.our_tree(), &image.kernel_tree());
+    walk::assert_same(&image.name, &image.kernel_tree(), &image.our_tree());
     result
 }
 
@@ -198,7 +198,7 @@ fn random_damage_is_survived() {
         match filesystems::ext::mount(Arc::new(images::disk::Memory::new("fuzz", bytes)), &Default::default()) {
             Ok(fs) => {
                 mounted += 1;
-                tree::walk_damaged(&fs);
+                walk_damaged(&fs);
             }
             Err(_) => refused += 1,
         }

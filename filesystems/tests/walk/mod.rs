@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use filesystems::{FileSystem, Kind, NodeId, Time};
-use rustix::fs::{AtFlags, CWD, SeekFrom, StatxFlags, seek, statx};
+use rustix::fs::{AtFlags, CWD, SeekFrom, StatxFlags, lgetxattr, llistxattr, seek, statx};
 use sha2::{Digest, Sha256};
 
 /// Everything that is compared of one path.
@@ -37,7 +37,11 @@ pub struct Record {
     pub content: Option<String>,
     /// Where a file has data: start and end in bytes.
     pub data: Vec<(u64, u64)>,
+    pub xattrs: Xattrs,
 }
+
+/// Extended attributes, by name.
+pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Paths, without a leading slash, and what is there. The root is the empty path.
 pub type Tree = BTreeMap<Vec<u8>, Record>;
@@ -85,6 +89,7 @@ pub fn of_host(root: &Path) -> Tree {
             target: None,
             content: None,
             data: Vec::new(),
+            xattrs: host_xattrs(&path),
         };
         match kind {
             Kind::Symlink => record.target = Some(fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec()),
@@ -101,6 +106,18 @@ pub fn of_host(root: &Path) -> Tree {
         tree.insert(name, record);
     }
     tree
+}
+
+fn host_xattrs(path: &Path) -> Xattrs {
+    let mut buf = vec![0; 1 << 16];
+    let len = llistxattr(path, &mut buf[..]).unwrap();
+    let names: Vec<Vec<u8>> = buf[..len].split(|byte| *byte == 0).map(Vec::from).collect();
+    let names = names.into_iter().filter(|name| !name.is_empty());
+    let value = |name: Vec<u8>| {
+        let len = lgetxattr(path, &name[..], &mut buf[..]).unwrap();
+        (name, buf[..len].to_vec())
+    };
+    names.map(value).collect()
 }
 
 fn host_hash(file: &mut File) -> String {
@@ -147,6 +164,7 @@ pub fn of_file_system(fs: &dyn FileSystem) -> Tree {
             target: None,
             content: None,
             data: Vec::new(),
+            xattrs: fs.xattrs(node).unwrap().into_iter().collect(),
         };
         match stat.kind {
             Kind::Symlink => record.target = Some(fs.read_link(node).unwrap()),
