@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
 # commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux ewf-tools.
+# genisoimage cryptsetup-bin mdadm util-linux ewf-tools parted xz-utils zstd bzip2 tabix.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 cd "$(dirname "$0")"
@@ -132,6 +132,16 @@ image older/qcow qcow
 qemu-img convert -c -f raw -O qcow "$scratch/source" seeds/older/packed || true
 image older/qed qed -o cluster_size=4k,table_size=2
 image older/parallels parallels -o cluster_size=64k
+
+# Compressed files, with one part and with several. One line a file: its name and what writes it.
+mkdir seeds/compressed
+for line in "gzip-one gzip -cn" "gzip-blocked bgzip -c" "xz-one xz -0c" "xz-many xz -0c --block-size=64KiB -C crc32" \
+    "xz-filters xz -c -C sha256 --delta=dist=4 --x86 --lzma2=preset=0" "zstd-one zstd -qc" "bzip2-one bzip2 -1c"; do
+    ${line#* } "$scratch/source" >"seeds/compressed/${line%% *}"
+done
+split -b 90000 --filter='zstd -qc' "$scratch/source" >seeds/compressed/zstd-many
+split -b 90000 --filter='bzip2 -c' "$scratch/source" >seeds/compressed/bzip2-many
+
 # EWF of the kinds that differ in their sections, and appliances: an archive, a descriptor, and the one of Parallels.
 mkdir -p seeds/ewf seeds/ova
 for format in encase6 encase2 smart; do
@@ -178,6 +188,20 @@ copy 1 1 8
 copy 2 32 16
 copy $((sectors - 33)) 32 $(((sectors - 33) * 8))
 copy $((sectors - 1)) 1 $(((sectors - 1) * 8))
+seed tables/apple 2M
+parted --script seeds/tables/apple mklabel mac mkpart first hfs 64KiB 1MiB mkpart second ext2 1MiB 1600KiB
+truncate -s 64K seeds/tables/apple
+seed tables/bsd 2M
+parted --script seeds/tables/bsd mklabel bsd mkpart ext2 64KiB 1MiB mkpart linux-swap 1MiB 1600KiB
+truncate -s 64K seeds/tables/bsd
+# Members of arrays: those of one array in a row.
+mkdir "$scratch/arrays"
+zstd -dcq ../tests/golden/raid/arrays.tar.zst | tar --extract --directory "$scratch/arrays"
+for array in version-0.90 version-1.0 raid5-left-symmetric raid6-left-symmetric raid10-f2-3 raid0-original linear-3 bad-blocks recovering journal-clean; do
+    for member in 0 1 2 3; do
+        [ ! -e "$scratch/arrays/$array/$member" ] || cp "$scratch/arrays/$array/$member" "seeds/tables/md-$array-$member"
+    done
+done
 
 # Two physical volumes of one group, and one of another.
 mkdir -p seeds/lvm
@@ -283,4 +307,5 @@ seed inspect/1-root 200K
 mke2fs -q -F -t ext2 -b 1024 -O ^metadata_csum -L root -U 11111111-2222-3333-4444-555555555555 -d "$root" seeds/inspect/1-root
 cp seeds/tables/mbr seeds/inspect/2-disk
 printf 'UUID=11111111-2222-3333-4444-555555555555 / ext4 defaults 0 1\n/dev/sdb1 /home ext4 ro 0 2\nLABEL="a\\040b" /mnt\\040x vfat\n/dev/mapper/a--b-c /var xfs\n/dev/disk/by-path/pci-0-part1 /srv ext4\n/dev/nvme1n1p5 /opt ext4 defaults\n\377NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\nPRETTY_NAME='"'x'"'\n\377DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\n\377host.name\n\37712.4\n\377\177ELF\002\001\001\003\0\0\0\0\0\0\0\0\003\0\076\0\377HOSTNAME=a\n' >corpus/inspect/real
+./seeds-deleted.sh
 du -sh seeds

@@ -245,7 +245,7 @@ fn contained(disk: &Contained) -> String {
     let size = disk.virtual_size.map_or_else(|| "size not known".to_owned(), bytes);
     match (&disk.format, &disk.problem) {
         (Some(format), _) => format!("{name} ({format}, {size})"),
-        (None, Some(problem)) => format!("{name}: {}", terminal::clean(problem.to_string().as_bytes())),
+        (None, Some(problem)) => format!("{name}: {}", terminal::clean(problem.as_bytes())),
         (None, None) => name,
     }
 }
@@ -332,7 +332,7 @@ fn contained_json(disk: &Contained) -> Value {
         "filename": disk.name,
         "format": disk.format,
         "virtual-size": disk.virtual_size,
-        "problem": disk.problem.as_ref().map(Error::to_string),
+        "problem": disk.problem,
     })
 }
 

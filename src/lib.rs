@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod inspect_command;
 pub mod keys;
 pub mod mount_command;
+pub mod progress;
 pub mod prompt;
 pub mod recover;
 pub mod recover_command;

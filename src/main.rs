@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use images::Result;
 use imgmount::cli::{Cli, Command, Request};
 use imgmount::{
-    deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command,
+    deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command, progress,
     recover_command, terminal, timeline_command, unmount,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,7 +21,10 @@ fn main() -> ExitCode {
         }
     };
     allow_many_files();
-    match request.and_then(run) {
+    progress::show();
+    let result = request.and_then(run);
+    progress::hide();
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             terminal::complain(&error);

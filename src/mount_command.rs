@@ -10,7 +10,7 @@ use images::{Error, Result};
 use crate::cli::{Input, Mount, Request};
 use crate::deleted::{Source, beside};
 use crate::stack::{Contents, Stack};
-use crate::{background, blocks, fuse, inspect, terminal};
+use crate::{background, blocks, fuse, inspect, progress, terminal};
 
 /// Mounts and, in the serving process, returns after unmounting. The value is the exit status.
 pub fn run(request: &Request) -> Result<u8> {
@@ -34,7 +34,10 @@ pub fn run(request: &Request) -> Result<u8> {
     request.keys()?.forget();
     let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
-    let served = fuse::serve(tree, directory, &options, || server.ready());
+    let served = fuse::serve(tree, directory, &options, || {
+        progress::hide();
+        server.ready()
+    });
     server.finish();
     served.map(|()| 0)
 }

@@ -154,11 +154,11 @@ fn a_backing_file_that_is_not_there() {
 }
 
 #[test]
-fn an_encrypted_image_is_refused_by_name() {
+fn an_encrypted_image_wants_its_key() {
     let (_directory, path) = in_directory();
     let point = Point::new();
     let secret = ["--object", "secret,id=s,data=x"];
     let options = ["-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"];
     qemu_img(&[&["create", "-q", "-f", "qcow2"], &secret[..], &options[..], &[&path("luks.qcow2"), "1M"]].concat());
-    fails_with(&["-a", &path("luks.qcow2"), "-i", point.text()], &["luks.qcow2", "encrypt"]);
+    fails_with(&["-a", &path("luks.qcow2"), "-i", point.text()], &["luks.qcow2", "--key /dev/sda:key:STRING"]);
 }

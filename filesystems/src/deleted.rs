@@ -8,7 +8,8 @@ use crate::{NodeId, Time};
 /// One version of a node that no directory names any more.
 ///
 /// Its `node` is a node like any other: `stat`, `read_at`, `read_link`, `extent_at` and `xattrs` answer for it, as of the
-/// moment before the delete. Bytes that are gone are an I/O error, never zeros.
+/// moment before the delete. Bytes that are gone are an I/O error, never zeros. A node that had several names at a time is
+/// listed once for each, with the same `node`.
 #[derive(Clone, Debug)]
 pub struct Deleted {
     /// The node, valid as long as the file system is open.

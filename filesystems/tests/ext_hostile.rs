@@ -217,21 +217,8 @@ fn with_field(path: &str, field: &str, value: &str) -> Arc<dyn FileSystem> {
 #[test]
 fn a_damaged_file_is_an_error_for_that_file_only() {
     let image = image("-t ext4 -b 1024 -O extent,dir_index,metadata_csum -I 256");
-    let number: u64 = image
-        .debugfs("stat small")
-        .split_once("Inode: ")
-        .unwrap()
-        .1
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
-    let place = image.debugfs(&format!("imap <{number}>"));
-    // "Inode 12 is part of block group 0\n\tlocated at block 41, offset 0x0b00"
-    let (_, place) = place.split_once("block ").unwrap().1.split_once("block ").unwrap();
-    let (block, offset) = place.trim().split_once(", offset 0x").unwrap();
-    let at = block.parse::<usize>().unwrap() * 1024 + usize::from_str_radix(offset, 16).unwrap();
+    let number = image.number("small");
+    let at = image.inode_at("small", 1024);
     let mut bytes = image.bytes();
     bytes[at + 0x1c] ^= 1;
     let fs = open(Arc::new(Memory::new("damaged", bytes))).unwrap();

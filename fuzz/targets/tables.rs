@@ -1,4 +1,4 @@
-//! Partition tables: MBR with logical partitions, GPT with its checksums made right again.
+//! Partition tables of every kind, and members of MD arrays: with the checksums of GPT and MD made right again.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -14,14 +14,22 @@ fuzz_target!(|input: &[u8]| {
     let Some(mut disk) = SEEDS.patched(input) else { return };
     if right % 4 != 0 {
         let size = disk.size();
+        // Where the superblocks of version 1.1, 1.2, 1.0 and 0.90 are.
+        for at in [0, 4096, size.saturating_sub(8 << 10) & !0xfff, size.saturating_sub(64 << 10) & !0xffff] {
+            seal_superblock(&mut disk, at);
+        }
         for sector in [512, 4096] {
             for at in [sector, (size / sector).saturating_sub(1) * sector] {
                 make_right(&mut disk, at, sector);
             }
         }
     }
-    let disks: [Arc<dyn Disk>; 1] = [Arc::new(disk)];
-    for found in partition::discover(&disks, false).found {
+    // The seeds that follow as they are: of an array, the other members.
+    let which = input.first().copied().unwrap_or_default();
+    let mut disks: Vec<Arc<dyn Disk>> = vec![Arc::new(disk)];
+    disks.extend((1..=2).filter_map(|next: u8| Some(Arc::new(SEEDS.patched(&[which.wrapping_add(next), 0])?) as _)));
+    let tables = partition::discover(&disks[..1], false).found;
+    for found in tables.into_iter().chain(partition::discover(&disks, true).found) {
         let volumes = match found.volumes {
             Ok(volumes) => volumes,
             Err(error) => return exercise::one_line(&error),
@@ -37,6 +45,19 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
+
+/// The checksum of the MD superblock at `at`.
+fn seal_superblock(disk: &mut Patched, at: u64) {
+    let Some(bytes) = disk.get(at, 4096).filter(|bytes| bytes.starts_with(&0xa92b_4efcu32.to_le_bytes())) else { return };
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let (place, size) = match word(&bytes[4..8]) {
+        0 => (152, 4096),
+        _ => (216, (256 + 2 * word(&bytes[220..224]) as usize).min(4096)),
+    };
+    let sum: u64 = bytes[..size].chunks(4).map(word).sum::<u64>() - word(&bytes[place..place + 4]);
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    disk.set(at + place as u64, &(sum as u32).to_le_bytes());
+}
 
 /// Both checksums of the GPT header at `at`.
 fn make_right(disk: &mut Patched, at: u64, sector: u64) {

@@ -37,12 +37,16 @@ pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
 /// Opens the image at `path` as [`open`] does; of an appliance, all of its disks, in their order.
 pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
     let (file, format) = recognised(path, options, FORMATS)?;
+    let rules = Rules::of(options, FORMATS);
+    let snapshot = options.snapshot.as_deref();
     let appliance = APPLIANCES.iter().find(|(name, _)| format.is_some_and(|format| format.name == *name));
-    let Some((_, disks)) = appliance else { return open(path, options).map(|disk| vec![disk]) };
-    let gate = Gate::new(&file, Rules::of(options, FORMATS), None)?;
-    let name = file.to_string();
-    let disks =
-        disks(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref() }).within(name)?;
+    let disks = match appliance {
+        None => vec![open_layer(file, format, snapshot, rules, None)?],
+        Some((_, disks)) => {
+            let (name, gate) = (file.to_string(), Gate::new(&file, rules, None)?);
+            disks(Arc::new(file), &Request { opener: &gate, snapshot }).within(name)?
+        }
+    };
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
 }
 

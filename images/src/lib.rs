@@ -5,6 +5,7 @@
 
 mod blocks;
 mod cache;
+pub mod compressed;
 pub mod crypt;
 pub mod disk;
 pub mod error;

@@ -99,9 +99,11 @@ pub fn text<'a>(node: Node<'a, 'a>, name: &'static str) -> Option<&'a str> {
     child(node, name).and_then(|child| child.text()).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// The attribute of `node` with this name, in any namespace; `None` if it is empty.
+/// The attribute of `node` with this name, in no namespace or in that of its element; `None` if it is empty.
 pub fn attribute<'a>(node: Node<'a, 'a>, name: &str) -> Option<&'a str> {
-    let found = node.attributes().find(|attribute| attribute.name() == name);
+    let own = node.tag_name().namespace();
+    let is_own = |namespace: Option<&str>| namespace.is_none() || namespace == own;
+    let found = node.attributes().find(|attribute| attribute.name() == name && is_own(attribute.namespace()));
     found.map(|found| found.value().trim()).filter(|value| !value.is_empty())
 }
 

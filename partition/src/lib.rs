@@ -2,6 +2,8 @@
 //!
 //! A [`Scheme`] cuts its members into [`Volume`]s. It knows nothing of what is stored in them.
 
+mod apple;
+mod bsd;
 mod discover;
 mod gpt;
 pub mod lvm;
@@ -37,6 +39,8 @@ pub struct Scheme {
 pub static SCHEMES: &[Scheme] = &[
     mbr::SCHEME,
     gpt::SCHEME,
+    bsd::SCHEME,
+    apple::SCHEME,
     md::SCHEME,
     Scheme { name: "lvm", shares: true, hides: None, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups },
 ];

@@ -11,9 +11,10 @@ use images::{Disk, Error, Result, corrupt, unsupported};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::layout::{EXTENDED, GPT_PROTECTIVE, LegacyMbr, PartitionRecord, SIGNATURE};
-use crate::{Name, Scheme, Volume, gpt};
+use crate::{Name, Scheme, Volume, bsd, gpt};
 
-pub const SCHEME: Scheme = Scheme { name: "mbr", shares: false, hides: None, probe, volumes, groups: |_| Vec::new() };
+pub const SCHEME: Scheme =
+    Scheme { name: "mbr", shares: false, hides: None, probe: is_member, volumes, groups: |_| Vec::new() };
 
 /// Where the numbers of logical partitions start.
 const FIRST_LOGICAL: u32 = 5;
@@ -97,7 +98,8 @@ fn read_sector(disk: &dyn Disk, at: u64) -> Result<LegacyMbr> {
     Ok(LegacyMbr::read_from_bytes(&bytes).expect("as long as the structure"))
 }
 
-fn probe(disk: &dyn Disk) -> Result<bool> {
+/// Whether the disk has an MBR that counts: with a GPT beside it, it does not. Fails only if the disk cannot be read.
+pub(crate) fn is_member(disk: &dyn Disk) -> Result<bool> {
     match BootSector::read(disk)? {
         Some(sector) => Ok(sector.is_table(disk) && !gpt::is_member(disk)?),
         None => Ok(false),
@@ -173,7 +175,30 @@ impl Table<'_> {
             volumes.push(self.volume(number, Some((record.starting_lba.get().into(), record)), disk));
         }
         volumes.append(&mut logical);
+        self.add_slices(sector, &mut volumes);
         volumes
+    }
+
+    /// The partitions in those of the BSDs, which have a table of their own. They come last.
+    fn add_slices(&self, sector: &BootSector, volumes: &mut Vec<Volume>) {
+        let numbers = volumes.iter().map(|volume| if let Name::Number(number) = volume.name { number } else { 0 });
+        let mut number = numbers.max().unwrap_or(0).max(FIRST_LOGICAL - 1);
+        for record in sector.used().filter(|record| bsd::is_slice(record.os_type)) {
+            let slice = bsd::Slice {
+                os_type: record.os_type,
+                start: record.starting_lba.get().into(),
+                size: record.size_in_lba.get().into(),
+                sector_size: self.sector_size,
+            };
+            // A slice that cannot be read says so in its own entry.
+            for entry in bsd::entries(&**self.disk, &slice).unwrap_or_default() {
+                number += 1;
+                if number >= MAX_PARTITIONS {
+                    return;
+                }
+                volumes.push(entry.volume(self.disk, self.member, number, self.sector_size));
+            }
+        }
     }
 
     /// Follows the chain of boot records in an extended partition. A bad one ends it, as an entry with the reason.

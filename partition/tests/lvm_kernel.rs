@@ -10,9 +10,9 @@ mod golden;
 use std::sync::Arc;
 
 use golden::{disks, sum, sums, volume, why};
+use images::Error;
 use images::disk::Overlay;
 use images::disk::Replacement::Zero;
-use images::Error;
 use partition::Volume;
 use partition::lvm::volumes;
 
@@ -60,6 +60,14 @@ fn caches_that_were_stopped_and_caches_that_were_not() {
 #[test]
 fn raid_of_all_disks() {
     check("raid", None);
+}
+
+/// After a reshape the images have space before or behind their data.
+#[test]
+fn raid_that_was_reshaped() {
+    for without in [None, Some(0), Some(1), Some(2), Some(3)] {
+        check("reshape", without);
+    }
 }
 
 /// How many disks a volume can do without.

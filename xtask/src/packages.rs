@@ -128,6 +128,13 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "tar", program: "tar", reason: "packs appliances", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
+    Package { name: "xz-utils", program: "xz", reason: "packs images", purposes: &[Test] },
+    Package { name: "bzip2", program: "bzip2", reason: "packs images", purposes: &[Test] },
+    Package { name: "pigz", program: "pigz", reason: "packs images, with several threads", purposes: &[Test] },
+    Package { name: "tabix", program: "bgzip", reason: "packs images in blocks", purposes: &[Test] },
+    Package { name: "pixz", program: "pixz", reason: "packs images in blocks", purposes: &[Test] },
+    Package { name: "pbzip2", program: "pbzip2", reason: "packs images, with several threads", purposes: &[Test] },
+    Package { name: "lbzip2", program: "lbzip2", reason: "packs images, with several threads", purposes: &[Test] },
 ];
 
 /// Sees to it that everything for `purpose` is installed, or says in one line what does it.

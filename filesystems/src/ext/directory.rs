@@ -6,7 +6,7 @@ use zerocopy::FromBytes;
 use super::checksum::crc32c;
 use super::features::incompat;
 use super::inode::Inode;
-use super::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, DxTail, inode_flags};
+use super::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, DxTail, inode_flags, mode};
 use super::superblock::Superblock;
 use crate::tree::Kind;
 
@@ -97,6 +97,20 @@ impl<'a> Iterator for Dirents<'a> {
             }
         }
         None
+    }
+}
+
+/// The file type in an entry, from the inode's mode.
+pub(in crate::ext) fn file_type(inode_mode: u16) -> u8 {
+    match inode_mode & mode::TYPE {
+        mode::FILE => 1,
+        mode::DIRECTORY => 2,
+        mode::CHAR => 3,
+        mode::BLOCK => 4,
+        mode::FIFO => 5,
+        mode::SOCKET => 6,
+        mode::SYMLINK => 7,
+        _ => 0,
     }
 }
 

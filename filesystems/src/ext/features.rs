@@ -14,6 +14,8 @@ pub mod compat {
     pub const SPARSE_SUPER2: u32 = 0x200;
     /// The journal may hold fast commits.
     pub const FAST_COMMIT: u32 = 0x400;
+    /// Inodes without a name are in a file, and no longer in a list.
+    pub const ORPHAN_FILE: u32 = 0x1000;
 }
 
 /// `s_feature_incompat`.

@@ -187,6 +187,19 @@ const _: () = assert!(size_of::<SuperBlock>() == 1024);
 const _: () = assert!(std::mem::offset_of!(SuperBlock, s_mmp_block) == 0x168);
 const _: () = assert!(std::mem::offset_of!(SuperBlock, s_checksum_seed) == 0x270);
 
+/// `ob_magic`.
+pub const ORPHAN_MAGIC: u32 = 0x0b10_ca04;
+
+/// The end of a block of the orphan file, <https://docs.kernel.org/filesystems/ext4/orphan.html>.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct OrphanBlockTail {
+    pub ob_magic: U32,
+    pub ob_checksum: U32,
+}
+const _: () = assert!(size_of::<OrphanBlockTail>() == 8);
+
 /// The part of `struct ext4_group_desc` that every file system has,
 /// <https://docs.kernel.org/filesystems/ext4/group_descr.html>.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -81,6 +81,15 @@ impl Volume {
     pub fn new(disk: Arc<dyn Disk>, superblock: Superblock) -> Self {
         // So every block lies in one page.
         let page_size = PAGE_SIZE.max(superblock.block_size as usize);
+        Self::with_pages(disk, superblock, page_size)
+    }
+
+    /// The same for one pass through all metadata: it reads no more than the blocks that are asked for.
+    pub(super) fn of_blocks(&self) -> Self {
+        Self::with_pages(self.disk.clone(), self.superblock.clone(), self.superblock.block_size as usize)
+    }
+
+    fn with_pages(disk: Arc<dyn Disk>, superblock: Superblock, page_size: usize) -> Self {
         Self {
             metadata: Cached::new(disk.clone(), page_size, METADATA_CACHE),
             disk,

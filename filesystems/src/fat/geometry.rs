@@ -32,6 +32,8 @@ pub struct Geometry {
     pub clusters: u32,
     /// The FAT that is in use.
     pub fat: u64,
+    /// Another copy of it, if there is one: by the rules the same, if it was always kept.
+    pub other_fat: Option<u64>,
     pub root: Root,
     /// Where cluster 2 begins.
     pub data: u64,
@@ -136,6 +138,7 @@ impl Geometry {
             cluster_size: u32::try_from(sector_size * per_cluster).expect("at most 2^19"),
             clusters,
             fat: (reserved + active * fat_sectors) * sector_size,
+            other_fat: (bpb.num_fats > 1).then(|| (reserved + u64::from(active == 0) * fat_sectors) * sector_size),
             root,
             data: data_sector * sector_size,
             end: sectors * sector_size,

@@ -50,6 +50,18 @@ impl Map {
     /// Reads the FAT in order. Clusters whose entries cannot be read are unusable. Fails with `Unsupported` if it is
     /// in too many pieces.
     pub fn read(disk: &dyn Disk, geometry: &Geometry) -> Result<Self> {
+        Self::read_at(disk, geometry, geometry.fat)
+    }
+
+    /// The same for the other copy of the FAT, if there is one that can be read and differs from this.
+    pub fn other(&self, disk: &dyn Disk, geometry: &Geometry) -> Option<Self> {
+        let other = Self::read_at(disk, geometry, geometry.other_fat?).ok()?;
+        let same = |(one, other): (&Run, &Run)| one.start == other.start && one.next == other.next;
+        let is_same = self.runs.len() == other.runs.len() && self.runs.iter().zip(&other.runs).all(same);
+        (!is_same).then_some(other)
+    }
+
+    fn read_at(disk: &dyn Disk, geometry: &Geometry, fat: u64) -> Result<Self> {
         let end = geometry.clusters + FIRST_CLUSTER;
         let bits = match geometry.width {
             Width::Fat12 => 12,
@@ -61,7 +73,7 @@ impl Map {
         for start in (0..end).step_by(STEP as usize) {
             let stop = end.min(start.saturating_add(STEP));
             buf.resize((u64::from(stop - start) * bits).div_ceil(8) as usize, 0);
-            let is_read = disk.read_at(&mut buf, geometry.fat + u64::from(start) * bits / 8).is_ok();
+            let is_read = disk.read_at(&mut buf, fat + u64::from(start) * bits / 8).is_ok();
             for cluster in start.max(FIRST_CLUSTER)..stop {
                 let next = if is_read { link(geometry, &buf, (cluster - start) as usize) } else { UNUSABLE };
                 let is_full = runs.len() == RUNS_MAX;
@@ -208,6 +220,7 @@ mod tests {
             cluster_size: 512,
             clusters,
             fat: 512,
+            other_fat: None,
             root: Root::Fixed(0, 0),
             data: 1 << 20,
             end: 2 << 20,

@@ -75,6 +75,20 @@ impl Image {
         run("e2fsprogs", "debugfs", &["-R", request, self.path.to_str().unwrap()])
     }
 
+    /// Where the record of an inode begins in the image, in bytes; the inode as debugfs takes it, a path or `<number>`.
+    pub fn inode_at(&self, inode: &str, block_size: usize) -> usize {
+        // "Inode 12 is part of block group 0\n\tlocated at block 41, offset 0x0b00"
+        let place = self.debugfs(&format!("imap {inode}"));
+        let (block, offset) = place.rsplit_once("block ").unwrap().1.trim().split_once(", offset 0x").unwrap();
+        block.parse::<usize>().unwrap() * block_size + usize::from_str_radix(offset, 16).unwrap()
+    }
+
+    /// The number of an inode, by path.
+    pub fn number(&self, path: &str) -> u64 {
+        let stat = self.debugfs(&format!("stat \"{path}\""));
+        stat.split_once("Inode: ").unwrap().1.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Runs debugfs requests that write, one a line.
     pub fn debugfs_write(&self, requests: &str) {
         let script = self.directory.path().join("requests");

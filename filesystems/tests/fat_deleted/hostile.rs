@@ -1,6 +1,6 @@
 //! Volumes that lost more than a file, and volumes that lie: no wrong promise, no panic, no hang.
 
-use images::disk::{Counting, Faulty, Memory};
+use images::disk::{Counting, Faulty};
 
 use super::*;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
 mod hostile;
+mod other_fat;
 mod recovered;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use filesystems::{Deleted, FileSystem, Kind, NodeId, Options, Parent, State};
 use images::Disk;
-use images::disk::HostFile;
+use images::disk::{HostFile, Memory};
 use sha2::{Digest, Sha256};
 
 /// Runs a tool in UTC and UTF-8; a missing one fails the test and names its package.
@@ -188,6 +189,11 @@ fn sleuth_kit(dir: &Path, image: &Path) -> BTreeSet<[u8; 32]> {
     let _ = fs::remove_dir_all(&target);
     run("sleuthkit", "tsk_recover", &[text(image), text(&target)]);
     files_below(&target).values().map(|content| hash(content)).collect()
+}
+
+/// How many deleted entries The Sleuth Kit lists.
+fn sleuth_kit_count(image: &Path) -> usize {
+    run("sleuthkit", "fls", &["-r", "-d", text(image)]).lines().count()
 }
 
 /// The files below a directory of the host.

@@ -79,8 +79,10 @@ fn a_tree_that_was_deleted() {
         assert_eq!(before, hash(&fs::read(&image).unwrap()));
         let tsk = sleuth_kit(dir.path(), &image);
         let truth: BTreeSet<_> = files.values().map(|content| hash(content)).collect();
+        let listed = sleuth_kit_count(&image);
+        assert_eq!(found.len(), listed, "{case:?}: as many as fls lists");
         println!(
-            "{case:?}: {} of {} files, tsk_recover {}",
+            "{case:?}: {listed} entries, {} of {} files, tsk_recover {}",
             files.len(),
             files.len(),
             tsk.intersection(&truth).count()

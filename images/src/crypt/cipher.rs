@@ -84,7 +84,6 @@ impl Cipher {
         let bits = key.len() / halves * 8;
         // The second half is the key of the diffuser.
         let (key, tweak) = if elephant { key.split_at(key.len() / 2) } else { (key, &[][..]) };
-        let diffuser = if elephant { one_block(algorithm, tweak).map(Elephant::new) } else { None };
         let mode = match (algorithm, bits) {
             ("aes", 128) => new_mode::<Aes128>(mode_name, key)?,
             ("aes", 192) => new_mode::<Aes192>(mode_name, key)?,
@@ -110,6 +109,10 @@ impl Cipher {
             }
             _ => return Err(unknown()),
         };
+        let diffuser = match elephant {
+            true => Some(Elephant::new(one_block(algorithm, tweak).ok_or_else(unknown)?)),
+            false => None,
+        };
         Ok(Self { mode, vector, diffuser, sector_size, unit: IV_UNIT })
     }
 
@@ -134,9 +137,10 @@ impl Cipher {
         });
         self.mode.decrypt(data, self.sector_size, &mut ivs);
         if let Some(diffuser) = &self.diffuser {
-            let offsets = (first.wrapping_mul(IV_UNIT)..).step_by(self.sector_size);
-            for (sector, offset) in data.chunks_mut(self.sector_size).zip(offsets) {
+            let mut offset = first.wrapping_mul(IV_UNIT);
+            for sector in data.chunks_mut(self.sector_size) {
                 diffuser.undo(sector, offset);
+                offset = offset.wrapping_add(self.sector_size as u64);
             }
         }
     }
@@ -216,6 +220,7 @@ mod tests {
         assert!(refused("aes-cbc-essiv:md9", 32).contains("md9"));
         assert!(refused("aes-cbc-essiv:sha512", 32).contains("essiv:sha512"));
         assert!(refused("cipher_null-ecb", 32).contains("protects nothing"));
+        assert!(refused("aes-cbc-elephant", 33).contains("aes-cbc-elephant"));
         assert!(refused("aes-xts-plain64", 33).contains("264 bits"));
         assert!(refused("aes-xts-plain64", 0).contains("0 bits"));
         for key in [32, 48, 64] {

@@ -28,18 +28,15 @@ impl Elephant {
         for (word, bytes) in words.iter_mut().zip(sector.chunks_exact(4)) {
             *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
-        let len = words.len();
-        for _ in 0..B.0 {
-            for at in 0..len {
-                let mixed = words[(at + 2) % len] ^ words[(at + 5) % len].rotate_left(B.1[at % 4]);
-                words[at] = words[at].wrapping_add(mixed);
-            }
+        // A sector has a power of two of words, so the last mask finds the neighbours across its ends.
+        let (len, last) = (words.len(), words.len() - 1);
+        for at in (0..len).cycle().take(B.0 * len) {
+            let mixed = words[(at + 2) & last] ^ words[(at + 5) & last].rotate_left(B.1[at % 4]);
+            words[at] = words[at].wrapping_add(mixed);
         }
-        for _ in 0..A.0 {
-            for at in 0..len {
-                let mixed = words[(at + len - 2) % len] ^ words[(at + len - 5) % len].rotate_left(A.1[at % 4]);
-                words[at] = words[at].wrapping_add(mixed);
-            }
+        for at in (0..len).cycle().take(A.0 * len) {
+            let mixed = words[(at + len - 2) & last] ^ words[(at + len - 5) & last].rotate_left(A.1[at % 4]);
+            words[at] = words[at].wrapping_add(mixed);
         }
         let key = self.sector_key(offset);
         for (bytes, word) in sector.chunks_exact_mut(4).zip(words) {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::{Disk, Extent, check_range};
 use crate::Result;
@@ -33,6 +33,27 @@ impl Pages {
     pub fn new(page_size: usize, capacity: u64) -> Arc<Self> {
         let items = usize::try_from(capacity).unwrap_or(usize::MAX) / page_size;
         Arc::new(Self(Cache::with_weighter(items.max(16), capacity, ByBytes)))
+    }
+
+    /// Keeps at most `capacity` bytes, for pages that are dear to make and up to a quarter of `capacity` long.
+    ///
+    /// Half of it is for pages that are used again and again, half for new ones: reading in order must not make a page
+    /// for each of its parts. It is one shard, because a large page would not find room in a part of the capacity.
+    pub(crate) fn large(capacity: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .hot_allocation(0.5)
+            .estimated_items_capacity(16)
+            .weight_capacity(capacity)
+            .build()
+            .expect("both capacities are given");
+        Self(Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
+    }
+
+    /// The page that is kept under this number (of [`next_number`]) and offset; if there is none, it is made and kept.
+    /// Threads that want the same one make it once; no lock is held meanwhile.
+    pub(crate) fn get_or_make(&self, number: u64, offset: u64, make: impl FnOnce() -> Result<Page>) -> Result<Page> {
+        self.0.get_or_insert_with(&(number, offset), make)
     }
 }
 
@@ -71,7 +92,7 @@ impl Cached {
     pub fn page_at(&self, offset: u64) -> Result<Page> {
         check_range(self, 1, offset)?;
         let start = offset - offset % self.page_size as u64;
-        self.pages.0.get_or_insert_with(&(self.number, start), || {
+        self.pages.get_or_make(self.number, start, || {
             let len = (self.inner.size() - start).min(self.page_size as u64) as usize;
             let mut page = vec![0; len];
             self.inner.read_at(&mut page, start)?;

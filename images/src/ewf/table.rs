@@ -1,7 +1,7 @@
 //! The tables that say where the chunks lie: found when the image is opened, read and checked when they are needed.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use adler2::Adler32;
 
@@ -31,7 +31,8 @@ pub struct Table {
     data: Range<u64>,
     /// Whether the section has room for a checksum of the entries.
     has_checksum: bool,
-    checked: OnceLock<Checked>,
+    /// Or what is wrong: a damaged table is not read again for each of its chunks.
+    checked: OnceLock<std::result::Result<Checked, Arc<Error>>>,
 }
 
 /// Entries that are as their writer left them.
@@ -119,20 +120,22 @@ impl Table {
     /// The entries that are right, or the error of the table, if those of its copy are wrong too.
     fn checked(&self, file: &dyn Disk, most: u64) -> Result<Checked> {
         if let Some(checked) = self.checked.get() {
-            return Ok(*checked);
+            return checked.clone().map_err(Error::Shared);
         }
         let checked = match (self.check(file, self.entries, most), self.copy) {
             (Err(first @ Error::Corrupt { .. }), Some(copy)) => match self.check(file, copy, most) {
                 Ok(checked) => {
                     log::warn!("segment {}: {first}; the copy of the table is used", self.segment);
-                    checked
+                    Ok(checked)
                 }
-                Err(Error::Corrupt { .. }) => return Err(first),
+                Err(Error::Corrupt { .. }) => Err(first),
                 Err(error) => return Err(error),
             },
-            (checked, _) => checked?,
+            // What the host cannot read now, it may read later.
+            (Err(error), _) if !matches!(error, Error::Corrupt { .. }) => return Err(error),
+            (checked, _) => checked,
         };
-        Ok(*self.checked.get_or_init(|| checked))
+        self.checked.get_or_init(|| checked.map_err(Arc::new)).clone().map_err(Error::Shared)
     }
 
     /// Reads the entries at `entries` once, compares their checksum, and finds out where they become wide.

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::tar::Archive;
+use crate::crypt::{Attempt, ImageKey, ImageLock};
 use crate::disk::printable;
 use crate::format::{self, APPLIANCES, FORMATS, Format, Opener, RAW, Request};
 use crate::{Disk, Error, Result, ResultExt, unsupported};
@@ -17,6 +18,8 @@ const MAX_DEPTH: usize = 16;
 /// Opens the members of an archive that one of them names.
 pub struct Inside<'a> {
     archive: &'a Archive,
+    /// What the archive itself was opened with.
+    outside: &'a dyn Opener,
     /// The name of the member that names others; their names are relative to its folder.
     namer: &'a [u8],
     depth: usize,
@@ -24,8 +27,8 @@ pub struct Inside<'a> {
 
 impl<'a> Inside<'a> {
     /// For the names in the member `namer`.
-    pub fn new(archive: &'a Archive, namer: &'a [u8]) -> Self {
-        Self { archive, namer, depth: 0 }
+    pub fn new(archive: &'a Archive, outside: &'a dyn Opener, namer: &'a [u8]) -> Self {
+        Self { archive, outside, namer, depth: 0 }
     }
 
     /// The name of the member that `name` says.
@@ -48,12 +51,12 @@ impl<'a> Inside<'a> {
         Ok(parts.join(&b'/'))
     }
 
-    fn open_as(
-        &self,
+    fn open_as<'b>(
+        &'b self,
         disk: Arc<dyn Disk>,
         format: Option<&Format>,
         snapshot: Option<&str>,
-        namer: &[u8],
+        namer: &'b [u8],
     ) -> Result<Arc<dyn Disk>> {
         let Some(format) = format else {
             return match snapshot {
@@ -67,7 +70,7 @@ impl<'a> Inside<'a> {
         if self.depth == MAX_DEPTH {
             return Err(unsupported!("more than {MAX_DEPTH} images in an archive, each in or named by the one before"));
         }
-        let inside = Inside { archive: self.archive, namer, depth: self.depth + 1 };
+        let inside = Inside { namer, depth: self.depth + 1, ..*self };
         let name = disk.to_string();
         (format.open)(disk, &Request { opener: &inside, snapshot }).within(name)
     }
@@ -108,6 +111,10 @@ impl Opener for Inside<'_> {
             None => format::recognise(&*inside, FORMATS)?,
         };
         self.open_as(inside, format, snapshot, self.namer)
+    }
+
+    fn unlock(&self, lock: &ImageLock, attempt: &mut Attempt<'_>) -> Result<ImageKey> {
+        self.outside.unlock(lock, attempt)
     }
 
     fn file_name(&self) -> Option<&OsStr> {

@@ -56,7 +56,7 @@ pub fn disks(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn D
 
 /// The disks of the appliance in the archive `file`, in their order.
 pub fn disks_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn Disk>>> {
-    opened(Appliance::read(file)?.parts(request.snapshot)?)
+    opened(Appliance::read(file)?.parts(request)?)
 }
 
 fn opened(parts: Vec<Part>) -> Result<Vec<Arc<dyn Disk>>> {
@@ -70,14 +70,14 @@ pub fn describe(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Descripti
 
 /// What the appliance in an archive consists of.
 pub fn describe_archive(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
-    Ok(described(Appliance::read(file.clone())?.parts(request.snapshot)?))
+    Ok(described(Appliance::read(file.clone())?.parts(request)?))
 }
 
 fn described(parts: Vec<Part>) -> Description {
     let contained = |part: Part| {
         let (format, size, problem) = match part.disk {
             Ok((format, disk)) => (Some(format), Some(disk.size()), None),
-            Err(error) => (None, None, Some(error)),
+            Err(error) => (None, None, Some(error.to_string())),
         };
         Contained { name: part.name, format, virtual_size: size, problem }
     };
@@ -101,11 +101,11 @@ pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>>
 }
 
 /// The hashes in the manifest of the appliance in the archive `file`.
-pub fn stored_in_archive(file: Arc<dyn Disk>, _: &Request<'_>) -> Result<Vec<Stored>> {
+pub fn stored_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
     let appliance = Appliance::read(file)?;
     let name = [&appliance.descriptor[..appliance.descriptor.len() - 3], b"mf"].concat();
     let Some(manifest) = appliance.archive.get(&name)? else { return Ok(Vec::new()) };
-    let inside = Inside::new(&appliance.archive, &appliance.descriptor);
+    let inside = Inside::new(&appliance.archive, request.opener, &appliance.descriptor);
     hashes(&*manifest, |name| inside.open(Path::new(name), Some(RAW)))
 }
 
@@ -141,12 +141,12 @@ impl Appliance {
         Ok(Self { archive, descriptor })
     }
 
-    fn parts(&self, snapshot: Option<&str>) -> Result<Vec<Part>> {
+    fn parts(&self, request: &Request<'_>) -> Result<Vec<Part>> {
         let Some(file) = self.archive.get(&self.descriptor)? else {
             return Err(unsupported!("the archive has no OVF descriptor"));
         };
-        let inside = Inside::new(&self.archive, &self.descriptor);
-        parts(&*file, &Request { opener: &inside, snapshot }).within(file)
+        let inside = Inside::new(&self.archive, request.opener, &self.descriptor);
+        parts(&*file, &Request { opener: &inside, snapshot: request.snapshot }).within(file)
     }
 }
 

@@ -156,6 +156,7 @@ fn luks2_fields() {
         ("\"segments\":[\"0\"]", "\"segments\":[\"1\"]", "another key"),
         ("\"segments\":[\"0\"]", "\"segments\":[]", "wrong key"),
         ("\"digests\":{\"0\"", "\"digests\":{\"x\"", "decimal"),
+        ("\"kdf\":{\"type\":\"pbkdf2\"", "\"kdf\":{\"type\":\"argon3\"", "key derivation that is not known"),
     ];
     for (from, to, want) in cases {
         let got = answers(edited(&whole, from, to), to).unwrap_or_else(|| panic!("{to}: accepted"));

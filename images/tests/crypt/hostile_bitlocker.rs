@@ -88,7 +88,7 @@ fn patched(patches: &[(usize, &[u8])]) -> Arc<dyn Disk> {
 fn answers(disk: Arc<dyn Disk>, what: &str) -> Option<String> {
     let since = Instant::now();
     let answer = answer(disk);
-    assert!(since.elapsed() < Duration::from_secs(20), "{what}: {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(60), "{what}: {:?}", since.elapsed());
     answer
 }
 
@@ -219,7 +219,7 @@ fn passwords_without_end() {
         (METADATA_SIZE, &metadata.to_le_bytes()),
     ]);
     let got = answers(disk, "passwords without end").unwrap();
-    assert!(got.contains("more than 16 passwords"), "{got}");
+    assert!(got.contains("more than 8 passwords"), "{got}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn qcow() {
     let image = made("qcow", "", MIB);
     refused("qcow", image.clone(), 32, &[8], "cluster_bits 8 and l2_bits 9");
     refused("qcow", image.clone(), 33, &[14], "cluster_bits 12 and l2_bits 14");
-    refused("qcow", image.clone(), 36, &1u32.to_be_bytes(), "the image is encrypted (qcow method 1): not supported");
+    refused("qcow", image.clone(), 36, &1u32.to_be_bytes(), "the image is encrypted (AES), and no key was given");
     refused("qcow", image.clone(), 24, &[0xff; 8], "a disk of 18446744073709551615 bytes");
     refused("qcow", image, 24, &[0x7f], "qcow L1 table at byte 0x30");
 }

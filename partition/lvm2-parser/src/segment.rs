@@ -93,8 +93,24 @@ pub struct Raid {
     pub stripe_size: u32,
     /// How many copies `raid10` makes, if the text says.
     pub data_copies: Option<u32>,
+    /// How many extents of each image are kept for a reshape: before its data, or behind.
+    pub reshape_extents: u32,
     /// In the order of their positions, at least one.
     pub images: Vec<RaidImage>,
+}
+
+impl Raid {
+    /// How many images there would be without redundancy.
+    fn data_images(&self) -> u32 {
+        let (images, is) = (self.images.len() as u32, |level| self.kind.starts_with(level));
+        match () {
+            () if is("raid10") => images / self.data_copies.unwrap_or(2).max(1),
+            () if is("raid1") => 1,
+            () if is("raid4") || is("raid5") => images.saturating_sub(1),
+            () if is("raid6") => images.saturating_sub(2),
+            () => images,
+        }
+    }
 }
 
 /// One image of a [`Raid`].
@@ -317,10 +333,20 @@ impl Segment {
                 cache: names.named(section, "writecache")?,
                 block_size: section.integer("writecache_block_size")?,
             }),
-            _ if kind.starts_with("raid") && !kind.contains('+') => raid(kind, section, names)?,
+            _ if is_raid(kind) => raid(without_flags(kind), section, names)?,
             _ => Mapping::Other { kind: kind.into(), section: section.clone() },
         };
-        Ok(Self { start: section.integer("start_extent")?, extents: section.integer("extent_count")?, mapping })
+        let mut extents: u32 = section.integer("extent_count")?;
+        // Space that images keep for a reshape is counted too, but holds nothing of the volume.
+        if let Mapping::Raid(raid) = &mapping
+            && raid.reshape_extents > 0
+        {
+            let kept = raid.data_images().checked_mul(raid.reshape_extents);
+            let left = kept.and_then(|kept| extents.checked_sub(kept));
+            let why = || section.place.error(format!("{} extents kept of {extents}", raid.reshape_extents));
+            extents = left.ok_or_else(why)?;
+        }
+        Ok(Self { start: section.integer("start_extent")?, extents, mapping })
     }
 }
 
@@ -368,12 +394,15 @@ fn mirror(section: &Section, names: &Names<'_>) -> Result<Mapping> {
     })
 }
 
+/// Whether this is a type of RAID, with no flags but those that say that images have space for a reshape.
+fn is_raid(kind: &str) -> bool {
+    let mut parts = kind.split('+');
+    let flags = ["RESHAPE", "RESHAPE_DATA_OFFSET"];
+    parts.next().is_some_and(|kind| kind.starts_with("raid")) && parts.all(|flag| flags.contains(&flag))
+}
+
 fn raid(kind: &str, section: &Section, names: &Names<'_>) -> Result<Mapping> {
     let optional = |key: &str| section.value(key).map(|_| section.integer::<u32>(key)).transpose();
-    // Space that a reshape needs moves the data to places that other values tell of.
-    if optional("reshape_count")?.is_some_and(|extents| extents > 0) {
-        return Ok(Mapping::Other { kind: format!("{kind}+RESHAPE"), section: section.clone() });
-    }
     let (key, count, with_metadata) = match kind {
         "raid0" => ("raid0_lvs", "stripe_count", false),
         "raid0_meta" => ("raids", "stripe_count", true),
@@ -398,6 +427,7 @@ fn raid(kind: &str, section: &Section, names: &Names<'_>) -> Result<Mapping> {
         kind: kind.into(),
         stripe_size: optional("stripe_size")?.unwrap_or(0),
         data_copies: optional("data_copies")?,
+        reshape_extents: optional("reshape_count")?.unwrap_or(0),
         images,
     }))
 }

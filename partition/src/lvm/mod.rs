@@ -3,6 +3,10 @@
 //! Everything is read from the members that are given; the host's own LVM is neither asked nor touched. Labels and
 //! metadata are parsed by the crate `lvm2_parser`; here are the choice of the copy that holds and the mapping of bytes.
 //!
+//! `scan` finds the groups, `map` decides what each volume reads as, and `segment` makes a disk of each segment type: the file of a
+//! type's name says how its own metadata is read. What the kernel would show counts: a snapshot that is being merged is
+//! already its origin, images of RAID that are behind are left out, blocks that a cache did not write back are read from it.
+//!
 //! Of the copies of a group's metadata the one with the highest `seqno` holds; damaged copies and areas that LVM was told
 //! to ignore are used only where nothing better is. Two groups of the same name are both there: the one that a later
 //! member tells of is called `NAME@` and the first six characters of its UUID (all of it, if that is taken). No real

@@ -114,7 +114,8 @@ pub fn open(name: &str, segment: &Raid, images: Vec<Option<Image>>, size: u64) -
         if let Some(why) = why {
             log::warn!("{name}: image {position} {why}, the others are read");
         }
-        legs.push(image.filter(|_| why.is_none()).map(|image| image.data));
+        let leg = image.filter(|_| why.is_none()).map(|image| leg(name, image.data, superblock.as_ref()));
+        legs.push(leg.transpose()?);
     }
     if let Some(freshest) = &freshest {
         check_state(name, freshest, level, &legs)?;
@@ -122,6 +123,18 @@ pub fn open(name: &str, segment: &Raid, images: Vec<Option<Image>>, size: u64) -
     let chunk = u64::from(segment.stripe_size) * 512;
     let array = raid::open(name.into(), &Layout { level, chunk }, legs)?;
     View::new(name, array, 0, size)
+}
+
+/// The data of an image: behind the space that it keeps for a reshape, if that comes first.
+fn leg(name: &str, data: Arc<dyn Disk>, superblock: Option<&Superblock>) -> Result<Arc<dyn Disk>> {
+    let offset =
+        superblock.filter(|superblock| superblock.extended()).map_or(0, |superblock| superblock.data_offset.get());
+    if offset == 0 {
+        return Ok(data);
+    }
+    let start = offset.saturating_mul(512);
+    let size = data.size().saturating_sub(start);
+    Ok(Arc::new(View::new(name, data, start, size)?))
 }
 
 /// Why an image is not up to date, if it is not.
@@ -145,9 +158,6 @@ fn check_state(name: &str, superblock: &Superblock, level: Level, legs: &[Option
         }
         if superblock.flags.get() & RESHAPE_ACTIVE != 0 {
             return Err(unsupported!("{name}: the RAID is being reshaped, which is not supported"));
-        }
-        if superblock.data_offset.get() != 0 {
-            return Err(unsupported!("{name}: RAID with space for a reshape before its data, which is not supported"));
         }
     }
     let degraded = legs.iter().any(Option::is_none);
@@ -220,7 +230,7 @@ mod tests {
 
     fn open_as(kind: &str, images: Vec<Option<Image>>) -> Result<View> {
         let named = vec![RaidImage { metadata: Some(0), data: 0 }; images.len()];
-        let segment = Raid { kind: kind.into(), stripe_size: 8, data_copies: None, images: named };
+        let segment = Raid { kind: kind.into(), stripe_size: 8, data_copies: None, reshape_extents: 0, images: named };
         open("vg/r", &segment, images, 8192)
     }
 
@@ -256,11 +266,7 @@ mod tests {
 
     #[test]
     fn states_that_cannot_be_read_are_refused_by_name() {
-        for (at, value, want) in [
-            (60, 1, "the RAID is being reshaped"),
-            (96, 64, "space for a reshape before its data"),
-            (144, 1, "incompatible features 0x1"),
-        ] {
+        for (at, value, want) in [(60, 1, "the RAID is being reshaped"), (144, 1, "incompatible features 0x1")] {
             let why = why("raid1", vec![image(1, &[(at, value)]), image(2, &[])]);
             assert!(
                 why.contains(&format!("vg/r: {want}")) || why.contains(&format!("vg/r: RAID with {want}")),
@@ -269,6 +275,9 @@ mod tests {
             // Superblocks of before version 1.9 end earlier.
             assert_eq!(read(vec![image(1, &[(0, MAGIC.into()), (at, value)])]), 1);
         }
+        // Space for a reshape before the data.
+        assert!(why("raid1", vec![image(1, &[(96, 1)])]).contains("8192 bytes long, but vg/r ends at byte 0x1e00"));
+        assert!(why("raid1", vec![image(1, &[(96, u64::MAX)])]).contains("vg/r"));
         assert!(why("raid7", vec![image(1, &[])]).contains("LVM segment type raid7 is not supported"));
         let three = |patches: &[Patch]| vec![None, image(2, patches), image(3, patches)];
         assert!(open_as("raid5_ls", three(&[])).is_ok());

@@ -143,7 +143,8 @@ impl Mapper<'_> {
         };
         let own = image.metadata.map(&mut found).transpose()?;
         let Some(data) = found(image.data)? else { return Ok(None) };
-        let rebuild = volumes().any(|volume| volume.status.iter().any(|flag| flag == "REBUILD"));
+        // LVM2 heeds this flag of the data alone, and may leave it on the metadata.
+        let rebuild = metadata.logical_volumes[image.data].status.iter().any(|flag| flag == "REBUILD");
         Ok(match own {
             Some(None) => None,
             Some(metadata) => Some(raid::Image { metadata, data, rebuild }),

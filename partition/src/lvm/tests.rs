@@ -248,14 +248,14 @@ fn what_is_not_supported_is_refused_by_name() {
         + &segment("leg", 2, "\"READ\"", 2, "type = \"integrity+INTEGRITY_BLOCK_SIZE\" origin = \"x\"")
         + &linear("meta", 3, "\"READ\"", &[(1, "pv0", 0)])
         + &segment("raid", 4, VISIBLE, 2, "type = \"raid1\" device_count = 1 raids = [\"meta\", \"leg\"]")
-        + &segment("shape", 5, VISIBLE, 2, "type = \"raid1\" reshape_count = 1 raids = [\"meta\", \"meta\"]");
+        + &segment("shape", 5, VISIBLE, 2, "type = \"raid1+NEW\" raids = [\"meta\", \"meta\"]");
     let found = volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))]).unwrap();
     assert_eq!(
         found.iter().map(error).collect::<Vec<_>>(),
         [
             "vg/vdo: LVM segment type vdo is not supported",
             "vg/raid: vg/leg: LVM segment type integrity (integrity+INTEGRITY_BLOCK_SIZE) is not supported",
-            "vg/shape: LVM segment type raid1 (raid1+RESHAPE) is not supported",
+            "vg/shape: LVM segment type raid1 (raid1+NEW) is not supported",
         ]
     );
 }

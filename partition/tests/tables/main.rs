@@ -5,6 +5,7 @@
 mod gpt_table;
 mod hostile;
 mod mbr_table;
+mod others;
 mod tools;
 
 use std::sync::Arc;

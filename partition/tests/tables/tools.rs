@@ -9,7 +9,7 @@ use images::disk::HostFile;
 use super::*;
 
 /// Ordinary users do not have the directories of these tools in their path.
-const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
+pub const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 
 /// Runs a command line that is split at spaces, with `DISK` replaced; returns what it printed.
 fn run(disk: &Path, line: &str) -> String {
@@ -27,26 +27,26 @@ fn run(disk: &Path, line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-struct Made(tempfile::TempDir);
+pub struct Made(tempfile::TempDir);
 
 impl Made {
-    fn new(size: u64, lines: &[&str]) -> Self {
+    pub fn new(size: u64, lines: &[&str]) -> Self {
         let made = Self(tempfile::tempdir().unwrap());
         File::create(made.path()).unwrap().set_len(size).unwrap();
         lines.iter().for_each(|line| drop(run(&made.path(), line)));
         made
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub fn path(&self) -> std::path::PathBuf {
         self.0.path().join("disk")
     }
 
-    fn disk(&self) -> Arc<dyn Disk> {
+    pub fn disk(&self) -> Arc<dyn Disk> {
         Arc::new(HostFile::open(&self.path()).unwrap())
     }
 
     /// Has sfdisk write a table; it takes the sector size from `device`, the file or a loop device of it.
-    fn sfdisk(&self, options: &str, device: &Path, script: &str) {
+    pub fn sfdisk(&self, options: &str, device: &Path, script: &str) {
         let script_path = self.0.path().join("script");
         std::fs::write(&script_path, script).unwrap();
         let mut command = Command::new("sfdisk");
@@ -111,7 +111,7 @@ impl Made {
         std::os::unix::fs::FileExt::write_all_at(file, &bytes, 0).unwrap();
     }
 
-    fn assert_like_sfdisk(&self, scheme: &str) {
+    pub fn assert_like_sfdisk(&self, scheme: &str) {
         self.assert_like(scheme, &self.path(), 512);
         // libblkid reads partition tables with code of its own; udev's names come from it.
         let lines = run(&self.path(), "partx --raw --noheadings --output NR,START,SECTORS,TYPE,UUID DISK");

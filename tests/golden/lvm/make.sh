@@ -20,12 +20,13 @@ boot() {
 disks() { for number in $(seq "$1"); do truncate -s "$2" "$work/$case-$number"; echo "$work/$case-$number"; done; }
 keep() { for disk; do qemu-img convert -c -O qcow2 -o cluster_size=8k "$disk" "$here/${disk##*/}.qcow2"; done; }
 
-for case in ${*:-thin snapshot raid stale cache unclean flushed}; do
+for case in ${*:-thin snapshot raid reshape stale cache unclean flushed}; do
     echo "$case"
     case $case in
         thin) all=$(disks 1 16M) ;;
         snapshot) all=$(disks 1 8M) ;;
         raid) all=$(disks 6 4M) ;;
+        reshape) all=$(disks 4 6M) ;;
         stale) all=$(disks 3 4M) ;;
         cache) all=$(disks 1 30M) ;;
         unclean | flushed) all=$(disks 1 16M) ;;

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use images::Disk;
-
+use super::kept::Kept;
 use super::rewind::{Rewind, Start};
 use crate::ext::checksum::crc32c;
 use crate::ext::layout::{EXTENT_MAGIC, ExtentHeader};
@@ -38,6 +37,8 @@ pub(super) struct Blocks {
     pub(super) by_block: HashMap<u64, Vec<BlockCopy>>,
     /// Extent blocks by the inode seed that they verify for.
     pub(super) by_seed: HashMap<u32, Vec<Loose>>,
+    /// The content of blocks that map others. Of copies in the journal the first bytes may be escaped: maps never are.
+    pub(super) kept: Kept,
     loose: usize,
     pub(super) overflow: bool,
     rewind: Rewind,
@@ -49,6 +50,7 @@ impl Blocks {
         Self {
             by_block: HashMap::new(),
             by_seed: HashMap::new(),
+            kept: Kept::default(),
             loose: 0,
             overflow: false,
             rewind: Rewind::new(),
@@ -90,11 +92,4 @@ impl Blocks {
         self.loose += 1;
         self.by_seed.entry(seed).or_default().push(loose);
     }
-}
-
-/// Reads a copy; its first bytes as they were before the journal escaped them do not matter for metadata.
-pub(super) fn read(disk: &dyn Disk, at: u64, block_size: u64) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; block_size as usize];
-    disk.read_at(&mut bytes, at).ok()?;
-    Some(bytes)
 }

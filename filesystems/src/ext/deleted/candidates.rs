@@ -42,6 +42,10 @@ pub(super) struct Node {
     pub(super) remains: Option<Box<Inode>>,
     /// When it was deleted, in seconds since 1970.
     pub(super) deleted: Option<u32>,
+    /// The place in time of the first transaction in which it is seen deleted.
+    pub(super) dead_since: Option<i64>,
+    /// The most names that any of its copies had at a time.
+    pub(super) links: u16,
     /// Whether the inode on the disk is still in use without a name.
     pub(super) orphan: bool,
 }
@@ -63,7 +67,7 @@ impl Candidates {
         }
         let node = self.nodes.entry((inode.number, inode.generation)).or_default();
         let time = inode.raw.i_dtime.get();
-        node.orphan = orphan;
+        (node.orphan, node.links) = (orphan, node.links.max(inode.links));
         if !orphan && time >= MIN_TIME {
             node.deleted = Some(time);
         }
@@ -80,8 +84,10 @@ impl Candidates {
     pub(super) fn add_copy(&mut self, inode: Inode, copy: &Copy, order: Option<i64>) {
         let node = self.nodes.entry((inode.number, inode.generation)).or_default();
         let time = inode.raw.i_dtime.get();
-        if inode.links == 0 && time >= MIN_TIME && node.deleted.is_none() {
-            node.deleted = Some(time);
+        node.links = node.links.max(inode.links);
+        if inode.links == 0 && time >= MIN_TIME {
+            node.deleted.get_or_insert(time);
+            node.dead_since = node.dead_since.into_iter().chain(order).min();
         }
         if !has_content(&inode) {
             if node.remains.is_none() {

@@ -13,6 +13,11 @@ use crate::ext::layout::{self, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, Extent, Extent
 /// How many claims are kept (ours): 32 bytes each. With more no file is promised to be intact.
 const MAX_CLAIMS: usize = 1 << 20;
 
+/// The owner of a block of which the journal has a copy: it was metadata, or content with data=journal.
+pub(super) const METADATA: Identity = (0, 0);
+/// The owner of blocks to which a block points that may be an indirect block.
+pub(super) const POINTED_TO: Identity = (0, 1);
+
 /// Somebody had these blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Claim {
@@ -20,8 +25,15 @@ pub(super) struct Claim {
     pub(super) end: u64,
     /// The transaction's place in time; `None` if it is not known.
     pub(super) order: Option<i64>,
-    /// The inode; (0, 0) for metadata of an unknown one.
+    /// The inode; or the seed of its checksums and 0.
     pub(super) owner: Identity,
+}
+
+impl Claim {
+    /// Whether it is not known which inode had the blocks.
+    pub(super) fn is_of_unknown(&self) -> bool {
+        self.owner.0 == 0
+    }
 }
 
 /// All claims on blocks that are free now.
@@ -72,7 +84,7 @@ impl Claims {
         }
         let acl = u64::from(raw.i_file_acl_lo.get()) | u64::from(raw.l_i_file_acl_high.get()) << 32;
         if acl != 0 {
-            self.add(geometry, acl, acl.saturating_add(1), order, (0, 0));
+            self.add(geometry, acl, acl.saturating_add(1), order, METADATA);
         }
         if raw.i_flags.get() & inode_flags::EXTENTS != 0 {
             self.add_leaf(geometry, &raw.i_block, order, owner);

@@ -30,9 +30,9 @@ pub(super) struct Inodes {
 }
 
 impl Inodes {
-    /// Reads all inode tables in the order of the disk; `dead` is called with the number, place (bytes) and record of
-    /// every inode that no directory names any more.
-    pub(super) fn read(geometry: &Geometry<'_>, dead: &mut dyn FnMut(u32, u64, &[u8])) -> Result<Self> {
+    /// Reads all inode tables in the order of the disk; `each` is called with every inode that was ever used, its place
+    /// (bytes) and its record.
+    pub(super) fn read(geometry: &Geometry<'_>, each: &mut dyn FnMut(&Current, u64, &[u8])) -> Result<Self> {
         let (volume, superblock) = (geometry.volume, geometry.volume.superblock());
         let size = usize::from(superblock.inode_size);
         let mut inodes = Self { list: Vec::new(), last_change: 0 };
@@ -68,7 +68,7 @@ impl Inodes {
                     let inside = done + (index * size) as u64;
                     // It fits: a table's inodes are numbered in 32 bits.
                     let number = table.first_inode + (inside / size as u64) as u32;
-                    inodes.add(geometry, number, start + inside, record, dead)?;
+                    inodes.add(geometry, number, start + inside, record, each)?;
                 }
                 done += now;
             }
@@ -83,7 +83,7 @@ impl Inodes {
         number: u32,
         at: u64,
         record: &[u8],
-        dead: &mut dyn FnMut(u32, u64, &[u8]),
+        each: &mut dyn FnMut(&Current, u64, &[u8]),
     ) -> Result<()> {
         let Ok((raw, rest)) = layout::Inode::ref_from_prefix(record) else { return Ok(()) };
         if raw.i_mode.get() & mode::TYPE == 0 {
@@ -97,10 +97,9 @@ impl Inodes {
             return Err(unsupported!("more than {MAX_INODES} inodes: too many to look for deleted ones"));
         }
         let directory = raw.i_mode.get() & mode::TYPE == mode::DIRECTORY;
-        self.list.push(Current { number, generation: raw.i_generation.get(), live, directory });
-        if !live {
-            dead(number, at, record);
-        }
+        let current = Current { number, generation: raw.i_generation.get(), live, directory };
+        each(&current, at, record);
+        self.list.push(current);
         Ok(())
     }
 

@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::blocks::{self, BlockCopy};
+use super::blocks::BlockCopy;
 use super::candidates::Identity;
+use super::discarded;
 use super::mapping::{Mapper, Mapping, physical};
-use super::names::{Name, Owner};
+use super::names::{self, Name, Owner};
 use super::search::{Search, verifies};
 use super::verdict::{Phantoms, Ranges, Verdict};
 use super::version::Version;
@@ -23,22 +24,43 @@ const MAX_DEPTH: usize = 4096;
 pub(super) struct Found {
     pub(super) version: Version,
     pub(super) deleted: Deleted,
+    /// Its other names, if it had several at a time: directory, name, and where that was found.
+    links: Vec<(Parent, Vec<u8>, Evidence)>,
 }
+
+impl Found {
+    /// What is to be read, and the list's entries for it: one for each name.
+    pub(super) fn into_entries(self) -> (Version, Vec<Deleted>) {
+        let mut entries = vec![self.deleted];
+        for (parent, name, evidence) in self.links {
+            let mut entry = Deleted { parent, name: Some(name), ..entries[0].clone() };
+            let own = entry.evidence.iter_mut().find(|evidence| names::is_of_name(evidence));
+            own.into_iter().for_each(|own| *own = evidence.clone());
+            entries.push(entry);
+        }
+        (self.version, entries)
+    }
+}
+
+/// How many names of one inode are listed (ours).
+const MAX_NAMES: usize = 64;
 
 type Spans = BTreeMap<u32, Vec<(u32, Option<i64>, Option<i64>)>>;
 
 /// Puts everything together. `own` are the blocks of the living inode whose versions are looked for; the nodes get the
 /// ids from `first` on.
 pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> Vec<Found> {
-    let mut mappings = resolve(search);
+    let mut mappings = BTreeMap::new();
+    resolve(search, &mut mappings);
     let scan = unresolved(search, &mappings);
     if !scan.is_empty() {
         search.free_space(&scan);
-        mappings = resolve(search);
+        mappings.retain(|_, maps: &mut Vec<Mapping>| maps.iter().all(|map| map.missing.is_empty()));
+        resolve(search, &mut mappings);
     }
     leaves_alone(search, &mut mappings);
     claim(search, &mappings);
-    names(search, &mappings);
+    directory_names(search, &mappings);
 
     let places = search.living_directories();
     let places = deleted_places(search, &mappings, places);
@@ -56,8 +78,13 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
     let mut found = Vec::new();
     for (identity, node) in &search.candidates.nodes {
         let mut maps = mappings.remove(identity).unwrap_or_default();
-        let name = name(search, *identity, &spans, &seeds, &places);
-        let parent = name.map_or(Parent::Unknown, |name| parent(search, name, &seeds, &places, &ids));
+        let names = names_of(search, *identity, &spans, &seeds, &places);
+        let name = names.first().copied();
+        let parent = |name: &Name| parent(search, name, &seeds, &places, &ids);
+        let (home, more) = (name.map_or(Parent::Unknown, parent), names.get(1..).unwrap_or_default());
+        // Who of several inodes with this number was in the orphan file, nothing tells.
+        let alone = spans.get(&identity.0).is_some_and(|spans| spans.len() == 1)
+            && search.inodes.get(identity.0).is_none_or(|current| current.generation == identity.1);
         let mut verdicts = Vec::new();
         // Blocks of newer versions with other content: they may have been written in place.
         let (mut newer, mut same) = (Ranges::default(), Vec::new());
@@ -93,11 +120,12 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 inode.file_acl = 0;
             }
             let mut list = vec![evidence];
+            list.extend(search.orphans.evidence(identity.0, !node.orphan).filter(|_| node.orphan || alone));
             list.extend(name.map(Name::evidence));
             list.extend(mapping.evidence);
             let deleted = Deleted {
                 node: NodeId(first + found.len() as u64),
-                parent,
+                parent: home,
                 name: name.map(|name| name.name.to_vec()),
                 number: identity.0.into(),
                 generation: Some(identity.1),
@@ -108,18 +136,24 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
                 evidence: list,
             };
             let version = Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
-            found.push(Found { version, deleted });
+            // Older versions have the newest one's best name.
+            let link = |name: &&Name| (parent(name), name.name.to_vec(), name.evidence());
+            let links = if deleted.version == 0 { more.iter().map(link).collect() } else { Vec::new() };
+            found.push(Found { version, deleted, links });
         }
     }
     break_loops(&mut found, first);
+    discarded::doubt(search.geometry.volume, &mut found);
     found
 }
 
-/// The maps of all versions.
-fn resolve(search: &Search<'_>) -> BTreeMap<Identity, Vec<Mapping>> {
+/// The maps of all versions, but of the nodes that have them already.
+fn resolve(search: &Search<'_>, mappings: &mut BTreeMap<Identity, Vec<Mapping>>) {
     let mapper = Mapper { geometry: search.geometry, blocks: &search.blocks, spent: Cell::new(0) };
-    let maps = |node: &super::candidates::Node| node.versions.iter().map(|version| mapper.resolve(version)).collect();
-    search.candidates.nodes.iter().map(|(identity, node)| (*identity, maps(node))).collect()
+    for (identity, node) in &search.candidates.nodes {
+        let maps = || node.versions.iter().map(|version| mapper.resolve(version)).collect();
+        mappings.entry(*identity).or_insert_with(maps);
+    }
 }
 
 /// The seeds of the inodes whose maps have gaps, or of which no version was found.
@@ -155,9 +189,8 @@ fn leaves_alone(search: &Search<'_>, mappings: &mut BTreeMap<Identity, Vec<Mappi
                 in_journal: loose.copy.in_journal,
                 checksum: Some(true),
             };
-            leaves.extend(
-                blocks::read(&**volume.disk(), loose.copy.at, volume.block_size()).map(|bytes| (evidence, bytes)),
-            );
+            let bytes = search.blocks.kept.read(&**volume.disk(), loose.copy.at, volume.block_size());
+            leaves.extend(bytes.map(|bytes| (evidence, bytes)));
         }
         mappings.insert(*identity, vec![Mapping::of_leaves(&leaves, volume.superblock().blocks)]);
     }
@@ -224,7 +257,7 @@ fn claim(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
 }
 
 /// Reads what is left of deleted directories' own blocks.
-fn names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
+fn directory_names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
     let volume = search.geometry.volume;
     let superblock = volume.superblock();
     for (identity, node) in &search.candidates.nodes {
@@ -236,12 +269,15 @@ fn names(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
                     if !search.geometry.is_free(block) || !seen.insert(block) {
                         continue;
                     }
-                    let Ok(bytes) = volume.block(block) else { continue };
+                    let at = block.saturating_mul(volume.block_size());
+                    let Some(bytes) = search.blocks.kept.read(&**volume.disk(), at, volume.block_size()) else {
+                        continue;
+                    };
                     let seed = version.inode.seed;
                     if superblock.checksum_seed.is_some() && !verifies(&bytes, seed) {
                         continue;
                     }
-                    let copy = BlockCopy { at: bytes.offset(), order: None, sequence: None, in_journal: false };
+                    let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
                     let owner = (Some(identity.0), None);
                     search.names.add_block(superblock, &bytes, &copy, Some(block), owner, false);
                 }
@@ -288,18 +324,21 @@ fn directory(
     }
 }
 
-fn name<'s>(
+/// The names of a deleted inode, the best first: as many as it had links.
+fn names_of<'s>(
     search: &'s Search<'_>,
     (number, generation): Identity,
     spans: &Spans,
     seeds: &HashMap<u32, Identity>,
     places: &HashMap<u64, Vec<u32>>,
-) -> Option<&'s Name> {
-    let node = search.candidates.nodes.get(&(number, generation))?;
-    let inode = node.versions.first().map(|version| &version.inode).or(node.remains.as_ref())?;
+) -> Vec<&'s Name> {
+    let Some(node) = search.candidates.nodes.get(&(number, generation)) else { return Vec::new() };
+    let inode = node.versions.first().map(|version| &version.inode).or(node.remains.as_ref());
+    let spans = spans.get(&number).map(Vec::as_slice).unwrap_or_default();
+    let own = spans.iter().find(|span| span.0 == generation);
+    let (Some(inode), Some(own)) = (inode, own) else { return Vec::new() };
     let (mut from, mut to) = (None, search.live_since.get(&number).copied());
-    let own = spans.get(&number)?.iter().find(|span| span.0 == generation)?;
-    for other in spans.get(&number)?.iter().filter(|span| span.0 != generation) {
+    for other in spans.iter().filter(|span| span.0 != generation) {
         match (other.2, own.1, own.2, other.1) {
             (Some(last), Some(first), ..) if last < first => from = from.max(Some(last)),
             (.., Some(last), Some(first)) if first > last => {
@@ -308,7 +347,9 @@ fn name<'s>(
             _ => {}
         }
     }
-    search.names.best(number, inode.mode, from, to, &|name| directory(name, seeds, places).is_some())
+    // What a directory's links count are the entries `..` below it.
+    let most = if node.is_directory() { 1 } else { usize::from(node.links).clamp(1, MAX_NAMES) };
+    search.names.best(number, inode.mode, (from, to), most, &|name| directory(name, seeds, places).map(|found| found.0))
 }
 
 fn parent(

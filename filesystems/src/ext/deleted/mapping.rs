@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use zerocopy::FromBytes;
 
-use super::blocks::{self, BlockCopy, Blocks};
+use super::blocks::{BlockCopy, Blocks};
 use super::candidates::Candidate;
 use super::geometry::Geometry;
 use crate::deleted::Evidence;
@@ -235,7 +235,7 @@ impl Mapper<'_> {
         list.extend(after.into_iter().rev());
         list.extend(loose);
         for copy in list {
-            let Some(bytes) = blocks::read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
+            let Some(bytes) = self.blocks.kept.read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
             if is_sound(&bytes) {
                 job.mapping.evidence.push(Evidence {
                     what,
@@ -278,15 +278,7 @@ impl Mapper<'_> {
             return;
         }
         let blocks = superblock.blocks;
-        let is_sound = |block: &[u8]| {
-            let mut some = false;
-            let sound = block.chunks_exact(4).all(|word| {
-                let pointer = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-                some |= pointer != 0;
-                u64::from(pointer) < blocks
-            });
-            sound && some
-        };
+        let is_sound = |block: &[u8]| is_pointers(block, blocks);
         job.mapping.nodes.push(number);
         let Some(block) = self.pick(job, number, &[], "indirect block", &is_sound) else {
             job.mapping.missing.push((start, start.saturating_add(span).min(end.max(start + 1))));
@@ -362,6 +354,17 @@ impl Mapping {
         mapping.normalise();
         mapping
     }
+}
+
+/// Whether a block may be an indirect block: nothing but pointers.
+pub(super) fn is_pointers(block: &[u8], blocks: u64) -> bool {
+    let mut some = false;
+    let sound = block.chunks_exact(4).all(|word| {
+        let pointer = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+        some |= pointer != 0;
+        u64::from(pointer) < blocks
+    });
+    sound && some
 }
 
 /// The blocks of the disk that a run takes: start and end.

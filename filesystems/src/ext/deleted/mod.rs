@@ -2,7 +2,7 @@
 //!
 //! A current kernel empties an inode when it deletes it; what the inode was is in older copies of its block in the
 //! journal. Each step has a file: [`scan`] walks the whole log, [`inodes`] the inode tables, [`search`] takes what
-//! they find, [`candidates`] keeps the versions, [`mapping`] puts their maps together from surviving blocks, [`names`]
+//! they find, [`transactions`] says what the log has forgotten, [`candidates`] keeps the versions, [`mapping`] puts their maps together from surviving blocks, [`names`]
 //! collects names, [`claims`] who else had which blocks, [`verdict`] judges, [`listing`] makes the list.
 //!
 //! *Who a copy belongs to.* The tags of a descriptor block say it. Where that block is overwritten, the inode's checksum
@@ -12,21 +12,27 @@
 //! one look into a table finds the inode.
 //!
 //! *Intact* is a promise. It is given if the blocks are free, nobody is known to have had them after the version, every
-//! transaction since is whole in the log so that a later owner would be known, and the map accounts for all space that
-//! the inode had.
+//! transaction since is whole in the log and the log was emptied at the end so that a later owner would be known, the
+//! content had left the kernel's cache before the delete, nothing looks discarded ([`discarded`]), and the map accounts
+//! for all space that the inode had.
 
 mod blocks;
 mod candidates;
 mod claims;
+mod directories;
+mod discarded;
 mod free_space;
 mod geometry;
 mod inodes;
+mod kept;
 mod listing;
 mod mapping;
 mod names;
+mod orphans;
 mod rewind;
 mod scan;
 mod search;
+mod transactions;
 mod verdict;
 mod version;
 
@@ -85,8 +91,9 @@ impl DeletedNodes {
     }
 
     fn search(&self, volume: &Volume, only: Option<u32>) -> Result<Arc<[Deleted]>> {
-        let geometry = Geometry::new(volume);
-        let log = Search::log(volume);
+        let exact = volume.of_blocks();
+        let log = Search::log(volume, &exact);
+        let geometry = Geometry::new(&exact);
         let mut search = Search::new(&geometry, log.as_ref(), only)?;
         let mut own = Vec::new();
         if let Some(number) = only {
@@ -104,8 +111,9 @@ impl DeletedNodes {
         let found: Vec<Found> = listing::list(&mut search, &own, DELETED | nodes.len() as u64);
         let mut list = Vec::with_capacity(found.len());
         for found in found {
-            nodes.push(Arc::new(found.version));
-            list.push(found.deleted);
+            let (version, entries) = found.into_entries();
+            nodes.push(Arc::new(version));
+            list.extend(entries);
         }
         Ok(list.into())
     }

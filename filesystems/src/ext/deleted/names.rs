@@ -7,15 +7,24 @@ use zerocopy::FromBytes;
 
 use super::blocks::BlockCopy;
 use crate::deleted::Evidence;
-use crate::ext::directory::rec_len;
+use crate::ext::directory::{file_type, rec_len};
 use crate::ext::features::incompat;
-use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN, mode};
+use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN};
 use crate::ext::superblock::Superblock;
 
 /// How many names are kept (ours): about 100 bytes each. Later ones are passed over.
 const MAX_NAMES: usize = 300_000;
 /// The smallest entry.
 const SMALLEST: usize = 12;
+
+/// What evidence calls an entry.
+const ENTRY: &str = "directory entry";
+const REMOVED: &str = "removed directory entry";
+
+/// Whether this is where a name was found.
+pub(super) fn is_of_name(evidence: &Evidence) -> bool {
+    matches!(evidence.what, ENTRY | REMOVED)
+}
 
 /// What says which directory a block with names belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,6 +190,14 @@ impl Names {
         }
     }
 
+    /// Takes a name that a fast commit gave or removed.
+    pub(super) fn add_operation(&mut self, parent: u32, inode: u32, name: &[u8], copy: &BlockCopy, gap: bool) {
+        if name.len() <= NAME_LEN {
+            let raw = Raw { at: 0, inode, file_type: 0, name, len: 0 };
+            self.add(&raw, copy, Owner::Inode(parent), Some(true), gap);
+        }
+    }
+
     fn add(&mut self, raw: &Raw<'_>, copy: &BlockCopy, owner: Owner, checksum: Option<bool>, gap: bool) {
         if matches!(raw.name, b"." | b"..") || !is_name(raw.name) {
             return;
@@ -218,50 +235,51 @@ impl Names {
         });
     }
 
-    /// The best name of an inode with this `mode` that was seen in the transactions from `from` to `to`.
-    /// Those whose directory is known (`resolves`) come first.
-    pub(super) fn best(
+    /// The names of an inode with this `mode` that were seen in the transactions from `from` to `to`, the best `most` of
+    /// them: those whose directory is known come first, then those that were there last. `directory` tells whose a name
+    /// is; no directory has one twice.
+    pub(super) fn best<D: PartialEq>(
         &self,
         inode: u32,
         mode: u16,
-        from: Option<i64>,
-        to: Option<i64>,
-        resolves: &dyn Fn(&Name) -> bool,
-    ) -> Option<&Name> {
+        (from, to): (Option<i64>, Option<i64>),
+        most: usize,
+        directory: &dyn Fn(&Name) -> Option<D>,
+    ) -> Vec<&Name> {
         let fits = |name: &&Name| {
-            let kind = kind(mode);
+            let kind = file_type(mode);
             (name.file_type == 0 || name.file_type == kind)
                 && (to.is_none() || name.first.is_none() || name.first < to)
                 && (from.is_none() || name.last.is_none() || name.last >= from)
         };
-        let indexes = self.by_inode.get(&inode)?;
+        let indexes = self.by_inode.get(&inode).map(Vec::as_slice).unwrap_or_default();
         let names = indexes.iter().filter_map(|index| self.list.get(*index)).filter(fits);
-        names.max_by_key(|name| (resolves(name), !name.gap && name.last.is_some(), name.last, !name.gap, name.at))
+        let mut left: Vec<(Option<D>, &Name)> = names.map(|name| (directory(name), name)).collect();
+        let mut best: Vec<(Option<D>, &Name)> = Vec::new();
+        while best.len() < most {
+            let worth = |(_, (directory, name)): &(usize, &(Option<D>, &Name))| {
+                (directory.is_some(), !name.gap && name.last.is_some(), name.last, !name.gap, name.at)
+            };
+            let Some((at, _)) = left.iter().enumerate().max_by_key(worth) else { break };
+            let (directory, name) = left.swap_remove(at);
+            // A further name counts where it is known whose it is.
+            let known = |(other, same): &(Option<D>, &Name)| same.name == name.name && *other == directory;
+            if best.is_empty() || directory.is_some() && !best.iter().any(known) {
+                best.push((directory, name));
+            }
+        }
+        best.into_iter().map(|(_, name)| name).collect()
     }
 }
 
 impl Name {
     pub(super) fn evidence(&self) -> Evidence {
         Evidence {
-            what: if self.gap { "removed directory entry" } else { "directory entry" },
+            what: if self.gap { REMOVED } else { ENTRY },
             offset: self.at,
             transaction: self.sequence,
             in_journal: self.in_journal,
             checksum: self.checksum,
         }
-    }
-}
-
-/// The `file_type` of a mode.
-fn kind(mode: u16) -> u8 {
-    match mode & mode::TYPE {
-        mode::FILE => 1,
-        mode::DIRECTORY => 2,
-        mode::CHAR => 3,
-        mode::BLOCK => 4,
-        mode::FIFO => 5,
-        mode::SOCKET => 6,
-        mode::SYMLINK => 7,
-        _ => 0,
     }
 }

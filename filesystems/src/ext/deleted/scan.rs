@@ -1,10 +1,21 @@
 //! The whole area of the log, also what is checkpointed, wrapped or half overwritten, as copies of blocks.
 
+use std::collections::VecDeque;
+
 use images::Result;
 
+use super::transactions::{Span, Transactions};
 use crate::ext::journal::Log;
 use crate::ext::journal::layout::JBD2_MAGIC_NUMBER;
-use crate::ext::journal::log::{Content, Tag};
+use crate::ext::journal::log::{Content, Record, Tag};
+
+/// How much of the log is read at once, in bytes (ours).
+const CHUNK: u64 = 1 << 20;
+/// How many bytes of copies wait for the record that follows them (ours). No descriptor block announces more than
+/// [`TAG_MIN`] allows, so that a longer row of copies without a record belongs to nothing.
+const WAITING_BYTES: usize = 8 << 20;
+/// The shortest tag of a descriptor block, in bytes.
+const TAG_MIN: usize = 8;
 
 /// A copy of a block in the log.
 #[derive(Clone, Copy, Debug)]
@@ -17,186 +28,213 @@ pub(super) struct Copy {
     pub(super) sequence: Option<u32>,
 }
 
-/// A transaction that lies in the log from its first block to its commit block.
+/// Where a transaction in the log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// At this position.
+    At(u32),
+    /// If it is that of the end of the ring, there; the blocks at the start of the ring are its copies.
+    BeforeRing,
+    /// Its first blocks are overwritten.
+    Overwritten,
+}
+
+/// A transaction whose commit block has not come yet.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Open {
     sequence: u32,
-    first: u32,
+    first: First,
     last: u32,
+    time: u64,
 }
 
-/// Which transactions are in the log.
-pub(super) struct Transactions {
-    reference: u32,
-    /// The whole ones, ascending.
-    whole: Vec<Span>,
-    ring_first: u32,
-    /// The positions after their last blocks are of no use without the ring's length.
-    ring_last: u32,
-    /// From which transaction on all are there; `None` if not even the last.
-    unbroken_from: Option<i64>,
-    /// When the newest transaction was committed, in seconds since 1970.
-    pub(super) last_commit: u64,
+/// A copy whose transaction is not known yet.
+struct Waiting {
+    at: u64,
+    bytes: Box<[u8]>,
 }
 
-impl Transactions {
-    /// A number that grows with time, for the sequence numbers wrap.
-    pub(super) fn order(&self, sequence: u32) -> i64 {
-        i64::from(sequence.wrapping_sub(self.reference) as i32)
-    }
-
-    /// Whether this transaction and all after it are in the log, whole.
-    pub(super) fn unbroken_since(&self, order: i64) -> bool {
-        self.unbroken_from.is_some_and(|from| from <= order)
-    }
-
-    /// Whether the transaction is in the log with its commit block.
-    pub(super) fn is_whole(&self, sequence: u32) -> bool {
-        let order = self.order(sequence);
-        self.whole.binary_search_by_key(&order, |span| self.order(span.sequence)).is_ok()
-    }
-
-    fn next(&self, position: u32) -> u32 {
-        if position + 1 >= self.ring_last { self.ring_first } else { position + 1 }
-    }
-
-    /// Whether no transaction can have been between two that follow each other in the log.
-    ///
-    /// Numbers are skipped at every unmount. The next transaction begins behind the one before, or, with older kernels
-    /// after a mount, at the start of the log; then what lies behind the one before must be older.
-    fn adjacent(&self, before: &Span, after: &Span) -> bool {
-        let behind = self.next(before.last);
-        if after.first == behind {
-            return true;
-        }
-        let covered_by_newer = self.whole.iter().any(|span| {
-            self.order(span.sequence) > self.order(before.sequence)
-                && if span.first <= span.last {
-                    (span.first..=span.last).contains(&behind)
-                } else {
-                    behind >= span.first || behind <= span.last
-                }
-        });
-        after.first == self.ring_first && !covered_by_newer
-    }
-
-    fn finish(&mut self) {
-        let reference = self.reference;
-        self.whole.sort_by_key(|span| span.sequence.wrapping_sub(reference) as i32);
-        let mut from = self.whole.last().copied();
-        for pair in self.whole.windows(2).rev() {
-            if !self.adjacent(&pair[0], &pair[1]) {
-                break;
-            }
-            from = Some(pair[0]);
-        }
-        self.unbroken_from = from.map(|span| self.order(span.sequence));
-    }
-}
-
-/// Calls `each` with every copy in the log and its bytes. Blocks that cannot be read are passed over.
+/// Calls `each` with every copy in the log and its bytes. Each block is read once, in order; those that cannot be read
+/// are passed over.
 ///
-/// One transaction after the other around the ring, beginning behind the first commit block, so that a transaction
-/// that wraps is seen in one piece. Copies without a descriptor belong to the record that follows them:
-/// only what comes after them in their transaction is left.
+/// A transaction that wraps around the ring is seen in two pieces: the copies before the first record are kept until
+/// the end of the ring has been read. Copies without a descriptor belong to the record that follows them: only what
+/// comes after them in their transaction is left.
 pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Transactions> {
     let superblock = &log.superblock;
-    let (first, last) = (superblock.first, superblock.last);
-    let mut transactions = Transactions {
-        reference: superblock.sequence,
-        whole: Vec::new(),
-        ring_first: first,
-        ring_last: last,
-        unbroken_from: None,
-        last_commit: 0,
+    let block_size = superblock.block_size as usize;
+    let mut walk = Walk {
+        log,
+        each,
+        transactions: Transactions::new(superblock),
+        pending: Vec::new(),
+        current: None,
+        after_commit: false,
+        waiting: VecDeque::new(),
+        waiting_max: (block_size / TAG_MIN).min(WAITING_BYTES / block_size).max(1),
+        prefix: Some(Vec::new()),
+        head_sequence: None,
+        head: None,
     };
     let mut buffer = Vec::new();
-    let is_commit = |position: u32, buffer: &mut Vec<u8>| {
-        let is_commit = |content| matches!(content, Content::Commit(_));
-        log.read(position, buffer).is_ok()
-            && log.record(buffer).is_some_and(|record| record.sound && is_commit(record.content))
-    };
-    let commit = (first..last).find(|position| is_commit(*position, &mut buffer));
-    let start = commit.map_or(first, |position| superblock.after(position, 1));
+    let mut position = superblock.first;
+    while position < superblock.last {
+        let at = log.offset(position)?;
+        let most = (CHUNK / block_size as u64).max(1).min(u64::from(superblock.last - position));
+        let together = log.runs().partition_point(|run| run.logical <= position);
+        let run = together.checked_sub(1).and_then(|run| log.runs().get(run));
+        let count = run.map_or(1, |run| u64::from(run.logical.saturating_add(run.len) - position).clamp(1, most));
+        buffer.resize(count as usize * block_size, 0);
+        let is_read = log.disk.read_at(&mut buffer, at).is_ok();
+        for (index, block) in (0u32..).zip(buffer.chunks_exact_mut(block_size)) {
+            let (position, at) = (position + index, at + u64::from(index) * block_size as u64);
+            // One bad sector hides one block.
+            match is_read || log.disk.read_at(block, at).is_ok() {
+                true => walk.block(position, at, block),
+                false => walk.unreadable(),
+            }
+        }
+        position += count as u32;
+    }
+    Ok(walk.finish())
+}
 
-    // Tags whose copies are still to come, last first, and their transaction.
-    let mut pending: Vec<Tag> = Vec::new();
-    let mut current: Option<Span> = None;
-    let mut orphans: Vec<u32> = Vec::new();
-    let mut after_commit = commit.is_some();
-    let mut newest = i64::MIN;
-    let give_orphans = |orphans: &mut Vec<u32>, sequence, each: &mut dyn FnMut(&Copy, &[u8])| {
-        let mut buffer = Vec::new();
-        for position in orphans.drain(..) {
-            if let (Ok(at), Ok(())) = (log.offset(position), log.read(position, &mut buffer)) {
-                each(&Copy { at, block: None, sequence }, &buffer);
-            }
+struct Walk<'a> {
+    log: &'a Log,
+    each: &'a mut dyn FnMut(&Copy, &[u8]),
+    transactions: Transactions,
+    /// Tags whose copies are still to come, last first.
+    pending: Vec<Tag>,
+    /// Their transaction.
+    current: Option<Open>,
+    after_commit: bool,
+    /// Copies without a descriptor.
+    waiting: VecDeque<Waiting>,
+    waiting_max: usize,
+    /// The copies from the start of the ring to the first record, which may be those of a descriptor at its end; `None`
+    /// once they cannot be.
+    prefix: Option<Vec<Waiting>>,
+    /// The transaction of the first record.
+    head_sequence: Option<u32>,
+    /// The transaction at the start of the ring, if it is complete from there on.
+    head: Option<Open>,
+}
+
+impl Walk<'_> {
+    fn unreadable(&mut self) {
+        (self.current, self.after_commit) = (None, false);
+        self.pending.clear();
+        if self.head_sequence.is_none() {
+            self.prefix = None;
         }
-    };
-    for position in (start..last).chain(first..start) {
-        if log.read(position, &mut buffer).is_err() {
-            (current, after_commit) = (None, false);
-            pending.clear();
-            continue;
+    }
+
+    fn block(&mut self, position: u32, at: u64, bytes: &mut [u8]) {
+        let log = self.log;
+        match log.record(bytes).filter(|record| record.sound) {
+            Some(record) => self.record(position, &record),
+            None => self.copy(at, bytes),
         }
-        let record = log.record(&buffer).filter(|record| record.sound);
-        let Some(record) = record else {
-            match (pending.pop(), &current) {
-                (Some(tag), Some(span)) => {
-                    let sound = log.copy_is_sound(tag.checksum, span.sequence, &buffer);
-                    let mut sequence = Some(span.sequence);
-                    let mut block = Some(tag.block);
-                    if !sound {
-                        // Something else lies here now.
-                        (sequence, block, current, after_commit) = (None, None, None, false);
-                        pending.clear();
-                    }
-                    let copy = Copy { at: log.offset(position)?, block, sequence };
-                    if let Some(head) = buffer.first_chunk_mut().filter(|_| tag.escaped && sound) {
-                        *head = JBD2_MAGIC_NUMBER.to_be_bytes();
-                    }
-                    each(&copy, &buffer);
-                }
-                _ => {
-                    orphans.push(position);
-                    (current, after_commit) = (None, false);
+    }
+
+    fn copy(&mut self, at: u64, bytes: &mut [u8]) {
+        let (Some(tag), Some(open)) = (self.pending.pop(), self.current) else {
+            (self.current, self.after_commit) = (None, false);
+            self.waiting.push_back(Waiting { at, bytes: (&*bytes).into() });
+            if self.waiting.len() > self.waiting_max
+                && let Some(old) = self.waiting.pop_front()
+            {
+                (self.each)(&Copy { at: old.at, block: None, sequence: None }, &old.bytes);
+                if self.head_sequence.is_none() {
+                    self.prefix = None;
                 }
             }
-            continue;
+            return;
         };
+        if !self.log.copy_is_sound(tag.checksum, open.sequence, bytes) {
+            // Something else lies here now.
+            (self.current, self.after_commit) = (None, false);
+            self.pending.clear();
+            (self.each)(&Copy { at, block: None, sequence: None }, bytes);
+            return;
+        }
+        if let Some(head) = bytes.first_chunk_mut().filter(|_| tag.escaped) {
+            *head = JBD2_MAGIC_NUMBER.to_be_bytes();
+        }
+        (self.each)(&Copy { at, block: Some(tag.block), sequence: Some(open.sequence) }, bytes);
+    }
+
+    fn give_waiting(&mut self, sequence: Option<u32>) {
+        for Waiting { at, bytes } in self.waiting.drain(..) {
+            (self.each)(&Copy { at, block: None, sequence }, &bytes);
+        }
+    }
+
+    fn record(&mut self, position: u32, record: &Record<'_>) {
         let sequence = record.sequence;
-        give_orphans(&mut orphans, Some(sequence), each);
-        if !pending.is_empty() {
-            pending.clear();
-            current = None;
+        let is_first = self.head_sequence.is_none();
+        if is_first {
+            self.head_sequence = Some(sequence);
+            if let Some(prefix) = &mut self.prefix {
+                prefix.extend(self.waiting.drain(..));
+            }
         }
-        let span = match current {
-            Some(span) if span.sequence == sequence => Some(Span { last: position, ..span }),
+        self.give_waiting(Some(sequence));
+        if !self.pending.is_empty() {
+            self.pending.clear();
+            self.current = None;
+        }
+        let first = match self.current {
+            Some(open) if open.sequence == sequence => open.first,
             // A transaction's first block follows a commit block or begins the log.
-            _ if after_commit || position == first => Some(Span { sequence, first: position, last: position }),
-            _ => None,
+            _ if self.after_commit || position == self.log.superblock.first => First::At(position),
+            _ if is_first && self.prefix.is_some() => First::BeforeRing,
+            _ => First::Overwritten,
         };
-        after_commit = false;
+        let mut open = Open { sequence, first, last: position, time: 0 };
+        self.after_commit = false;
         match record.content {
             Content::Descriptor(tags) => {
-                pending = tags.collect();
-                pending.reverse();
-                current = Some(span.unwrap_or(Span { sequence, first: u32::MAX, last: position }));
+                self.pending = tags.collect();
+                self.pending.reverse();
+                self.current = Some(open);
             }
-            Content::Revoke(_) => current = span,
+            Content::Revoke(_) => self.current = Some(open),
             Content::Commit(commit) => {
-                if let Some(span) = span.filter(|span| span.first != u32::MAX) {
-                    transactions.whole.push(span);
+                open.time = commit.h_commit_sec.get();
+                self.transactions.saw_commit(sequence, open.time);
+                match first {
+                    First::At(first) if first != self.log.superblock.first => self.complete(first, &open),
+                    // What the end of the ring says is still to come.
+                    First::At(_) | First::BeforeRing => self.head = Some(open),
+                    First::Overwritten => {}
                 }
-                let order = transactions.order(sequence);
-                if order > newest {
-                    (newest, transactions.last_commit) = (order, commit.h_commit_sec.get());
-                }
-                (current, after_commit) = (None, true);
+                (self.current, self.after_commit) = (None, true);
             }
         }
     }
-    give_orphans(&mut orphans, None, each);
-    transactions.finish();
-    Ok(transactions)
+
+    fn complete(&mut self, first: u32, open: &Open) {
+        self.transactions.push(Span { sequence: open.sequence, first, last: open.last, time: open.time });
+    }
+
+    /// Joins the end of the ring with its start.
+    fn finish(mut self) -> Transactions {
+        for Waiting { at, mut bytes } in self.prefix.take().unwrap_or_default() {
+            self.copy(at, &mut bytes);
+        }
+        if !self.pending.is_empty() {
+            self.current = None;
+        }
+        self.give_waiting(self.head_sequence);
+        match (self.head, self.current) {
+            (Some(head), Some(Open { sequence, first: First::At(first), .. })) if sequence == head.sequence => {
+                self.complete(first, &head);
+            }
+            (Some(head), _) if head.first != First::BeforeRing => self.complete(self.log.superblock.first, &head),
+            _ => {}
+        }
+        self.transactions.finish();
+        self.transactions
+    }
 }

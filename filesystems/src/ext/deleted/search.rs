@@ -7,17 +7,21 @@ use zerocopy::FromBytes;
 
 use super::blocks::{BlockCopy, Blocks, Loose};
 use super::candidates::{Candidates, Identity};
-use super::claims::Claims;
+use super::claims::{Claims, METADATA, POINTED_TO};
+use super::directories::Directories;
 use super::geometry::Geometry;
 use super::inodes::Inodes;
+use super::mapping::is_pointers;
 use super::names::{self, Names, Owner};
-use super::scan::{Copy, Transactions, walk};
+use super::orphans::Orphans;
+use super::scan::{Copy, walk};
+use super::transactions::Transactions;
 use crate::ext::checksum::{crc32c, inode_seed};
 use crate::ext::features::compat;
 use crate::ext::inode::Inode;
+use crate::ext::journal::fast_commit::{self, Operation};
 use crate::ext::journal::{self, Log};
 use crate::ext::layout::{self, GOOD_OLD_INODE_SIZE, ROOT_INO, inode_flags, mode};
-use crate::ext::map::State;
 use crate::ext::volume::Volume;
 use crate::ext::{inline, layout::InodeExtra};
 
@@ -26,11 +30,16 @@ const CHUNK: u64 = 1 << 20;
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;
 const CHECKSUM_HI_AT: usize = 0x82;
+/// Where the record begins in a tag of a fast commit, in bytes: behind the tag's own head and the inode's number.
+const INODE_TAG: u64 = 8;
 
 /// All that was found, before it is judged.
 pub(super) struct Search<'a> {
     pub(super) geometry: &'a Geometry<'a>,
     pub(super) inodes: Inodes,
+    /// Where the directories that live have their entries.
+    pub(super) directories: Directories,
+    pub(super) orphans: Orphans,
     pub(super) candidates: Candidates,
     pub(super) claims: Claims,
     pub(super) blocks: Blocks,
@@ -48,17 +57,36 @@ impl<'a> Search<'a> {
         let volume = geometry.volume;
         let superblock = volume.superblock();
         let mut candidates = Candidates::default();
-        let inodes = Inodes::read(geometry, &mut |number, at, record| {
-            if number < superblock.first_inode || only.is_some() {
+        let orphan_file = superblock.features.has_compat(compat::ORPHAN_FILE);
+        let orphan_file = orphan_file.then(|| superblock.raw.s_orphan_file_inum.get());
+        let mut orphans = Orphans::default();
+        let mut directories = Directories::new(superblock);
+        let inodes = Inodes::read(geometry, &mut |current, at, record| {
+            let number = current.number;
+            let is_reserved = number < superblock.first_inode && number != ROOT_INO;
+            let is_orphan_file = orphan_file == Some(number);
+            if is_reserved || current.live && !current.directory && !is_orphan_file {
                 return;
             }
-            if let Ok(inode) = Inode::parse(superblock, number, at, record) {
-                candidates.add_dead(inode, geometry.inode_in_use(number));
+            let Ok(inode) = Inode::parse(superblock, number, at, record) else { return };
+            if current.live && is_orphan_file {
+                orphans.read(volume, &inode);
+            } else if current.live {
+                directories.add(volume, &inode);
+            } else if only.is_none() {
+                let in_use = geometry.inode_in_use(number);
+                if in_use {
+                    orphans.add_link(&inode);
+                }
+                candidates.add_dead(inode, in_use);
             }
         })?;
+        orphans.follow(volume);
         let mut search = Self {
             geometry,
             inodes,
+            directories,
+            orphans,
             candidates,
             claims: Claims::default(),
             blocks: Blocks::new(),
@@ -70,19 +98,27 @@ impl<'a> Search<'a> {
         if let Some(log) = log {
             let reference = log.superblock.sequence;
             let transactions = walk(log, &mut |copy, bytes| search.take(copy, bytes, reference, only))?;
+            fast_commit::scan(log, &mut |sequence, at, operation| {
+                search.take_operation(sequence, at, operation, reference, only);
+            });
             search.transactions = Some(transactions);
         }
         search.candidates.sort();
         Ok(search)
     }
 
-    /// The journal of a volume, if it has one that can be opened.
-    pub(super) fn log(volume: &Volume) -> Option<Log> {
+    /// The journal of a volume, if it has one that can be opened; `exact` is the same volume, read block by block.
+    pub(super) fn log(volume: &Volume, exact: &Volume) -> Option<Log> {
         if !volume.superblock().features.has_compat(compat::HAS_JOURNAL) {
             return None;
         }
-        match journal::open(volume) {
-            Ok(log) => Some(log),
+        match journal::open_by(volume, exact) {
+            Ok(mut log) => {
+                if volume.superblock().features.has_compat(compat::FAST_COMMIT) {
+                    log.superblock.set_fast_commits_apart();
+                }
+                Some(log)
+            }
             Err(error) => {
                 log::warn!("{}: deleted files are looked for without the journal: {error}", volume.disk());
                 None
@@ -92,7 +128,7 @@ impl<'a> Search<'a> {
 
     /// Takes one copy from the journal.
     fn take(&mut self, copy: &Copy, bytes: &[u8], reference: u32, only: Option<u32>) {
-        let order = copy.sequence.map(|sequence| i64::from(sequence.wrapping_sub(reference) as i32));
+        let order = copy.sequence.map(|sequence| order(sequence, reference));
         let superblock = self.geometry.volume.superblock();
         let first = match copy.block {
             Some(block) => self.geometry.first_inode(block),
@@ -112,10 +148,14 @@ impl<'a> Search<'a> {
             if block >= superblock.blocks {
                 return;
             }
-            self.claims.add(self.geometry, block, block + 1, order, (0, 0));
+            self.claims.add(self.geometry, block, block + 1, order, METADATA);
+            if self.orphans.take(self.geometry.volume, block, bytes, &block_copy) {
+                return;
+            }
             self.blocks.by_block.entry(block).or_default().push(block_copy);
         }
         if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
+            self.blocks.kept.keep(copy.at, bytes);
             if superblock.checksum_seed.is_some() && copy.block.is_none() {
                 self.blocks.add_loose(seed, Loose { copy: block_copy, depth, first });
             }
@@ -127,33 +167,55 @@ impl<'a> Search<'a> {
             _ => None,
         };
         let is_directory = self.names.add_block(superblock, bytes, &block_copy, copy.block, (None, seed), false);
-        if !is_directory && copy.block.is_some() && superblock.checksum_seed.is_none() {
-            self.claim_pointers(bytes, order);
+        if !is_directory && copy.block.is_some() && is_pointers(bytes, superblock.blocks) {
+            self.blocks.kept.keep(copy.at, bytes);
+            if superblock.checksum_seed.is_none() {
+                self.claim_pointers(bytes, order);
+            }
+        }
+    }
+
+    /// Takes what a fast commit says of an inode or a name.
+    fn take_operation(&mut self, sequence: u32, at: u64, operation: &Operation, reference: u32, only: Option<u32>) {
+        let superblock = self.geometry.volume.superblock();
+        let order = Some(order(sequence, reference));
+        let copy = |at| BlockCopy { at, order, sequence: Some(sequence), in_journal: true };
+        match operation {
+            Operation::Inode { inode, record } => {
+                // The attributes behind the fields are left out: their checksum is right only where there are none.
+                let mut whole = record.clone();
+                whole.resize(superblock.inode_size.into(), 0);
+                let found = Copy { at, block: Some(0), sequence: Some(sequence) };
+                self.take_inode(&found, *inode, &whole, at + INODE_TAG, order, only);
+            }
+            Operation::Create { parent, inode, name } | Operation::Link { parent, inode, name } => {
+                self.names.add_operation(*parent, *inode, name, &copy(at), false);
+            }
+            Operation::Unlink { parent, inode, name } => {
+                self.names.add_operation(*parent, *inode, name, &copy(at), true);
+            }
+            // What an inode maps by itself is in its record.
+            Operation::AddRange { .. } | Operation::DelRange { .. } => {}
         }
     }
 
     /// What may be an indirect block claims the blocks it points to.
     fn claim_pointers(&mut self, bytes: &[u8], order: Option<i64>) {
-        let blocks = self.geometry.volume.superblock().blocks;
-        let pointers =
-            || bytes.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
-        if !pointers().all(|pointer| pointer < blocks) {
-            return;
-        }
         let mut run: Option<(u64, u64)> = None;
-        for pointer in pointers() {
+        for word in bytes.chunks_exact(4) {
+            let pointer = u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
             run = match run {
                 Some((start, end)) if end == pointer => Some((start, end + 1)),
                 other => {
                     if let Some((start, end)) = other {
-                        self.claims.add(self.geometry, start, end, order, (0, 0));
+                        self.claims.add(self.geometry, start, end, order, POINTED_TO);
                     }
                     (pointer != 0).then_some((pointer, pointer + 1))
                 }
             };
         }
         if let Some((start, end)) = run {
-            self.claims.add(self.geometry, start, end, order, (0, 0));
+            self.claims.add(self.geometry, start, end, order, POINTED_TO);
         }
     }
 
@@ -243,47 +305,18 @@ impl<'a> Search<'a> {
         agreed
     }
 
-    /// Reads the directories that live, for names in gaps, and for the places of blocks that nothing else attributes.
-    /// Returns the owners of such places.
-    pub(super) fn living_directories(&mut self) -> HashMap<u64, Vec<u32>> {
-        let volume = self.geometry.volume;
-        let superblock = volume.superblock();
-        let mut places: HashMap<u64, Vec<u32>> = HashMap::new();
-        let living: Vec<u32> = self.inodes.directories().filter(|inode| inode.live).map(|inode| inode.number).collect();
-        for number in living {
-            if number < superblock.first_inode && number != ROOT_INO {
-                continue;
-            }
-            let Ok(inode) = volume.inode(number) else { continue };
-            if inode.has(inode_flags::INLINE_DATA) {
-                continue;
-            }
-            let blocks = inode.size.div_ceil(volume.block_size()).min(superblock.blocks);
-            let mut runs = Vec::new();
-            let _ = volume.map(&inode, 0, &mut |run| {
-                if let State::Written(at) = run.state {
-                    runs.push((at, run.len.min(blocks.saturating_sub(run.logical))));
-                }
-                run.end() < blocks
-            });
-            for at in runs.iter().flat_map(|(at, len)| *at..at + len) {
-                if self.names.places.contains(&at) {
-                    places.entry(at).or_default().push(number);
-                }
-                let Ok(block) = volume.block(at) else { continue };
-                let copy = BlockCopy { at: block.offset(), order: None, sequence: None, in_journal: false };
-                self.names.add_block(superblock, &block, &copy, Some(at), (Some(number), None), true);
-            }
-        }
-        places
-    }
-
-    /// Reads the free space for extent blocks that verify for one of `seeds`.
+    /// Reads the free space for extent blocks that verify for one of `seeds`; what was read already is known by its place.
     pub(super) fn free_space(&mut self, seeds: &HashSet<u32>) {
         let volume = self.geometry.volume;
         let (disk, size) = (volume.disk(), volume.block_size());
         let mut buffer = Vec::new();
         let end = volume.superblock().blocks.min(disk.size() / size);
+        let known = self.blocks.kept.places().into_iter().filter(|at| self.geometry.is_free(at / size));
+        for at in known.collect::<Vec<u64>>() {
+            if let Some(bytes) = self.blocks.kept.read(&**disk, at, size) {
+                self.take_free(&bytes, at, seeds);
+            }
+        }
         let mut block = u64::from(volume.superblock().first_data_block);
         while block < end {
             let Ok(extent) = disk.extent_at(block * size) else { return };
@@ -293,29 +326,34 @@ impl<'a> Search<'a> {
                 continue;
             }
             let mut count = whole.min((CHUNK / size).max(1));
-            // Full stretches are not read at all.
-            let free: Vec<bool> = (block..block + count).map(|block| self.geometry.is_free(block)).collect();
-            let Some(skip) = free.iter().position(|free| *free) else {
+            // Neither what is full nor what was read already.
+            let wanted = |block: &u64| self.geometry.is_free(*block) && !self.blocks.kept.has(*block * size);
+            let Some(start) = (block..block + count).find(wanted) else {
                 block += count;
                 continue;
             };
-            block += skip as u64;
-            count -= skip as u64;
+            count = (start..block + count).take_while(wanted).count() as u64;
+            block = start;
             buffer.resize((count * size) as usize, 0);
             if disk.read_at(&mut buffer, block * size).is_ok() {
-                for (index, bytes) in buffer.chunks_exact(size as usize).enumerate() {
-                    if !free.get(skip + index).copied().unwrap_or(false) || !bytes.starts_with(&[0x0a, 0xf3]) {
-                        continue;
-                    }
-                    let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) else { continue };
-                    if seeds.contains(&seed) {
-                        let at = (block + index as u64) * size;
-                        let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
-                        self.blocks.add_loose(seed, Loose { copy, depth, first });
-                    }
+                for (index, bytes) in (0u64..).zip(buffer.chunks_exact(size as usize)) {
+                    self.take_free(bytes, (block + index) * size, seeds);
                 }
             }
             block += count;
+        }
+    }
+
+    fn take_free(&mut self, bytes: &[u8], at: u64, seeds: &HashSet<u32>) {
+        match self.blocks.extent_seed(bytes) {
+            Some((seed, depth, first)) if seeds.contains(&seed) => {
+                self.blocks.kept.keep(at, bytes);
+                let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
+                self.blocks.add_loose(seed, Loose { copy, depth, first });
+            }
+            // It may be looked for as a deleted directory's.
+            None if names::tail(bytes).is_some() => self.blocks.kept.keep(at, bytes),
+            _ => {}
         }
     }
 
@@ -341,6 +379,11 @@ impl<'a> Search<'a> {
         }
         spans
     }
+}
+
+/// A transaction's place in time: its number wraps.
+fn order(sequence: u32, reference: u32) -> i64 {
+    i64::from(sequence.wrapping_sub(reference) as i32)
 }
 
 /// Whether a directory block verifies for a seed.

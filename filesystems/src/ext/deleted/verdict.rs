@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::candidates::{Candidate, Node};
+use super::claims::METADATA;
 use super::mapping::Mapping;
 use super::search::Search;
 use crate::Kind;
@@ -14,8 +15,8 @@ use crate::ext::map::{self, Run};
 /// A commit block's time is taken a little after the last change in its transaction, in seconds.
 const COMMIT_SLACK: i64 = 1;
 
-/// In this time an empty file would have got the content that was written to it, in seconds: the kernel's 30 for dirty
-/// pages to expire and 5 for the next look at them, and 5 for the next commit.
+/// In this time what was written has left the cache, in seconds: the kernel's 30 for dirty pages to expire and 5 for the
+/// next look at them, and 5 for the next commit.
 const WRITE_BACK: i64 = 40;
 
 /// What can be said of one version.
@@ -70,21 +71,6 @@ impl Phantoms {
     }
 }
 
-/// Whether a version is what the file was, and not what had reached the disk of it by then: new content is given its
-/// blocks, and the inode its size, some time after the write.
-fn is_settled(node: &Node, index: usize) -> bool {
-    let Some(inode) = node.versions.get(index).map(|version| &version.inode) else { return false };
-    let newer = index.checked_sub(1).and_then(|newer| node.versions.get(newer)).map(|newer| &newer.inode);
-    if newer.is_some_and(|newer| newer.modified == inode.modified && newer.size != inode.size) {
-        return false;
-    }
-    if inode.mode & mode::TYPE != mode::FILE || inode.size > 0 {
-        return true;
-    }
-    let until = newer.map(|newer| newer.changed.seconds).or(node.deleted.map(i64::from)).unwrap_or(0);
-    until.saturating_sub(inode.changed.seconds.max(inode.modified.seconds)) >= WRITE_BACK
-}
-
 impl Search<'_> {
     /// Judges version `index` of a node.
     pub(super) fn judge(
@@ -103,7 +89,7 @@ impl Search<'_> {
         let block_size = self.geometry.volume.block_size();
         let end = inode.size.div_ceil(block_size);
         let mut proved = self.can_promise(node, candidate, phantoms) && !mapping.doubtful;
-        proved &= is_settled(node, index);
+        proved &= self.is_settled(node, index);
         let mut gone: Vec<(u64, u64)> = mapping.missing.iter().map(|(start, to)| (*start, (*to).min(end))).collect();
         let mut written = 0;
         for run in mapping.runs.iter().filter(|run| run.logical < end) {
@@ -118,7 +104,8 @@ impl Search<'_> {
         proved &= !(from_journal && by_blocks) || written >= end;
         // The map's own blocks must not have been somebody else's since.
         for block in &mapping.nodes {
-            proved &= self.geometry.is_free(*block) && !self.claimed_after(candidate, *block, block + 1, |_, _| {});
+            proved &=
+                self.geometry.is_free(*block) && !self.claimed_after(candidate, *block, block + 1, None, |_, _| {});
         }
         gone.retain(|(start, to)| start < to);
         gone.sort_unstable();
@@ -184,7 +171,10 @@ impl Search<'_> {
                 }
             }
         }
-        let claimed = self.claimed_after(candidate, at, at + run.len, |start, end| {
+        // With data=journal the journal has the content itself, and its place perhaps not: no copy since the file exists.
+        let born = node.versions.iter().filter_map(|version| version.oldest).min();
+        let born = born.filter(|_| candidate.inode.mode & mode::TYPE == mode::FILE);
+        let claimed = self.claimed_after(candidate, at, at + run.len, born, |start, end| {
             let (start, end) = (start.max(at) - at, end.min(at + run.len) - at);
             gone.push((run.logical + start, run.logical + end));
         });
@@ -192,9 +182,46 @@ impl Search<'_> {
         proved && !claimed && !newer.touches(at, at + run.len)
     }
 
+    /// Whether the content of a version was on the disk, and not only in the kernel's cache, before it was deleted or
+    /// changed again: the inode gets its new size and times before the bytes are written.
+    ///
+    /// Time shows it, or that the file system was mounted in between: what had not been written by then is lost, and
+    /// the file was from then on what the disk has.
+    fn is_settled(&self, node: &Node, index: usize) -> bool {
+        let Some(candidate) = node.versions.get(index) else { return false };
+        let inode = &*candidate.inode;
+        let newer = index.checked_sub(1).and_then(|newer| node.versions.get(newer));
+        if newer.is_some_and(|newer| newer.inode.modified == inode.modified && newer.inode.size != inode.size) {
+            return false;
+        }
+        // Content that is metadata is in the transaction; and what was deleted without the journal was not mounted.
+        if inode.mode & mode::TYPE != mode::FILE || candidate.order.is_none() && inode.size > 0 {
+            return true;
+        }
+        let transactions = self.transactions.as_ref();
+        let (until, to) = match newer {
+            Some(newer) => (Some(newer.inode.changed.seconds.min(newer.inode.modified.seconds)), newer.oldest),
+            None => {
+                let seen = candidate.order.zip(transactions).and_then(|(order, all)| all.time(order));
+                (node.deleted.map(i64::from).or(seen), node.dead_since.or(candidate.order))
+            }
+        };
+        let changed = inode.changed.seconds.max(inode.modified.seconds);
+        let by_time = until.is_some_and(|until| until.saturating_sub(changed) >= WRITE_BACK);
+        let span = transactions.zip(candidate.oldest.zip(to));
+        by_time || span.is_some_and(|(transactions, (from, to))| transactions.mounted_between(from, to))
+    }
+
     /// Whether anybody else had one of the blocks at or after the time of a version; `known` is told which were
-    /// taken at a time that is certainly later.
-    fn claimed_after(&self, candidate: &Candidate, start: u64, end: u64, mut known: impl FnMut(u64, u64)) -> bool {
+    /// taken at a time that is certainly later. For data, copies of the blocks as metadata count from `born` on.
+    fn claimed_after(
+        &self,
+        candidate: &Candidate,
+        start: u64,
+        end: u64,
+        born: Option<i64>,
+        mut known: impl FnMut(u64, u64),
+    ) -> bool {
         let inode = &*candidate.inode;
         let mut any = false;
         for claim in self.claims.on(start, end) {
@@ -204,13 +231,16 @@ impl Search<'_> {
                 continue;
             }
             match (claim.order, candidate.order) {
+                (Some(_), Some(_)) if claim.owner == METADATA && born.is_some_and(|born| claim.order >= Some(born)) => {
+                    any = true;
+                }
                 (Some(claim), Some(own)) if claim < own => continue,
                 // Blocks that are freed in a transaction are not given out again in the same one; metadata of the
                 // same transaction is the file's own.
-                (Some(same), Some(own)) if same == own && claim.owner == (0, 0) => continue,
+                (Some(same), Some(own)) if same == own && claim.is_of_unknown() => continue,
                 // The blocks of a directory are metadata themselves.
-                _ if claim.owner == (0, 0) && inode.mode & mode::TYPE == mode::DIRECTORY => continue,
-                (Some(later), Some(own)) if later > own && claim.owner != (0, 0) && claim.owner.1 != 0 => {
+                _ if claim.is_of_unknown() && inode.mode & mode::TYPE == mode::DIRECTORY => continue,
+                (Some(later), Some(own)) if later > own && !claim.is_of_unknown() && claim.owner.1 != 0 => {
                     known(claim.start, claim.end);
                     any = true;
                 }
@@ -240,6 +270,7 @@ impl Search<'_> {
                 let checked = superblock.checksum_seed.is_some() || candidate.placed;
                 checked
                     && !self.fast_commits
+                    && transactions.is_closed
                     && transactions.is_whole(sequence)
                     && transactions.unbroken_since(order)
                     // What a tool writes without the journal leaves no trace in it.

@@ -91,6 +91,11 @@ fn counted(count: u32, what: &str) -> String {
 ///
 /// Fails with `Unsupported` if the journal is on another device.
 pub fn open(volume: &Volume) -> Result<Log> {
+    open_by(volume, volume)
+}
+
+/// The same: the journal's inode is read through one volume, and its map through another on the same disk.
+pub(super) fn open_by(inodes: &Volume, volume: &Volume) -> Result<Log> {
     let superblock = volume.superblock();
     let (number, device) = (superblock.raw.s_journal_inum.get(), superblock.raw.s_journal_dev.get());
     if number == 0 {
@@ -103,7 +108,7 @@ pub fn open(volume: &Volume) -> Result<Log> {
             _ => unsupported!("the journal is on another device ({device:#x}, UUID {uuid}); give it with --journal"),
         });
     }
-    let inode = volume.inode(number)?;
+    let inode = inodes.inode(number)?;
     if inode.mode & mode::TYPE != mode::FILE || inode.links == 0 {
         let (mode, links) = (inode.mode, inode.links);
         return Err(corrupt!("journal inode", inode.offset, "mode {mode:#o} and {links} links, want a file"));

@@ -38,6 +38,8 @@ pub struct Superblock {
     pub last: u32,
     /// The block after the fast-commit area, which begins one block after `last`; `None` without one.
     pub fast_commit_end: Option<u32>,
+    /// How many blocks a fast-commit area has, if there is one.
+    pub fast_commit_blocks: u32,
     /// The transaction that replay begins with.
     pub sequence: u32,
     /// The block that replay begins with; `None` if the journal is empty.
@@ -80,13 +82,13 @@ impl Superblock {
         if end > length {
             return Err(corrupt!(WHAT, at, "{end} blocks, but the journal has {length}"));
         }
+        let blocks = match raw.s_num_fc_blks.get() {
+            0 => JBD2_DEFAULT_FAST_COMMIT_BLOCKS,
+            blocks => blocks,
+        };
         let (last, fast_commit_end) = if incompat & JBD2_FEATURE_INCOMPAT_FAST_COMMIT == 0 {
             (end, None)
         } else {
-            let blocks = match raw.s_num_fc_blks.get() {
-                0 => JBD2_DEFAULT_FAST_COMMIT_BLOCKS,
-                blocks => blocks,
-            };
             match end.checked_sub(blocks) {
                 Some(last) if last >= JBD2_MIN_JOURNAL_BLOCKS => (last, Some(end)),
                 _ => return Err(corrupt!(WHAT, at, "{blocks} fast-commit blocks leave no log in {end} blocks")),
@@ -104,12 +106,22 @@ impl Superblock {
             first,
             last,
             fast_commit_end,
+            fast_commit_blocks: blocks,
             sequence: raw.s_sequence.get(),
             start: (start != 0).then_some(start),
             wide: incompat & JBD2_FEATURE_INCOMPAT_64BIT != 0,
             async_commit: incompat & JBD2_FEATURE_INCOMPAT_ASYNC_COMMIT != 0,
             checksum,
         })
+    }
+
+    /// Sets the fast-commit area apart in an empty journal. The kernel takes the feature from the journal when it empties
+    /// it, and gives it back with the next mount, if the file system has it.
+    pub fn set_fast_commits_apart(&mut self) {
+        let last = self.last.checked_sub(self.fast_commit_blocks).filter(|last| *last >= JBD2_MIN_JOURNAL_BLOCKS);
+        if let (None, None, Some(last)) = (self.start, self.fast_commit_end, last.filter(|last| *last > self.first)) {
+            (self.fast_commit_end, self.last) = (Some(self.last), last);
+        }
     }
 
     /// The kind of checksum; the superblock's own is verified where it has one.

@@ -81,6 +81,9 @@ impl<'a> Finder<'a> {
                 let why = vec![evidence("directory entry in use with the same first cluster", owner.at)];
                 return gone(file, State::MetadataOnly, why);
             }
+            Some((Use::Free, _)) if self.follow_other_fat(file, &mut pieces) => {
+                evidence_of("cluster chain in the other copy of the FAT")
+            }
             Some((Use::Free, _)) if !self.scan.directory_clusters.contains_key(&first) => {
                 let is_skipping = self.walk(file, true, &mut pieces);
                 evidence_of(if is_skipping {
@@ -116,6 +119,44 @@ impl<'a> Finder<'a> {
 
     fn owner(&self, owner: u32) -> Option<&Owner> {
         self.scan.owners.get((owner as usize).checked_sub(1)?)
+    }
+
+    /// Follows the chain that only the other copy of the FAT has, if it is as long as the file. What the FAT in use says
+    /// is used is gone.
+    fn follow_other_fat(&mut self, file: &Wanted, pieces: &mut Pieces) -> bool {
+        let Some(other) = &self.scan.other_map else { return false };
+        // One more than the file has: then it is another file's.
+        let chain = other.chain(file.first, file.clusters.saturating_add(1));
+        if chain.iter().map(|(_, count)| u64::from(*count)).sum::<u64>() != u64::from(file.clusters) {
+            return false;
+        }
+        for (start, count) in chain {
+            let (mut at, end) = (start, start + count);
+            while at < end && self.steps <= STEPS_MAX {
+                self.steps += 1;
+                let Some((used, until)) = self.scan.map.at(at) else { break };
+                let directory = self.scan.directory_clusters.range(at..end).next().map(|(cluster, _)| *cluster);
+                let until = until.min(end);
+                match (used, directory) {
+                    (Use::Free, Some(cluster)) if cluster == at => {
+                        pieces.lose(1);
+                        at += 1;
+                    }
+                    (Use::Free, directory) => {
+                        let until = directory.unwrap_or(until).min(until);
+                        let here = until.min(self.end).saturating_sub(at);
+                        pieces.push(at, here);
+                        pieces.lose(until - at - here);
+                        at = until;
+                    }
+                    _ => {
+                        pieces.lose(until - at);
+                        at = until;
+                    }
+                }
+            }
+        }
+        true
     }
 
     /// Takes the free clusters from the first on. Used ones are skipped where they may have been used before; those

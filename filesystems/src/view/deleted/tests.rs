@@ -17,12 +17,14 @@ struct Graveyard {
 }
 
 impl Graveyard {
-    /// `(parent, name, inode, version, time of the delete)`; a parent is a live path, `#n` the deleted node with this
-    /// index, or `?`.
-    fn new(dead: &[(&str, &str, u64, u32, i64)]) -> Self {
+    /// A line each: parent, name, inode, version and time of the delete, between bars; a parent is a live path, `#n` the
+    /// deleted node with this index, or `?`.
+    fn new(dead: &str) -> Self {
         let live = Sample::new(&[("etc/", ""), ("etc/cron/", ""), ("etc/hosts", "h"), ("unrelated/", "")]);
-        let deleted = |(index, (parent, name, number, version, seconds)): (usize, &(&str, &str, u64, u32, i64))| {
-            let parent = match (parent.strip_prefix('#'), *parent) {
+        let deleted = |(index, line): (usize, &str)| {
+            let parts: Vec<&str> = line.trim().split('|').collect();
+            let [parent, name, number, version, seconds] = parts[..] else { panic!("{line}") };
+            let parent = match (parent.strip_prefix('#'), parent) {
                 (Some(other), _) => Parent::Deleted(NodeId(FIRST + other.parse::<u64>().unwrap())),
                 (None, "?") => Parent::Unknown,
                 (None, path) => Parent::Live(resolve(&live, path.as_bytes(), true).unwrap()),
@@ -33,10 +35,10 @@ impl Graveyard {
                 node: NodeId(FIRST + index as u64),
                 parent,
                 name: (!name.is_empty()).then(|| name.into()),
-                number: *number,
+                number: number.parse().unwrap(),
                 generation: Some(7),
-                version: *version,
-                deleted: Some(Time { seconds: *seconds, nanoseconds: 0 }),
+                version: version.parse().unwrap(),
+                deleted: Some(Time { seconds: seconds.parse().unwrap(), nanoseconds: 0 }),
                 state: State::Partial,
                 lost: vec![0..10, 20..25],
                 evidence: vec![Evidence {
@@ -49,8 +51,15 @@ impl Graveyard {
             };
             (deleted, kind)
         };
-        let dead = dead.iter().enumerate().map(deleted).collect();
+        let dead = dead.lines().filter(|line| !line.trim().is_empty()).enumerate().map(deleted).collect();
         Self { live, dead, searches: AtomicUsize::new(0) }
+    }
+
+    /// The same with another name for the deleted node of this index.
+    fn also(mut self, index: usize, name: &str) -> Self {
+        let (deleted, kind) = &self.dead[index];
+        self.dead.push((Deleted { name: Some(name.into()), parent: Parent::Unknown, ..deleted.clone() }, *kind));
+        self
     }
 
     fn dead(&self, node: NodeId) -> Option<&(Deleted, Kind)> {
@@ -99,7 +108,7 @@ impl FileSystem for Graveyard {
     }
 }
 
-fn view(dead: &[(&str, &str, u64, u32, i64)]) -> DeletedFiles {
+fn view(dead: &str) -> DeletedFiles {
     DeletedFiles::new(Arc::new(Graveyard::new(dead)), "/dev/sda1")
 }
 
@@ -110,16 +119,18 @@ fn paths(view: &DeletedFiles) -> Vec<String> {
 
 #[test]
 fn nodes_are_where_they_were() {
-    let view = view(&[
-        ("etc/cron", "daily", 20, 0, 5),
-        ("/", "letters/", 21, 0, 5),
-        ("#1", "one", 22, 0, 5),
-        ("#1", "deep/", 23, 0, 5),
-        ("#3", "two", 24, 0, 5),
-        ("?", "lost", 25, 0, 5),
-        ("?", "", 26, 0, 5),
-        ("etc", "", 27, 0, 5),
-    ]);
+    let view = view(
+        "
+         etc/cron|daily|20|0|5
+         /|letters/|21|0|5
+         #1|one|22|0|5
+         #1|deep/|23|0|5
+         #3|two|24|0|5
+         ?|lost|25|0|5
+         ?||26|0|5
+         etc||27|0|5
+    ",
+    );
     let want = [
         "etc/#27",
         "etc/cron/daily",
@@ -156,20 +167,22 @@ fn nodes_are_where_they_were() {
 #[test]
 fn equal_names_are_told_apart() {
     let long = "n".repeat(255);
-    let view = view(&[
-        ("/", "a", 20, 0, 5),
-        ("/", "a", 21, 0, 9),
-        ("/", "a", 22, 0, 7),
-        ("/", "a", 22, 0, 6),
-        ("/", "a", 21, 1, 9),
-        ("/", "a", 21, 2, 9),
-        ("/", "etc", 23, 0, 5),
-        ("/", "orphans", 24, 0, 5),
-        ("?", "x", 25, 0, 5),
-        ("etc", &long, 26, 0, 5),
-        ("etc", &long, 27, 0, 4),
-        ("etc", "b", 28, 1, 4),
-    ]);
+    let view = view(&format!(
+        "
+         /|a|20|0|5
+         /|a|21|0|9
+         /|a|22|0|7
+         /|a|22|0|6
+         /|a|21|1|9
+         /|a|21|2|9
+         /|etc|23|0|5
+         /|orphans|24|0|5
+         ?|x|25|0|5
+         etc|{long}|26|0|5
+         etc|{long}|27|0|4
+         etc|b|28|1|4
+    "
+    ));
     let want = [
         "a",
         "a#20",
@@ -191,38 +204,38 @@ fn equal_names_are_told_apart() {
 
 #[test]
 fn of_a_directory_the_newest_version_is_shown_and_holds_all() {
-    let view = view(&[
-        ("/", "d/", 20, 1, 5),
-        ("/", "d/", 20, 0, 5),
-        ("#0", "old", 21, 0, 5),
-        ("#1", "new", 22, 0, 5),
-        ("#2", "in a file", 23, 0, 5),
-    ]);
+    let view = view(
+        "
+         /|d/|20|1|5
+         /|d/|20|0|5
+         #0|old|21|0|5
+         #1|new|22|0|5
+         #2|in a file|23|0|5
+    ",
+    );
     assert_eq!(paths(&view), ["d", "d/new", "d/old", "orphans/in a file"]);
     assert_eq!(view.all().unwrap().len(), 5);
 }
 
 #[test]
 fn loops_are_broken_and_depth_is_bounded() {
-    let view = view(&[
-        ("#1", "a/", 20, 0, 5),
-        ("#2", "b/", 21, 0, 5),
-        ("#0", "c/", 22, 0, 5),
-        ("#3", "self/", 23, 0, 5),
-        ("#1", "leaf", 24, 0, 5),
-        ("#99", "nowhere", 25, 0, 5),
-    ]);
+    let view = view(
+        "
+         #1|a/|20|0|5
+         #2|b/|21|0|5
+         #0|c/|22|0|5
+         #3|self/|23|0|5
+         #1|leaf|24|0|5
+         #99|nowhere|25|0|5
+    ",
+    );
     let want = ["orphans/a", "orphans/a/c", "orphans/a/c/b", "orphans/a/c/b/leaf", "orphans/nowhere", "orphans/self"];
     assert_eq!(paths(&view), want);
 
     // A chain of directories a hundred thousand deep, the deepest first.
     let count = 100_000;
-    let parents: Vec<String> = (1..=count).map(|index| format!("#{index}")).collect();
-    let mut chain: Vec<_> = parents.iter().map(|parent| (parent.as_str(), "directory/", 20, 0, 5)).collect();
-    chain.push(("/", "top/", 21, 0, 5));
-    for (index, one) in chain.iter_mut().enumerate() {
-        one.2 = 20 + index as u64;
-    }
+    let chain: String = (0..count).map(|at| format!("#{}|directory/|{}|0|5\n", at + 1, at + 20)).collect();
+    let chain = format!("{chain}/|top/|{}|0|5", count + 20);
     let view = self::view(&chain);
     let found = view.found().unwrap();
     assert_eq!(found.len(), count + 1);
@@ -230,8 +243,18 @@ fn loops_are_broken_and_depth_is_bounded() {
 }
 
 #[test]
+fn a_node_of_several_names_is_under_each() {
+    let graveyard = Graveyard::new("etc|one|20|0|5").also(0, "two").also(0, "one");
+    let view = DeletedFiles::new(Arc::new(graveyard), "sda1");
+    assert_eq!(paths(&view), ["etc/one", "orphans/one", "orphans/two"]);
+    for path in paths(&view) {
+        assert_eq!(read_file(&view, resolve(&view, path.as_bytes(), false).unwrap(), 9).unwrap(), [20]);
+    }
+}
+
+#[test]
 fn the_evidence_is_in_attributes() {
-    let view = view(&[("etc", "gone", 20, 0, 1_700_000_000)]);
+    let view = view("etc|gone|20|0|1700000000");
     let node = resolve(&view, b"etc/gone", true).unwrap();
     let all = view.xattrs(node).unwrap();
     let value = |name: &str| {
@@ -260,7 +283,7 @@ fn the_evidence_is_in_attributes() {
 
 #[test]
 fn nothing_is_searched_before_it_is_asked_for() {
-    let graveyard = Arc::new(Graveyard::new(&[("etc", "gone", 20, 0, 5)]));
+    let graveyard = Arc::new(Graveyard::new("etc|gone|20|0|5"));
     let view = DeletedFiles::new(graveyard.clone(), "sda1");
     assert_eq!(view.stat(view.root()).unwrap().kind, Kind::Directory);
     view.info(view.root()).unwrap();
@@ -278,7 +301,7 @@ fn nothing_is_searched_before_it_is_asked_for() {
 
 #[test]
 fn nothing_deleted_is_an_empty_directory() {
-    let view = view(&[]);
+    let view = view("");
     assert!(view.found().unwrap().is_empty());
     assert!(matches!(view.lookup(view.root(), b"etc"), Err(Error::NotFound)));
 }

@@ -23,7 +23,7 @@ use metadata::Metadata;
 pub(super) const CONTAINER: Container = Container { name: "BitLocker", probe, uuid: |_| Ok(None), unlock, unprotected };
 
 /// How often one secret is stretched at most; ours. A volume has one or two protectors of a kind.
-const MAX_STRETCHES: usize = 16;
+const MAX_STRETCHES: usize = 8;
 
 fn probe(disk: &dyn Disk) -> Result<bool> {
     Ok(metadata::kind(disk)?.is_some())
@@ -35,7 +35,12 @@ fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>> {
 
 /// Where protection is suspended, the key that protects the others lies in the clear.
 fn unprotected(sealed: &Sealed) -> Result<Option<Arc<dyn Disk>>> {
-    open(sealed, |protectors| protectors.opened_by_anyone()).within(&sealed.disk)
+    let find = |protectors: &Protectors<'_>| {
+        // Who has to look a recovery password up is asked for its identifier.
+        log::info!("{} opens with {}", sealed.disk, protectors.names()?.join(", "));
+        protectors.opened_by_anyone()
+    };
+    open(sealed, find).within(&sealed.disk)
 }
 
 /// A key that was opened.
@@ -144,6 +149,22 @@ impl Protectors<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// What each is protected by, and its identifier.
+    fn names(&self) -> Result<Vec<String>> {
+        let name = |protector: &&Entry<'_>| {
+            let (vmk, _) = protector.structure::<Vmk>()?;
+            let name = match vmk.protection_type.get() {
+                PROTECTION_CLEAR => "no key",
+                PROTECTION_STARTUP_KEY => "the startup key",
+                PROTECTION_RECOVERY_PASSWORD => "the recovery password",
+                PROTECTION_PASSWORD => "the password",
+                _ => "something else (TPM, smart card)",
+            };
+            Ok(format!("{name} {}", uuid::Uuid::from_bytes_le(vmk.identifier)))
+        };
+        self.0.iter().map(name).collect()
     }
 
     /// The volume master key, if its own key lies beside it.

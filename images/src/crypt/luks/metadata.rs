@@ -65,9 +65,26 @@ pub(super) struct Area {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Kdf {
-    Pbkdf2 { hash: String, iterations: u32, salt: Bytes },
-    Argon2i { time: u32, memory: u32, cpus: u32, salt: Bytes },
-    Argon2id { time: u32, memory: u32, cpus: u32, salt: Bytes },
+    Pbkdf2 {
+        hash: String,
+        iterations: u32,
+        salt: Bytes,
+    },
+    Argon2i {
+        time: u32,
+        memory: u32,
+        cpus: u32,
+        salt: Bytes,
+    },
+    Argon2id {
+        time: u32,
+        memory: u32,
+        cpus: u32,
+        salt: Bytes,
+    },
+    /// One that is not known keeps only its own slot from being tried.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How the key is spread over the area.

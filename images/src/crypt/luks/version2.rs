@@ -164,6 +164,7 @@ fn read_slot(slot: &Keyslot) -> Result<Slot> {
         }
         Kdf::Argon2i { time, memory, cpus, salt } => (argon2(Algorithm::Argon2i, (*time, *memory, *cpus)), salt),
         Kdf::Argon2id { time, memory, cpus, salt } => (argon2(Algorithm::Argon2id, (*time, *memory, *cpus)), salt),
+        Kdf::Unknown => return Err(refused("with a key derivation that is not known")),
     };
     let needed = u64::from(slot.key_size).saturating_mul(af.stripes.into());
     if needed > slot.area.size.0 {

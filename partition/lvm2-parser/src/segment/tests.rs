@@ -61,7 +61,7 @@ fn images_of_raid() {
         data: index(&group, &format!("raid5_rimage_{number}")),
     };
     let images = vec![image(0), image(1), image(2)];
-    let raid = Raid { kind: "raid5".into(), stripe_size: 8, data_copies: None, images };
+    let raid = Raid { kind: "raid5".into(), stripe_size: 8, data_copies: None, reshape_extents: 0, images };
     assert_eq!(*mapping(&group, "raid5"), Mapping::Raid(raid));
     assert_eq!(mapping(&group, "raid5").logical().len(), 6);
     assert_eq!((mapping(&group, "raid5").kind(), mapping(&group, "raid1").areas().len()), ("raid5", 0));
@@ -74,10 +74,18 @@ fn images_of_raid() {
     text += &(0..3).fold(rest, |rest, number| rest.replace(&pair(number), &alone(number)));
     let Mapping::Raid(raid0) = mapping(&parse(&text), "raid5").clone() else { panic!("raid0") };
     assert_eq!(raid0.images.iter().map(|image| image.metadata).collect::<Vec<_>>(), [None; 3]);
-    // What moves the data is not interpreted.
-    let reshaped = parse(&RAID.replacen("device_count = 3", "device_count = 3 reshape_count = 1", 1));
-    assert!(matches!(mapping(&reshaped, "raid5"), Mapping::Other { .. }));
-    assert_eq!(mapping(&reshaped, "raid5").kind(), "raid5");
+    // Space for a reshape is none of the volume's: two extents of each of the two images with data.
+    let reshape =
+        |count| RAID.replace("type = \"raid5\"", &format!("type = \"raid5+RESHAPE\" reshape_count = {count}"));
+    let reshaped = parse(&reshape(2));
+    let Mapping::Raid(raid) = mapping(&reshaped, "raid5") else { panic!("raid5") };
+    assert_eq!((raid.kind.as_str(), raid.reshape_extents), ("raid5", 2));
+    assert_eq!(reshaped.logical_volumes[index(&reshaped, "raid5")].extents, 4);
+    assert!(VolumeGroup::parse(reshape(5).as_bytes()).unwrap_err().to_string().contains("5 extents kept of 8"));
+    // A flag that says something else.
+    let other = parse(&RAID.replace("type = \"raid5\"", "type = \"raid5+OTHER\""));
+    assert!(matches!(mapping(&other, "raid5"), Mapping::Other { .. }));
+    assert_eq!(mapping(&other, "raid5").kind(), "raid5");
 }
 
 #[test]

@@ -109,8 +109,8 @@ impl Pool {
         }
     }
 
-    /// Where a device's block lies, and how many blocks this holds for.
-    fn run(&self, mapping: Tree<8>, block: u64) -> Result<Run> {
+    /// Where a device's block lies, and how many blocks this holds for; of those in the pool at most `most` are counted.
+    fn run(&self, mapping: Tree<8>, block: u64, most: u64) -> Result<Run> {
         let leaf = mapping.leaf(&self.metadata, block)?;
         let mut entries = leaf.entries();
         let of = |value: [u8; 8]| u64::from_le_bytes(value) >> TIME_BITS;
@@ -120,7 +120,7 @@ impl Pool {
                 let follows = |(blocks, (key, value)): &(u64, (u64, [u8; 8]))| {
                     *key == block.saturating_add(*blocks) && of(*value) == first.saturating_add(*blocks)
                 };
-                let more = (1..).zip(entries).take_while(follows).count() as u64;
+                let more = (1..most).zip(entries).take_while(follows).count() as u64;
                 Ok(Run { blocks: 1 + more, data: Some(first) })
             }
             // A node's keys may belong elsewhere in a damaged tree: this ends where the tree says, but is never empty.

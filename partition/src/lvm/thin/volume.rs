@@ -33,10 +33,10 @@ impl ThinVolume {
         Ok(Self { name: name.into(), pool, mapping, size, origin })
     }
 
-    /// Where byte `offset` lies.
-    fn place(&self, offset: u64) -> Result<Place<'_>> {
+    /// Where byte `offset` lies, and how many bytes this holds for; no more than about `most` are looked up.
+    fn place(&self, offset: u64, most: u64) -> Result<Place<'_>> {
         let (block, inside) = (offset / self.pool.block_size, offset % self.pool.block_size);
-        let Run { blocks, data } = self.pool.run(self.mapping, block)?;
+        let Run { blocks, data } = self.pool.run(self.mapping, block, most / self.pool.block_size + 2)?;
         let len = blocks.saturating_mul(self.pool.block_size).saturating_sub(inside).min(self.size - offset);
         match (data, &self.origin) {
             (Some(data), _) => {
@@ -69,7 +69,7 @@ impl Disk for ThinVolume {
     fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
         check_range(self, buf.len(), offset)?;
         while !buf.is_empty() {
-            let place = self.place(offset)?;
+            let place = self.place(offset, buf.len() as u64)?;
             let (Place::Pool(_, len) | Place::Origin(_, len) | Place::Hole(len)) = place;
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
             let (now, rest) = buf.split_at_mut(len);
@@ -86,7 +86,7 @@ impl Disk for ThinVolume {
 
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
-        match self.place(offset)? {
+        match self.place(offset, u64::MAX)? {
             Place::Pool(at, len) => Ok(self.pool.data.extent_at(at)?.at_most(len)),
             Place::Origin(origin, len) => Ok(origin.extent_at(offset)?.at_most(len)),
             Place::Hole(len) => Ok(Extent { len, data: Data::Hole }),

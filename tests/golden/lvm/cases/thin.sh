@@ -31,4 +31,15 @@ record one snap second empty outer
 # Zeroes in the middle of a volume are discarded.
 blkdiscard -f -o 51200000 -l 65536 /dev/vg/one
 record one
+# A snapshot that is to be merged into its origin, which is in use: the kernel shows the snapshot from the next activation on.
+lvcreate -q -q -V 1m -n back --thinpool pool vg >/dev/null
+fill back 0 300 back
+lvcreate -q -q -s -n merge -kn -ay vg/back >/dev/null
+fill back 100 300 changed
+fill merge 500 100 snapped
+record merge
+sed -i 's|vg/merge$|vg/back|' /mnt/sums
+exec 3</dev/vg/back
+lvconvert -q -q --merge vg/merge >/dev/null 2>&1
+exec 3<&-
 off

@@ -10,7 +10,7 @@ use images::{Result, corrupt, unsupported};
 use super::extent_map::{ExtentMap, Piece};
 use super::store::{I_BLOCKS_LO, I_FLAGS, I_SIZE_HIGH, I_SIZE_LO, Store, get16, get32, set16, set32};
 use crate::ext::checksum::crc32c;
-use crate::ext::directory::rec_len;
+use crate::ext::directory::{file_type, rec_len};
 use crate::ext::features::incompat;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{DIR_TAIL_FILE_TYPE, NAME_LEN, inode_flags, mode};
@@ -306,19 +306,5 @@ impl Directory {
     /// Sets the length of an entry; 64 KiB does not fit into its field.
     fn set_len(&self, block: &mut [u8], at: usize, len: usize) {
         set16(block, at + 4, u16::try_from(len).unwrap_or(u16::MAX));
-    }
-}
-
-/// The file type in an entry, from the inode's mode.
-fn file_type(inode_mode: u16) -> u8 {
-    match inode_mode & mode::TYPE {
-        mode::FILE => 1,
-        mode::DIRECTORY => 2,
-        mode::CHAR => 3,
-        mode::BLOCK => 4,
-        mode::FIFO => 5,
-        mode::SOCKET => 6,
-        mode::SYMLINK => 7,
-        _ => 0,
     }
 }

@@ -65,55 +65,107 @@ pub fn read(log: &Log, sequence: u32) -> Result<Commits> {
     for number in area.clone() {
         log.read(number, &mut block)?;
         size += block.len() as u64;
-        let mut rest = &block[..];
-        if number == area.start && !rest.starts_with(&EXT4_FC_TAG_HEAD.to_le_bytes()) {
+        if number == area.start && !block.starts_with(&EXT4_FC_TAG_HEAD.to_le_bytes()) {
             return Ok(commits);
         }
-        // Tags do not cross blocks.
-        while let Ok((tl, after)) = FcTl::ref_from_prefix(rest) {
-            let len = usize::from(tl.fc_len.get());
-            let tag = tl.fc_tag.get();
-            // The tail and the padding may claim the last bytes of the block and one more.
-            let Some(value) = after.get(..len.min(after.len())).filter(|_| len <= after.len() + 4) else {
-                return Ok(commits);
-            };
-            if tag == EXT4_FC_TAG_TAIL {
-                let Ok((tail, _)) = FcTail::ref_from_prefix(value) else { return Ok(commits) };
-                let covered = size_of::<FcTl>() + size_of::<u32>();
-                crc = crc32c(crc, rest.get(..covered).unwrap_or_default());
-                if tail.fc_tid.get() != sequence || tail.fc_crc.get() != crc {
-                    return Ok(commits);
-                }
-                commits.operations.append(&mut pending);
-                commits.count += 1;
-                crc = 0;
-            } else {
-                crc = crc32c(crc, rest.get(..size_of::<FcTl>() + value.len()).unwrap_or_default());
-                match tag {
-                    EXT4_FC_TAG_PAD => {}
-                    EXT4_FC_TAG_HEAD => {
-                        let Ok((head, _)) = FcHead::ref_from_prefix(value) else { return Ok(commits) };
-                        if head.fc_tid.get() != sequence {
-                            return Ok(commits);
-                        }
-                        if head.fc_features.get() != 0 {
-                            let features = head.fc_features;
-                            return Err(unsupported!("the fast commits use the unknown features {features:#x}"));
-                        }
+        for tag in tags(&block) {
+            let Some(Tag { tag, value, covered, .. }) = tag else { return Ok(commits) };
+            crc = crc32c(crc, covered);
+            match tag {
+                EXT4_FC_TAG_TAIL => {
+                    let Ok((tail, _)) = FcTail::ref_from_prefix(value) else { return Ok(commits) };
+                    if tail.fc_tid.get() != sequence || tail.fc_crc.get() != crc {
+                        return Ok(commits);
                     }
-                    _ => match operation(tag, value) {
-                        Some(operation) => pending.push(operation),
-                        None => return Ok(commits),
-                    },
+                    commits.operations.append(&mut pending);
+                    commits.count += 1;
+                    crc = 0;
                 }
+                EXT4_FC_TAG_PAD => {}
+                EXT4_FC_TAG_HEAD => {
+                    let Ok((head, _)) = FcHead::ref_from_prefix(value) else { return Ok(commits) };
+                    if head.fc_tid.get() != sequence {
+                        return Ok(commits);
+                    }
+                    if head.fc_features.get() != 0 {
+                        let features = head.fc_features;
+                        return Err(unsupported!("the fast commits use the unknown features {features:#x}"));
+                    }
+                }
+                _ => match operation(tag, value) {
+                    Some(operation) => pending.push(operation),
+                    None => return Ok(commits),
+                },
             }
-            rest = after.get(len..).unwrap_or_default();
         }
         if size > MAX_AREA || pending.len() + commits.operations.len() > MAX_OPERATIONS {
             return Err(unsupported!("fast commits of more than {MAX_AREA} bytes or {MAX_OPERATIONS} operations"));
         }
     }
     Ok(commits)
+}
+
+/// Calls `each` with the transaction of every fast commit that is whole in the area, also of those that were replayed or
+/// superseded long ago, and with what it says and where that lies in bytes. Blocks that cannot be read are passed over.
+pub fn scan(log: &Log, each: &mut dyn FnMut(u32, u64, &Operation)) {
+    let Some(end) = log.superblock.fast_commit_end else { return };
+    let (mut block, mut pending, mut crc) = (Vec::new(), Vec::new(), 0);
+    for number in log.superblock.last.saturating_add(1)..end {
+        let Some(at) = log.offset(number).ok().filter(|_| log.read(number, &mut block).is_ok()) else { continue };
+        for tag in tags(&block) {
+            // What begins in the middle, or is damaged, has no right checksum at its end.
+            let Some(Tag { tag, value, covered, place }) = tag else { break };
+            crc = crc32c(crc, covered);
+            match tag {
+                EXT4_FC_TAG_TAIL => {
+                    let tail = FcTail::ref_from_prefix(value).ok().filter(|(tail, _)| tail.fc_crc.get() == crc);
+                    if let Some((tail, _)) = tail {
+                        pending.iter().for_each(|(at, operation)| each(tail.fc_tid.get(), *at, operation));
+                    }
+                    pending.clear();
+                    crc = 0;
+                }
+                EXT4_FC_TAG_HEAD => {
+                    // The first of the area's fast commits.
+                    pending.clear();
+                    crc = crc32c(0, covered);
+                }
+                _ => pending.extend(operation(tag, value).map(|operation| (at + place as u64, operation))),
+            }
+        }
+        if pending.len() > MAX_OPERATIONS {
+            pending.clear();
+        }
+    }
+}
+
+/// A tag, as it lies in a block.
+struct Tag<'a> {
+    tag: u16,
+    value: &'a [u8],
+    /// What of it the checksum in the tail covers.
+    covered: &'a [u8],
+    /// Where it begins in the block, in bytes.
+    place: usize,
+}
+
+/// The tags of a block, which do not cross blocks; `None` where one is too long, which ends them.
+fn tags(block: &[u8]) -> impl Iterator<Item = Option<Tag<'_>>> {
+    let mut place = Some(0);
+    std::iter::from_fn(move || {
+        let start = place?;
+        let rest = block.get(start..)?;
+        let (tl, after) = FcTl::ref_from_prefix(rest).ok()?;
+        let (tag, len) = (tl.fc_tag.get(), usize::from(tl.fc_len.get()));
+        // The tail and the padding may claim the last bytes of the block and one more.
+        let Some(value) = after.get(..len.min(after.len())).filter(|_| len <= after.len() + 4) else {
+            place = None;
+            return Some(None);
+        };
+        place = Some(start + size_of::<FcTl>() + len);
+        let covered = if tag == EXT4_FC_TAG_TAIL { size_of::<u32>().min(value.len()) } else { value.len() };
+        Some(Some(Tag { tag, value, covered: &rest[..size_of::<FcTl>() + covered], place: start }))
+    })
 }
 
 /// What a tag says; `None` if it is not a known one or too short.

@@ -1,0 +1,93 @@
+//! What a search may cost: each block of the disk is read once.
+
+use super::*;
+use images::{Disk, Extent};
+
+/// Counts how often each part of a disk is read.
+struct Recording {
+    inner: Arc<dyn Disk>,
+    /// By part: how often.
+    counts: Mutex<Vec<u32>>,
+    part: u64,
+}
+
+impl std::fmt::Display for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Disk for Recording {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> images::Result<()> {
+        let mut counts = self.counts.lock().unwrap();
+        for part in offset / self.part..(offset + buf.len() as u64).div_ceil(self.part) {
+            counts[part as usize] += 1;
+        }
+        self.inner.read_at(buf, offset)
+    }
+
+    fn extent_at(&self, offset: u64) -> images::Result<Extent<'_>> {
+        self.inner.extent_at(offset)
+    }
+}
+
+/// Every block is read once at most in a search, whatever it is: tables, bitmaps, maps, directories, the journal. One
+/// block of each run of an intact file is looked at, which may be in the free space that was searched.
+#[test]
+fn each_block_is_read_once() {
+    for options in [
+        "-t ext4 -b 4096 -O extent,64bit,flex_bg,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=4",
+        "-t ext4 -b 1024 -O extent,64bit,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=16",
+        "-t ext3 -b 1024 -O has_journal,dir_index,filetype -I 128 -J size=4",
+    ] {
+        let Some(_one) = turn(options) else { return };
+        let image = Image::new(options, 200, None);
+        let files = populate(&Mount::new(&image, "rw").path);
+        {
+            let mount = Mount::new(&image, "rw");
+            // Directories of many blocks, that live and that do not, and a journal that wraps.
+            for directory in 0..30 {
+                let path = mount.path.join(format!("many {directory}"));
+                fs::create_dir(&path).unwrap();
+                (0..200).for_each(|index| fs::write(path.join(format!("{index:0100}")), "x").unwrap());
+                sync();
+            }
+            (0..15).for_each(|index| fs::remove_dir_all(mount.path.join(format!("many {index}"))).unwrap());
+            sync();
+            for path in files.keys().filter(|path| !path.starts_with("dir")) {
+                fs::remove_file(mount.path.join(path)).unwrap();
+            }
+        }
+        let part: u64 = if options.contains("-b 1024") { 1024 } else { 4096 };
+        let counts = Mutex::new(vec![0; (image.bytes().len() as u64 / part) as usize]);
+        let disk = Arc::new(Recording { inner: image.memory(), counts, part });
+        let fs = ext_image::open(disk.clone()).unwrap();
+        disk.counts.lock().unwrap().fill(0);
+        let list = fs.deleted().unwrap();
+        assert!(list.len() > 100, "{}", list.len());
+        let counts = disk.counts.lock().unwrap().clone();
+        let intact = list.iter().filter(|deleted| deleted.state == State::Intact);
+        let content: BTreeSet<Vec<u8>> = intact
+            .filter(|deleted| fs.stat(deleted.node).unwrap().kind == Kind::File)
+            .flat_map(|deleted| {
+                let mut bytes = read(&*fs, deleted.node).unwrap();
+                bytes.resize(bytes.len().next_multiple_of(part as usize), 0);
+                bytes.chunks(part as usize).map(Vec::from).collect::<Vec<_>>()
+            })
+            .collect();
+        let bytes = image.bytes();
+        let is_content = |block: usize| content.contains(&bytes[block * part as usize..][..part as usize]);
+        let again: Vec<usize> = (0..counts.len()).filter(|block| counts[*block] > 1 && !is_content(*block)).collect();
+        let read = counts.iter().filter(|count| **count > 0).count() as u64 * part;
+        println!("{options}: {} nodes, {} KiB read", list.len(), read >> 10);
+        assert!(again.is_empty(), "{options}: {} blocks are read again: {again:?}", again.len());
+        disk.counts.lock().unwrap().fill(0);
+        fs.deleted().unwrap();
+        fs.stat(list[0].node).unwrap();
+        assert!(disk.counts.lock().unwrap().iter().all(|count| *count == 0), "the search is done once");
+    }
+}

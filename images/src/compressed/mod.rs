@@ -1,0 +1,62 @@
+//! Images under gzip, xz, zstd or bzip2: what is decompressed is a disk, in which an image of any format lies.
+//!
+//! A file that says how long its independent parts are (the blocks of xz, the frames of zstd, the members of BGZF) is
+//! opened without decompression and read part by part ([`Parts`]). One that does not say how long its content is must
+//! be decompressed to know its size, and that is done once ([`whole`]). Nothing large is kept in memory: what is dear
+//! to decompress again goes to a [`Spool`].
+
+mod bzip2;
+mod gzip;
+mod index;
+mod input;
+mod parts;
+pub mod progress;
+mod spool;
+mod whole;
+mod xz;
+mod zstd;
+
+use std::sync::Arc;
+
+use crate::{Disk, Format, Request, Result};
+use index::Part;
+
+/// The line of gzip in [`FORMATS`](crate::FORMATS).
+pub const GZIP: Format = Format { name: "gzip", probe: gzip::probe, open: gzip::open };
+/// The line of xz in [`FORMATS`](crate::FORMATS).
+pub const XZ: Format = Format { name: "xz", probe: xz::probe, open: xz::open };
+/// The line of zstd in [`FORMATS`](crate::FORMATS).
+pub const ZSTD: Format = Format { name: "zstd", probe: zstd::probe, open: zstd::open };
+/// The line of bzip2 in [`FORMATS`](crate::FORMATS).
+pub const BZIP2: Format = Format { name: "bzip2", probe: bzip2::probe, open: bzip2::open };
+
+/// What comes out of compressed bytes, in order.
+trait Decoder: Send {
+    /// Fills the start of `out` and says how much that is. 0 is the end, which is reached only if the checksums that
+    /// the format has are right.
+    fn decode(&mut self, out: &mut [u8]) -> Result<usize>;
+
+    /// Where the next compressed byte lies in the file.
+    fn position(&self) -> u64;
+}
+
+/// A format of which parts can be decompressed alone.
+trait Codec: Send + Sync {
+    /// Begins with the part of `file`, which ends where the part does: what comes after is an error.
+    fn begin(&self, file: &Arc<dyn Disk>, part: Part) -> Result<Box<dyn Decoder>>;
+}
+
+/// What messages call the content of `file`; its offsets are not those of the file.
+fn content_of(file: &dyn Disk) -> String {
+    format!("decompressed {file}")
+}
+
+/// Opens the image that lies in the content of a compressed file.
+fn open_content(content: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
+    request.opener.open_inside(content, None, request.snapshot)
+}
+
+/// Says that something follows the compressed content of `file`, which ends at `end`.
+fn warn_of_garbage(file: &dyn Disk, end: u64) {
+    log::warn!("{file}: {} bytes after its end at byte {end:#x} are no part of it, and ignored", file.size() - end);
+}

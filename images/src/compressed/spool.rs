@@ -1,0 +1,143 @@
+//! What was decompressed and cannot be decompressed again in little time, in an unnamed temporary file of the host.
+//!
+//! Memory does not grow with it, zeros take no space, and the kernel removes it when the process ends, however it ends.
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::disk::{HostFile, next_number, printable};
+use crate::{Error, Result};
+
+/// Where it lies if the environment names no folder: `/tmp` is memory on many hosts.
+const FOLDER: &str = "/var/tmp";
+/// The granularity in which zeros become holes, in bytes: the block size of most file systems.
+const BLOCK: usize = 4096;
+
+/// An unnamed file, as long as what is kept.
+pub struct Spool {
+    file: File,
+    folder: PathBuf,
+}
+
+impl Spool {
+    /// An empty file in `$TMPDIR`, or in `/var/tmp`.
+    pub fn new() -> Result<Self> {
+        let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+        Self::within(folder.map_or_else(|| FOLDER.into(), PathBuf::from))
+    }
+
+    /// An empty file in this folder.
+    pub fn within(folder: PathBuf) -> Result<Self> {
+        let file = unnamed(&folder).map_err(|source| failed(&folder, source))?;
+        Ok(Self { file, folder })
+    }
+
+    /// Makes the file `size` bytes long; what is new is a hole.
+    pub fn set_size(&self, size: u64) -> Result<()> {
+        self.file.set_len(size).map_err(|source| failed(&self.folder, source))
+    }
+
+    /// Keeps `bytes` at `offset`, where nothing was kept before. Blocks of zeros stay holes.
+    pub fn write(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        const ZEROS: [u8; BLOCK] = [0; BLOCK];
+        // How much of the start has data, and how much after that is zero; the first block may be cut.
+        while !bytes.is_empty() {
+            let mut ends = [0, 0];
+            for (end, wants_zeros) in [(0, false), (1, true)] {
+                let mut at = ends[0];
+                while at < bytes.len() {
+                    let block = BLOCK - ((offset + at as u64) % BLOCK as u64) as usize;
+                    let block = &bytes[at..bytes.len().min(at + block)];
+                    if (block == &ZEROS[..block.len()]) != wants_zeros {
+                        break;
+                    }
+                    at += block.len();
+                }
+                ends[end] = at;
+            }
+            let [data, zeros] = ends;
+            self.file.write_all_at(&bytes[..data], offset).map_err(|source| failed(&self.folder, source))?;
+            let done = data.max(zeros);
+            bytes = &bytes[done..];
+            offset = offset
+                .checked_add(done as u64)
+                .ok_or_else(|| failed(&self.folder, io::Error::from(io::ErrorKind::FileTooLarge)))?;
+        }
+        Ok(())
+    }
+
+    /// The file as a disk that messages call `name`. What is written later can be read, if it lies inside.
+    pub fn disk(&self, name: &str) -> Result<HostFile> {
+        let file = self.file.try_clone().map_err(|source| failed(&self.folder, source))?;
+        HostFile::new(Path::new(name), file)
+    }
+}
+
+/// A file without a name, which only its owner could open if it had one.
+fn unnamed(folder: &Path) -> io::Result<File> {
+    const MODE: u32 = 0o600;
+    let open = |flags: OFlags, path: &Path| {
+        let flags = (flags | OFlags::CLOEXEC).bits() as i32;
+        OpenOptions::new().read(true).write(true).mode(MODE).custom_flags(flags).open(path)
+    };
+    match open(OFlags::TMPFILE, folder) {
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => (),
+        opened => return opened,
+    }
+    // File systems without O_TMPFILE, as NFS: it has a name for a moment.
+    let path = folder.join(format!("imgmount-{}-{}", std::process::id(), next_number()));
+    let file = open(OFlags::CREATE | OFlags::EXCL, &path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+fn failed(folder: &Path, source: io::Error) -> Error {
+    let folder = printable(folder);
+    Error::io(
+        format!("cannot keep what is decompressed in {folder} (the variable TMPDIR can name another folder)"),
+        source,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::Disk;
+
+    #[test]
+    fn zeros_take_no_space_and_the_rest_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::within(folder.path().to_owned()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it has no name");
+        let mut want = vec![0; 1 << 20];
+        for at in [0, 4095, 8192, 100_000, 100_001, 500_000, (1 << 20) - 1] {
+            want[at] = 7;
+        }
+        spool.set_size(want.len() as u64).unwrap();
+        for (at, chunk) in (0..).step_by(77_777).zip(want.chunks(77_777)) {
+            spool.write(chunk, at).unwrap();
+        }
+        let disk = spool.disk("spool").unwrap();
+        let mut have = vec![1; want.len()];
+        disk.read_at(&mut have, 0).unwrap();
+        assert!(have == want);
+        assert!(spool.file.metadata().unwrap().blocks() * 512 <= 32 << 10);
+        spool.write(&[0; 10], u64::MAX - 5).unwrap_err();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_keep_it_is_named() {
+        let error = Spool::within("/nowhere".into()).err().unwrap().to_string();
+        let want =
+            "cannot keep what is decompressed in /nowhere (the variable TMPDIR can name another folder): No such";
+        assert!(error.starts_with(want), "{error}");
+    }
+}
