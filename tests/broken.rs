@@ -40,7 +40,6 @@ const CASES: &[Case] = &[
     (&["vdi", "static=off", "8M"], &[(At(0x154), &[0xff; 4])], "VDI"),
     // VHD: both copies of the footer say a type that there is not; QED, qcow and Parallels: sizes.
     (&["vpc", "subformat=dynamic", "8M"], &[(At(60), &[0, 0, 0, 9]), (End(452), &[0, 0, 0, 9])], "VHD"),
-    (&["vpc", "subformat=fixed", "8M"], &[(End(452), &[0, 0, 0, 9])], "VHD"),
     (&["qed", "cluster_size=64k", "8M"], &[(At(4), &[1, 0, 0, 0])], "QED"),
     (&["qed", "cluster_size=64k", "8M"], &[(At(8), &[0xff; 4])], "QED"),
     (&["qed", "cluster_size=64k", "8M"], &[(At(40), &[0xff; 8])], "QED"),

@@ -122,6 +122,17 @@ fn encrypted() {
 }
 
 #[test]
+fn compressed_files() {
+    each(&[
+        made("guest.raw.gz", "gzip <source >guest.raw.gz"),
+        made("guest.raw.xz", "xz -0 <source >guest.raw.xz"),
+        made("guest.raw.zst", "zstd -q <source >guest.raw.zst"),
+        made("guest.raw.bz2", "bzip2 <source >guest.raw.bz2"),
+        made("guest.qcow2.gz", "qemu-img convert -O qcow2 source guest.qcow2; gzip guest.qcow2"),
+    ]);
+}
+
+#[test]
 fn evidence_and_appliances() {
     const OVF: &str = "http://schemas.dmtf.org/ovf/envelope/1";
     let descriptor = format!(

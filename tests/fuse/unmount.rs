@@ -35,11 +35,8 @@ fn unmount_waits_for_the_end_of_a_pipe() {
     let output = place.shell(&script);
     assert_eq!(text(&output.stderr), "end\ngone\n", "{output:?}");
     assert!(!place.is_mounted());
-    let output = place.unmount(&["--fd=99"]);
-    assert_eq!(
-        text(&output.stderr),
-        "synthetic unmount: cannot read from file descriptor 99: Bad file descriptor (os error 9)\n"
-    );
+    let error = text(&place.unmount(&["--fd=99"]).stderr);
+    assert!(error.contains("cannot read from file descriptor 99: Bad file descriptor"), "{error}");
 }
 
 #[test]

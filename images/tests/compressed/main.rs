@@ -9,8 +9,7 @@ mod check;
 mod content;
 mod damage;
 mod nested;
-#[allow(dead_code, reason = "the tests of qcow2 use more of it")]
-#[path = "../qcow2/tools.rs"]
+#[path = "../tools/mod.rs"]
 mod tools;
 
 use tools::{Folder, patterned};
