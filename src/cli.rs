@@ -416,7 +416,15 @@ impl Request {
         let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
             (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
-            _ => return Ok(Self { cli, inputs: Vec::new(), images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() }),
+            _ => {
+                return Ok(Self {
+                    cli,
+                    inputs: Vec::new(),
+                    images: OnceLock::new(),
+                    keys: OnceLock::new(),
+                    origins: OnceLock::new(),
+                });
+            }
         };
         let inputs = options.in_order(matches)?;
         if cli.command.is_none() {

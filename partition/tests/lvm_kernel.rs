@@ -10,9 +10,9 @@ mod golden;
 use std::sync::Arc;
 
 use golden::{disks, sum, sums, volume, why};
+use images::Error;
 use images::disk::Overlay;
 use images::disk::Replacement::Zero;
-use images::Error;
 use partition::Volume;
 use partition::lvm::volumes;
 
