@@ -92,7 +92,7 @@ pub enum Lock {
 pub enum Contents {
     /// A partition table of this scheme.
     Table(&'static str),
-    /// Other partitions: an extended partition.
+    /// Other volumes of the same scheme: an extended partition, a thin pool.
     Frame,
     /// It is one of the members of a volume manager of this scheme.
     Member(&'static str),
@@ -143,7 +143,10 @@ impl Device {
     pub fn contents_name(&self) -> &str {
         match &self.contents {
             Contents::Table(scheme) => scheme,
-            Contents::Frame => "partitions",
+            Contents::Frame => match self.level {
+                Level::Partition(_) => "partitions",
+                _ => "volumes",
+            },
             Contents::Member("lvm") => "LVM2_member",
             Contents::Member("md") => "linux_raid_member",
             Contents::Member(scheme) => scheme,
@@ -356,7 +359,7 @@ impl Stack {
             return refuse(format!("is encrypted; what is inside is {}", self.devices[inside].name));
         }
         match (&device.contents, &device.disk) {
-            (Contents::Frame, _) => refuse("holds other partitions, not a file system".to_owned()),
+            (Contents::Frame, _) => refuse(format!("holds other {}, not a file system", device.contents_name())),
             (_, Err(error)) | (Contents::Unreadable(error), _) => {
                 Err(Error::Shared(error.clone())).within(&device.name)
             }

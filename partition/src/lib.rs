@@ -63,7 +63,8 @@ pub struct Volume {
     pub label: Option<String>,
     /// The identifier that fstab's `PARTUUID=` means for a partition; a logical volume's or an array's own UUID.
     pub uuid: Option<String>,
-    /// Whether it holds nothing but other volumes of the same table: an extended partition. It has no `disk` then.
+    /// Whether it holds nothing but other volumes of the same scheme: an extended partition, a thin pool. It has no `disk`
+    /// then.
     pub frame: bool,
     /// The bytes, or why there are none: a missing physical volume, an unsupported segment type.
     pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,

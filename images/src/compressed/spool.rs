@@ -46,6 +46,9 @@ impl Spool {
     /// Keeps `bytes` at `offset`, where nothing was kept before. Blocks of zeros stay holes.
     pub fn write(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
         const ZEROS: [u8; BLOCK] = [0; BLOCK];
+        if offset.checked_add(bytes.len() as u64).is_none() {
+            return Err(failed(&self.folder, io::Error::from(io::ErrorKind::FileTooLarge)));
+        }
         // How much of the start has data, and how much after that is zero; the first block may be cut.
         while !bytes.is_empty() {
             let mut ends = [0, 0];
@@ -65,9 +68,7 @@ impl Spool {
             self.file.write_all_at(&bytes[..data], offset).map_err(|source| failed(&self.folder, source))?;
             let done = data.max(zeros);
             bytes = &bytes[done..];
-            offset = offset
-                .checked_add(done as u64)
-                .ok_or_else(|| failed(&self.folder, io::Error::from(io::ErrorKind::FileTooLarge)))?;
+            offset += done as u64;
         }
         Ok(())
     }

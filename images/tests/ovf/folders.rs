@@ -37,6 +37,24 @@ fn disks_beside_the_descriptor() {
     assert_eq!(read(&*disks[1], 4 << 30, 512), [0; 512]);
 }
 
+/// A file that the descriptor says is compressed, in one piece and in several.
+#[test]
+fn compressed_files() {
+    let folder = Folder::new();
+    let want = patterned(104, 3 * MIB);
+    image(&folder, "disk.vmdk", "", &want);
+    folder.run("gzip --keep disk.vmdk");
+    let text = descriptor(&[Named("disk.vmdk.gz", "ovf:compression=\"gzip\"")]);
+    folder.write("vm.ovf", text.as_bytes());
+    tar(&folder, "", "vm.ova", &["vm.ovf", "disk.vmdk.gz"]);
+    reads(&folder.open("vm.ovf"), &want);
+    reads(&folder.open("vm.ova"), &want);
+    folder.run("split -b 1000000 -a 9 -d disk.vmdk.gz disk.vmdk.gz.");
+    fs::remove_file(folder.path("disk.vmdk.gz")).unwrap();
+    folder.write("vm.ovf", text.replace("compression", "chunkSize=\"1000000\" ovf:compression").as_bytes());
+    reads(&folder.open("vm.ovf"), &want);
+}
+
 #[test]
 fn a_file_in_pieces() {
     let folder = Folder::new();
