@@ -57,7 +57,9 @@ fn open(disk: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
     };
     Err(match kind.as_str() {
         "swap" | "swsuspend" => unsupported!("{disk} is {kind} space and holds no files"),
-        "crypto_LUKS" | "BitLocker" => unsupported!("{disk} is encrypted ({kind}): what is inside is another device, once a key opens it"),
+        "crypto_LUKS" | "BitLocker" => {
+            unsupported!("{disk} is encrypted ({kind}): what is inside is another device, once a key opens it")
+        }
         "linux_raid_member" => unsupported!("{disk} is a part of a RAID array: {kind} is recognised but not read yet"),
         _ => unsupported!("{disk}: {kind} is recognised but not read yet"),
     })
