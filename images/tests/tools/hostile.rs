@@ -30,7 +30,10 @@ fn read_some(disk: &dyn Disk, chunks: u64) -> Result<()> {
     for start in [0, disk.size() / 2, disk.size().saturating_sub(chunks / 2 * CHUNK)] {
         for chunk in 0..if start == 0 { chunks } else { chunks / 2 } {
             let at = start + chunk * CHUNK;
-            let len = disk.size().saturating_sub(at).min(CHUNK) as usize;
+            if at >= disk.size() {
+                break;
+            }
+            let len = (disk.size() - at).min(CHUNK) as usize;
             first = first.and(disk.read_at(&mut buf[..len], at));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
@@ -22,7 +23,7 @@ pub(super) type Identity = (u32, u32);
 /// One version of an inode.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
-    pub(super) inode: Box<Inode>,
+    pub(super) inode: Arc<Inode>,
     /// The place in time of its transaction, the newest one if several have the same version; `None` on the disk.
     pub(super) order: Option<i64>,
     /// The oldest one of those.
@@ -38,8 +39,8 @@ pub(super) struct Candidate {
 pub(super) struct Node {
     /// Its versions with content, the newest first once all are found.
     pub(super) versions: Vec<Candidate>,
-    /// The inode as the delete left it.
-    pub(super) remains: Option<Box<Inode>>,
+    /// The inode as the delete left it; once all are found, only where there is no version.
+    pub(super) remains: Option<Arc<Inode>>,
     /// When it was deleted, in seconds since 1970.
     pub(super) deleted: Option<u32>,
     /// The place in time of the first transaction in which it is seen deleted.
@@ -73,10 +74,10 @@ impl Candidates {
         }
         if has_content(&inode) {
             let key = key(&inode);
-            let inode = Box::new(inode);
+            let inode = Arc::new(inode);
             node.versions.push(Candidate { inode, order: None, oldest: None, sequence: None, placed: true, key });
         } else {
-            node.remains = Some(Box::new(inode));
+            node.remains = Some(Arc::new(inode));
         }
     }
 
@@ -91,7 +92,7 @@ impl Candidates {
         }
         if !has_content(&inode) {
             if node.remains.is_none() {
-                node.remains = Some(Box::new(inode));
+                node.remains = Some(Arc::new(inode));
             }
             return;
         }
@@ -105,10 +106,10 @@ impl Candidates {
             if same.order.is_none() && order.is_some() || order > same.order {
                 (same.order, same.sequence) = (order, copy.sequence);
                 if named {
-                    (*same.inode, same.placed) = (inode, copy.block.is_some());
+                    (same.inode, same.placed) = (Arc::new(inode), copy.block.is_some());
                 }
             } else if same.inode.links == 0 && inode.links != 0 {
-                (*same.inode, same.placed) = (inode, copy.block.is_some());
+                (same.inode, same.placed) = (Arc::new(inode), copy.block.is_some());
             }
             return;
         }
@@ -118,7 +119,7 @@ impl Candidates {
         }
         self.count += 1;
         let (placed, sequence) = (copy.block.is_some(), copy.sequence);
-        node.versions.push(Candidate { inode: Box::new(inode), order, oldest: order, sequence, placed, key });
+        node.versions.push(Candidate { inode: Arc::new(inode), order, oldest: order, sequence, placed, key });
     }
 
     fn full(&mut self) -> bool {
@@ -130,6 +131,11 @@ impl Candidates {
     /// Brings the versions of each node into order: the newest first.
     pub(super) fn sort(&mut self) {
         for node in self.nodes.values_mut() {
+            // There are tens of thousands of them.
+            node.versions.shrink_to_fit();
+            if !node.versions.is_empty() {
+                node.remains = None;
+            }
             node.versions.sort_by_key(|version| {
                 let inode = &version.inode;
                 // What the delete left on the disk with its pointers is the newest.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::blocks::BlockCopy;
 use super::candidates::Identity;
@@ -75,7 +76,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
         ids.insert(*identity, next);
         next += node.versions.len().max(1) as u64;
     }
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(usize::try_from(next - first).unwrap_or(0));
     for (identity, node) in &search.candidates.nodes {
         let mut maps = mappings.remove(identity).unwrap_or_default();
         let names = names_of(search, *identity, &spans, &seeds, &places);
@@ -97,9 +98,9 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
             verdicts.push(search.judge(node, index, mapping, &newer, &phantoms, own));
             same.extend(mapping.runs.iter().filter_map(physical));
         }
-        let mut all: Vec<(Inode, Mapping, Verdict, Evidence)> = Vec::new();
+        let mut all: Vec<(Arc<Inode>, Mapping, Verdict, Evidence)> = Vec::new();
         for (index, (candidate, verdict)) in node.versions.iter().zip(verdicts).enumerate() {
-            let inode = (*candidate.inode).clone();
+            let inode = candidate.inode.clone();
             let checked = search.geometry.volume.superblock().checksum_seed.is_some();
             let evidence = Evidence {
                 what: "inode",
@@ -117,7 +118,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
         for (version, (mut inode, mapping, verdict, evidence)) in (0u32..).zip(all) {
             if inode.file_acl != 0 && !search.geometry.is_free(inode.file_acl) {
                 // Attributes in a block that is in use may be others'.
-                inode.file_acl = 0;
+                Arc::make_mut(&mut inode).file_acl = 0;
             }
             let mut list = vec![evidence];
             list.extend(search.orphans.evidence(identity.0, !node.orphan).filter(|_| node.orphan || alone));
@@ -197,7 +198,11 @@ fn leaves_alone(search: &Search<'_>, mappings: &mut BTreeMap<Identity, Vec<Mappi
 }
 
 /// What is left of an inode without a version: its attributes, and the blocks of its leaves, if there are some.
-fn of_remains(search: &Search<'_>, remains: &Inode, mapping: Option<Mapping>) -> (Inode, Mapping, Verdict, Evidence) {
+fn of_remains(
+    search: &Search<'_>,
+    remains: &Inode,
+    mapping: Option<Mapping>,
+) -> (Arc<Inode>, Mapping, Verdict, Evidence) {
     let mut inode = remains.clone();
     let evidence = Evidence {
         what: "inode",
@@ -210,7 +215,7 @@ fn of_remains(search: &Search<'_>, remains: &Inode, mapping: Option<Mapping>) ->
     let block_size = search.geometry.volume.block_size();
     let Some(end) = mapping.runs.last().map(|run| run.end()) else {
         let verdict = Verdict { state: crate::State::MetadataOnly, lost: Vec::new() };
-        return (inode, mapping, verdict, evidence);
+        return (Arc::new(inode), mapping, verdict, evidence);
     };
     // The size itself is gone: up to the end of the last block.
     inode.size = end.saturating_mul(block_size).min(i64::MAX as u64);
@@ -240,7 +245,7 @@ fn of_remains(search: &Search<'_>, remains: &Inode, mapping: Option<Mapping>) ->
         joins
     });
     let state = if left { crate::State::Partial } else { crate::State::Overwritten };
-    (inode, mapping, Verdict { state, lost }, evidence)
+    (Arc::new(inode), mapping, Verdict { state, lost }, evidence)
 }
 
 /// Every version's own blocks are claims on those of others.

@@ -93,6 +93,7 @@ impl Mapper<'_> {
             mapping.missing.push((0, inode.size.div_ceil(self.geometry.volume.block_size())));
         }
         mapping.normalise();
+        mapping.runs.shrink_to_fit();
         if mapping.missing.is_empty() && self.space(inode, &mapping) != self.own_blocks(inode) {
             mapping.doubtful = true;
         }

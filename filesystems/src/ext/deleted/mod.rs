@@ -109,6 +109,8 @@ impl DeletedNodes {
         }
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         let found: Vec<Found> = listing::list(&mut search, &own, DELETED | nodes.len() as u64);
+        // It holds tens of megabytes.
+        drop(search);
         let mut list = Vec::with_capacity(found.len());
         for found in found {
             let (version, entries) = found.into_entries();

@@ -375,7 +375,8 @@ impl<'a> Search<'a> {
         for ((number, generation), node) in &self.candidates.nodes {
             let first = node.versions.iter().filter_map(|version| version.oldest).min();
             let last = node.versions.iter().filter_map(|version| version.order).max();
-            spans.entry(*number).or_default().push((*generation, first, last));
+            // Nearly always the only one.
+            spans.entry(*number).or_insert_with(|| Vec::with_capacity(1)).push((*generation, first, last));
         }
         spans
     }

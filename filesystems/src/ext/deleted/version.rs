@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use images::{Data, Error, Extent, Result, corrupt};
 
@@ -13,7 +14,7 @@ use crate::ext::{inline, layout::mode};
 
 /// A version whose place is known.
 pub(in crate::ext) struct Version {
-    pub(super) inode: Inode,
+    pub(super) inode: Arc<Inode>,
     /// Written and unwritten runs, ascending and apart.
     pub(super) runs: Box<[Run]>,
     /// What is gone, in bytes, ascending and apart.
