@@ -64,6 +64,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
     directory_names(search, &mappings);
 
     let places = search.living_directories();
+    search.names.complete();
     let places = deleted_places(search, &mappings, places);
     let seeds = search.directory_seeds();
     let spans = search.spans();
@@ -124,6 +125,7 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
             list.extend(search.orphans.evidence(identity.0, !node.orphan).filter(|_| node.orphan || alone));
             list.extend(name.map(Name::evidence));
             list.extend(mapping.evidence);
+            list.shrink_to_fit();
             let deleted = Deleted {
                 node: NodeId(first + found.len() as u64),
                 parent: home,

@@ -40,6 +40,8 @@ pub(super) enum Owner {
 /// A name of an inode, as some directory block had it.
 #[derive(Clone, Debug)]
 pub(super) struct Name {
+    /// Of which inode it is the name.
+    inode: u32,
     pub(super) owner: Owner,
     /// `file_type`, 0 if there is none.
     pub(super) file_type: u8,
@@ -59,9 +61,10 @@ pub(super) struct Name {
 /// All names.
 #[derive(Default)]
 pub(super) struct Names {
+    /// Once they are complete, ascending by the inode.
     list: Vec<Name>,
+    /// Where in the list each one is, by a hash of what it says; until they are complete.
     known: HashMap<u64, usize>,
-    by_inode: HashMap<u32, Vec<usize>>,
     /// Blocks whose owner must be found by their place.
     pub(super) places: HashSet<u64>,
 }
@@ -198,6 +201,12 @@ impl Names {
         }
     }
 
+    /// Says that no more names will be added: from now on they can be found.
+    pub(super) fn complete(&mut self) {
+        self.known = HashMap::new();
+        self.list.sort_by_key(|name| name.inode);
+    }
+
     fn add(&mut self, raw: &Raw<'_>, copy: &BlockCopy, owner: Owner, checksum: Option<bool>, gap: bool) {
         if matches!(raw.name, b"." | b"..") || !is_name(raw.name) {
             return;
@@ -220,8 +229,8 @@ impl Names {
             return;
         }
         self.known.insert(hash, self.list.len());
-        self.by_inode.entry(raw.inode).or_default().push(self.list.len());
         self.list.push(Name {
+            inode: raw.inode,
             owner,
             file_type: raw.file_type,
             name: raw.name.into(),
@@ -252,8 +261,8 @@ impl Names {
                 && (to.is_none() || name.first.is_none() || name.first < to)
                 && (from.is_none() || name.last.is_none() || name.last >= from)
         };
-        let indexes = self.by_inode.get(&inode).map(Vec::as_slice).unwrap_or_default();
-        let names = indexes.iter().filter_map(|index| self.list.get(*index)).filter(fits);
+        let first = self.list.partition_point(|name| name.inode < inode);
+        let names = self.list[first..].iter().take_while(|name| name.inode == inode).filter(fits);
         let mut left: Vec<(Option<D>, &Name)> = names.map(|name| (directory(name), name)).collect();
         let mut best: Vec<(Option<D>, &Name)> = Vec::new();
         while best.len() < most {
