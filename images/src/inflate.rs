@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
-use libdeflater::Decompressor;
 
 /// What is around the deflate stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +24,12 @@ pub enum Inflated {
 
 /// The states of the decoders are tens of kilobytes, as large as a block: every thread keeps them.
 struct Decoders {
-    at_once: Decompressor,
     raw: Decompress,
     zlib: Decompress,
 }
 
 thread_local! {
     static DECODERS: RefCell<Decoders> = RefCell::new(Decoders {
-        at_once: Decompressor::new(),
         raw: Decompress::new(false),
         zlib: Decompress::new(true),
     });
@@ -41,15 +38,6 @@ thread_local! {
 /// Unpacks the stream that `packed` starts with into `out`. What follows its end is ignored.
 pub fn inflate(wrapping: Wrapping, packed: &[u8], out: &mut [u8]) -> Result<Inflated, String> {
     DECODERS.with_borrow_mut(|decoders| {
-        // Measured, this takes two thirds of the time. But it is all or nothing: of a stream that is damaged or too long
-        // the other decoder says which.
-        let at_once = match wrapping {
-            Wrapping::Raw => decoders.at_once.deflate_decompress(packed, out),
-            Wrapping::Zlib => decoders.at_once.zlib_decompress(packed, out),
-        };
-        if let Ok(len) = at_once {
-            return Ok(Inflated::Ended(len));
-        }
         let state = match wrapping {
             Wrapping::Raw => &mut decoders.raw,
             Wrapping::Zlib => &mut decoders.zlib,
