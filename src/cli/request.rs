@@ -1,0 +1,178 @@
+//! What was typed: checked, and opened when somebody asks for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use images::{Disk, Error, Result};
+
+use super::{Cli, Command, Images, backing, wrong};
+use crate::domain;
+use crate::keys::Keys;
+use crate::stack::{JOURNAL, Stack};
+
+/// One `-a` with the options that stood before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The file.
+    pub path: PathBuf,
+    /// `--format`, if one is in force.
+    pub format: Option<String>,
+    /// `--blocksize` in bytes, if one is in force.
+    pub sector_size: Option<u32>,
+}
+
+/// Where disks come from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `-a`.
+    Image(Image),
+    /// `-d`: what stands there.
+    Guest(String),
+}
+
+/// What was typed, checked as far as that can be done without opening anything.
+#[derive(Debug)]
+pub struct Request {
+    /// The parsed options.
+    pub cli: Cli,
+    /// Where the disks come from, in the order of the command line.
+    pub inputs: Vec<Input>,
+    /// The images, once somebody has asked for them.
+    images: OnceLock<Vec<Image>>,
+    /// The keys, once somebody has asked for them.
+    keys: OnceLock<Arc<Keys>>,
+    /// Which of the images each disk is from, once they are open.
+    origins: OnceLock<Vec<usize>>,
+}
+
+impl Request {
+    /// Parses the words of a command line, the program's name first. A clap error also stands for `--help` and
+    /// `--version`.
+    pub fn parse(
+        words: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> std::result::Result<Result<Self>, clap::Error> {
+        let matches = Cli::command().try_get_matches_from(words)?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok(Self::check(cli, &matches))
+    }
+
+    /// The options that all commands share.
+    pub fn options(&self) -> &Images {
+        self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.images)
+    }
+
+    /// Opens the images and finds everything in them, also in the encrypted volumes that a key was given for.
+    pub fn open(&self) -> Result<Stack> {
+        let keys = self.keys()?;
+        let (mut disks, mut origins) = (Vec::new(), Vec::new());
+        for (at, image) in self.images()?.iter().enumerate() {
+            // An appliance has several.
+            disks.extend(images::open_all(&image.path, &self.image_options(disks.len(), image))?);
+            origins.resize(disks.len(), at);
+        }
+        self.origins.get_or_init(|| origins);
+        let mut wanted = filesystems::Options::default();
+        wanted.replay = !self.options().no_replay;
+        for path in &self.options().journal {
+            wanted.journals.push(self.journal(path)?);
+        }
+        Stack::with_keys(disks, wanted, keys)
+    }
+
+    /// The same, and asks at the terminal for the keys of encrypted images, and for those of encrypted volumes where
+    /// `wanted` says so of the name of the volume and of the device inside.
+    pub fn open_asking(&self, wanted: impl Fn(&str, &str) -> bool + Send + 'static) -> Result<Stack> {
+        let keys = self.keys()?;
+        keys.ask(wanted);
+        let stack = self.open();
+        keys.ask_no_more();
+        stack
+    }
+
+    /// The keys for encrypted images and volumes. The key files are read once.
+    pub fn keys(&self) -> Result<&Arc<Keys>> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys);
+        }
+        let keys = Arc::new(self.options().keys()?);
+        Ok(self.keys.get_or_init(|| keys))
+    }
+
+    /// The disk of `--journal`, an image in any format.
+    fn journal(&self, path: &Path) -> Result<Arc<dyn Disk>> {
+        let options = images::Options { backing: backing(&self.options().backing), ..images::Options::default() };
+        let disk = images::open(path, &options)?;
+        match filesystems::identify(&disk)? {
+            Some((_, identity)) if identity.kind == JOURNAL => Ok(disk),
+            other => {
+                let holds = other.map_or("nothing that is known".to_owned(), |(_, identity)| identity.kind);
+                Err(Error::Usage(format!(
+                    "--journal {}: it holds {holds}, not the journal of an ext file system",
+                    path.display()
+                )))
+            }
+        }
+    }
+
+    /// The images in their order, those of guests included. libvirt is asked once.
+    pub fn images(&self) -> Result<&[Image]> {
+        if let Some(images) = self.images.get() {
+            return Ok(images);
+        }
+        let mut images = Vec::new();
+        for input in &self.inputs {
+            match input {
+                Input::Image(image) => images.push(image.clone()),
+                Input::Guest(guest) => {
+                    for disk in domain::disks(guest, self.options().connect.as_deref())? {
+                        let access = if disk.read_only { ", which it may only read" } else { "" };
+                        log::info!("{} of {guest} is {}{access}", disk.target, disk.path.display());
+                        images.push(Image { path: disk.path, format: disk.format, sector_size: disk.sector_size });
+                    }
+                }
+            }
+        }
+        Ok(self.images.get_or_init(|| images))
+    }
+
+    /// The image that a disk is from, by the disk's index, after the images were opened.
+    pub fn image_of(&self, disk: usize) -> Result<&Image> {
+        let images = self.images()?;
+        let origin = self.origins.get().and_then(|origins| origins.get(disk)).and_then(|at| images.get(*at));
+        origin.ok_or_else(|| Error::Usage(format!("there is no disk {disk}")))
+    }
+
+    /// How the image of the disk with this index is to be opened.
+    pub fn image_options(&self, index: usize, image: &Image) -> images::Options {
+        let options = self.options();
+        let (format, sector_size) = (image.format.clone(), image.sector_size);
+        let (snapshot, backing) = (options.snapshot.clone(), backing(&options.backing));
+        let secrets = self.keys.get().map(|keys| keys.of_disk(index));
+        images::Options { format, sector_size, snapshot, backing, secrets }
+    }
+
+    fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
+        let (options, matches) = match (cli.command.as_ref().map(Command::images), matches.subcommand()) {
+            (Some(Some(images)), Some((_, matches))) => (images, matches),
+            (None, _) => (&cli.mount.images, matches),
+            _ => {
+                return Ok(Self {
+                    cli,
+                    inputs: Vec::new(),
+                    images: OnceLock::new(),
+                    keys: OnceLock::new(),
+                    origins: OnceLock::new(),
+                });
+            }
+        };
+        let inputs = options.in_order(matches)?;
+        if cli.command.is_none() {
+            cli.mount.check(matches)?;
+        }
+        if inputs.is_empty() && !cli.mount.fuse_help {
+            return wrong("you must specify at least one -a or -d option; try imgmount --help");
+        }
+        Ok(Self { cli, inputs, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() })
+    }
+}
