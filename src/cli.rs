@@ -2,6 +2,7 @@
 
 mod forensics;
 mod request;
+pub(crate) mod size;
 
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,9 @@ pub struct Images {
     /// (follow), none
     #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
     backing: String,
+    /// How much memory the images may make the program hold at most: caches, tables, lists (256M, 1G)
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size::bytes)]
+    memory: u64,
     /// Show a file system whose journal needs recovery as it is on the disk, instead of replaying it in memory
     #[arg(long)]
     pub no_replay: bool,

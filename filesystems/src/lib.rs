@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use images::disk::Cached;
-use images::{Disk, Error, Result};
+use images::{Budget, Disk, Error, Result};
 
 pub use deleted::{Deleted, Evidence, Parent, State};
 pub use path::{read_file, resolve};
@@ -51,18 +51,24 @@ pub struct Options {
     /// The disks that are journals of file systems whose journal is on another device; a driver takes the one that the
     /// file system names.
     pub journals: Vec<Arc<dyn Disk>>,
+    /// What all file systems of the program together may hold; clones of one budget.
+    pub budget: Budget,
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let journals: Vec<_> = self.journals.iter().map(ToString::to_string).collect();
-        f.debug_struct("Options").field("replay", &self.replay).field("journals", &journals).finish()
+        f.debug_struct("Options")
+            .field("replay", &self.replay)
+            .field("journals", &journals)
+            .field("budget", &self.budget)
+            .finish()
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replay: true, journals: Vec::new() }
+        Self { replay: true, journals: Vec::new(), budget: Budget::default() }
     }
 }
 

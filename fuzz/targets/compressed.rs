@@ -52,7 +52,7 @@ fuzz_target!(|input: &[u8]| {
     for format in FORMATS.iter().filter(|format| ["gzip", "xz", "zstd", "bzip2"].contains(&format.name)) {
         let _ = (format.probe)(&*file);
         if format.name == name {
-            match (format.open)(file.clone(), &Request { opener: &Inside, snapshot: None }) {
+            match (format.open)(file.clone(), &Request { opener: &Inside, snapshot: None, budget: &images::Budget::default() }) {
                 Ok(disk) => exercise::disk(&*disk),
                 Err(error) => exercise::one_line(&error),
             }

@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     let file = Arc::new(file);
     let format = FORMATS.iter().find(|format| format.name == "ewf").expect("ewf is in the table");
     let _ = (format.probe)(&*file);
-    match (format.open)(file, &Request { opener: &Nothing, snapshot: None }) {
+    match (format.open)(file, &Request { opener: &Nothing, snapshot: None, budget: &images::Budget::default() }) {
         Ok(disk) => exercise::disk(&*disk),
         Err(error) => exercise::one_line(&error),
     }

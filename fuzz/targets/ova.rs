@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
     let file = Arc::new(file);
     for format in FORMATS.iter().filter(|format| matches!(format.name, "ova" | "ovf" | "parallels")) {
         let _ = (format.probe)(&*file);
-        match (format.open)(file.clone(), &Request { opener: &Nothing, snapshot: None }) {
+        match (format.open)(file.clone(), &Request { opener: &Nothing, snapshot: None, budget: &images::Budget::default() }) {
             Ok(disk) => exercise::disk(&*disk),
             Err(error) => exercise::one_line(&error),
         }

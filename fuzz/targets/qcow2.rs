@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let format = FORMATS.iter().find(|format| format.name == "qcow2").expect("qcow2 is in the table");
     let _ = (format.probe)(&*file);
     let snapshot = [None, None, Some("1"), Some("two")][usize::from(*snapshot) % 4];
-    match (format.open)(file, &Request { opener: &Short, snapshot }) {
+    match (format.open)(file, &Request { opener: &Short, snapshot, budget: &images::Budget::default() }) {
         Ok(disk) => exercise::disk(&*disk),
         Err(error) => exercise::one_line(&error),
     }

@@ -48,6 +48,9 @@ pub enum Error {
     /// which option allows it.
     #[error("{0}")]
     Denied(String),
+    /// The limit of memory that the user may set does not hold what the image asks for. Says what would take how much.
+    #[error("{0}")]
+    Memory(String),
     /// The request itself is wrong: an unknown format name, a device that is not there.
     #[error("{0}")]
     Usage(String),

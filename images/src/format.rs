@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::crypt::{Attempt, ImageKey, ImageLock};
-use crate::{Disk, Error, Result, unsupported};
+use crate::{Budget, Disk, Error, Result, unsupported};
 
 /// An image format: a leaf of this crate, one line in [`FORMATS`].
 pub struct Format {
@@ -25,6 +25,8 @@ pub struct Request<'a> {
     /// The internal snapshot that is wanted in place of the current state, by its name or id. A format without
     /// snapshots refuses it by name. Always `None` for backing files: the one that is asked for is the top image's.
     pub snapshot: Option<&'a str>,
+    /// What the disk may hold, with all the others of the program.
+    pub budget: &'a Budget,
 }
 
 impl Request<'_> {

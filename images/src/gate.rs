@@ -13,7 +13,7 @@ use crate::disk::{HostFile, printable};
 use crate::format::{self, Format, Opener, Request};
 use crate::image::{Options, open_layer};
 use crate::name::Name;
-use crate::{Disk, Error, Result, ResultExt};
+use crate::{Budget, Disk, Error, Result, ResultExt};
 
 /// How many files one image may consist of, each named by the one before; ours, the formats have no limit.
 const MAX_DEPTH: usize = 128;
@@ -38,12 +38,13 @@ pub(crate) struct Rules<'a> {
     pub backing: Backing,
     pub formats: &'static [Format],
     pub secrets: Option<&'a dyn Secrets>,
+    pub budget: &'a Budget,
 }
 
 impl<'a> Rules<'a> {
     /// Those that `options` ask for, with this table of formats.
     pub fn of(options: &'a Options, formats: &'static [Format]) -> Self {
-        Self { backing: options.backing, formats, secrets: options.secrets.as_deref() }
+        Self { backing: options.backing, formats, secrets: options.secrets.as_deref(), budget: &options.budget }
     }
 }
 
@@ -96,6 +97,11 @@ impl<'a> Gate<'a> {
             wrappers: self.wrappers + 1,
             failed_below: Cell::new(false),
         })
+    }
+
+    /// What the image and all that it names may hold.
+    pub fn budget(&self) -> &Budget {
+        self.rules.budget
     }
 
     /// Whether a file that this image names was found, but could not be read as an image.
@@ -171,7 +177,7 @@ impl Opener for Gate<'_> {
             };
         };
         let gate = self.within(&*inside)?;
-        let opened = (format.open)(inside, &Request { opener: &gate, snapshot });
+        let opened = (format.open)(inside, &Request { opener: &gate, snapshot, budget: self.rules.budget });
         self.failed_below.set(opened.is_err() && gate.failed_below());
         opened.within(name)
     }

@@ -8,7 +8,7 @@ use crate::crypt::Secrets;
 use crate::disk::{HostFile, View};
 use crate::format::{self, APPLIANCES, FOLDERS, FORMATS, Format, Request};
 use crate::gate::{Backing, Gate, Rules};
-use crate::{Disk, Error, Result, ResultExt, lock, split};
+use crate::{Budget, Disk, Error, Result, ResultExt, lock, split};
 
 /// How an image is opened.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Options {
     pub snapshot: Option<String>,
     /// Where the keys come from for images that are encrypted as such, backing files too; `None` refuses these.
     pub secrets: Option<Arc<dyn Secrets>>,
+    /// What all images of the program together may hold; clones of one budget.
+    pub budget: Budget,
 }
 
 /// Opens the image at `path`, a regular file or a block device, and all files that it names; or the folder of a format
@@ -44,7 +46,7 @@ pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
         None => vec![open_layer(file, format, snapshot, rules, None)?],
         Some((_, disks)) => {
             let (name, gate) = (file.to_string(), Gate::new(&file, rules, None)?);
-            disks(Arc::new(file), &Request { opener: &gate, snapshot }).within(name)?
+            disks(Arc::new(file), &Request { opener: &gate, snapshot, budget: &options.budget }).within(name)?
         }
     };
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
@@ -115,7 +117,7 @@ pub(crate) fn open_layer(
         };
     };
     let gate = Gate::new(&file, rules, namer)?;
-    let opened = (format.open)(Arc::new(file), &Request { opener: &gate, snapshot });
+    let opened = (format.open)(Arc::new(file), &Request { opener: &gate, snapshot, budget: rules.budget });
     match opened {
         // The file where the error arose and the file that the user gave are enough: a chain has up to 128 between.
         Err(error) if namer.is_some() && gate.failed_below() => Err(error),

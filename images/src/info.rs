@@ -137,7 +137,7 @@ pub fn info(path: &Path, options: &Options) -> Result<Vec<Layer>> {
 fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Vec<Layer>> {
     let (file, format) = image::recognised(path, options, formats)?;
     let mut layers = Vec::new();
-    let rules = Rules { backing: options.backing, formats, secrets: None };
+    let rules = Rules { backing: options.backing, formats, secrets: None, budget: &options.budget };
     describe(file, format, rules, None, &mut layers)?;
     Ok(layers)
 }
@@ -159,7 +159,7 @@ fn describe(
         Some(format) => match DESCRIBERS.iter().find(|(name, _)| *name == format.name) {
             Some((_, describe)) => {
                 let seen = Seen { gate: &gate, named: RefCell::default() };
-                let request = Request { opener: &seen, snapshot: None };
+                let request = Request { opener: &seen, snapshot: None, budget: rules.budget };
                 let mut description = describe(&(Arc::new(file) as Arc<dyn Disk>), &request).within(&name)?;
                 description.files.extend(seen.named.into_inner());
                 description
@@ -194,7 +194,7 @@ fn describe(
 /// it asks for. One that has a format of its own is the parent; what is taken as it is, is a part.
 fn opened(format: &Format, file: HostFile, gate: &Gate<'_>, problem: &mut Option<Error>) -> Description {
     let seen = Seen { gate, named: RefCell::default() };
-    let opened = (format.open)(Arc::new(file), &Request { opener: &seen, snapshot: None });
+    let opened = (format.open)(Arc::new(file), &Request { opener: &seen, snapshot: None, budget: gate.budget() });
     let mut files = seen.named.into_inner();
     let parent = files.iter().position(|named| named.format.as_deref().is_some_and(|format| format != RAW));
     let backing = parent.map(|at| files.remove(at));

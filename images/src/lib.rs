@@ -4,6 +4,7 @@
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
 mod blocks;
+pub mod budget;
 mod cache;
 pub mod compressed;
 pub mod crypt;
@@ -32,6 +33,7 @@ mod vhdx;
 mod vmdk;
 pub mod xml;
 
+pub use budget::{Budget, Reservation};
 pub use disk::{Data, Disk, DiskMut, Extent};
 pub use error::{Error, Result, ResultExt};
 pub use format::{FORMATS, Format, Opener, Request};

@@ -109,7 +109,8 @@ pub fn stored(path: &std::path::Path, options: &Options) -> Result<Vec<Stored>> 
     };
     let gate = Gate::new(&file, Rules::of(options, FORMATS), None)?;
     let name = file.to_string();
-    read(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref() }).within(name)
+    read(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref(), budget: &options.budget })
+        .within(name)
 }
 
 /// How many bytes [`check`] reads at most.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use images::{Disk, Error, Result};
+use images::{Budget, Disk, Error, Result};
 
 use super::{Cli, Command, Images, backing, wrong};
 use crate::domain;
@@ -38,6 +38,8 @@ pub struct Request {
     pub cli: Cli,
     /// Where the disks come from, in the order of the command line.
     pub inputs: Vec<Input>,
+    /// What everything that is opened may hold.
+    budget: Budget,
     /// The images, once somebody has asked for them.
     images: OnceLock<Vec<Image>>,
     /// The keys, once somebody has asked for them.
@@ -74,6 +76,7 @@ impl Request {
         self.origins.get_or_init(|| origins);
         let mut wanted = filesystems::Options::default();
         wanted.replay = !self.options().no_replay;
+        wanted.budget = self.budget.clone();
         for path in &self.options().journal {
             wanted.journals.push(self.journal(path)?);
         }
@@ -101,7 +104,8 @@ impl Request {
 
     /// The disk of `--journal`, an image in any format.
     fn journal(&self, path: &Path) -> Result<Arc<dyn Disk>> {
-        let options = images::Options { backing: backing(&self.options().backing), ..images::Options::default() };
+        let (backing, budget) = (backing(&self.options().backing), self.budget.clone());
+        let options = images::Options { backing, budget, ..images::Options::default() };
         let disk = images::open(path, &options)?;
         match filesystems::identify(&disk)? {
             Some((_, identity)) if identity.kind == JOURNAL => Ok(disk),
@@ -149,7 +153,7 @@ impl Request {
         let (format, sector_size) = (image.format.clone(), image.sector_size);
         let (snapshot, backing) = (options.snapshot.clone(), backing(&options.backing));
         let secrets = self.keys.get().map(|keys| keys.of_disk(index));
-        images::Options { format, sector_size, snapshot, backing, secrets }
+        images::Options { format, sector_size, snapshot, backing, secrets, budget: self.budget.clone() }
     }
 
     fn check(cli: Cli, matches: &ArgMatches) -> Result<Self> {
@@ -157,13 +161,7 @@ impl Request {
             (Some(Some(images)), Some((_, matches))) => (images, matches),
             (None, _) => (&cli.mount.images, matches),
             _ => {
-                return Ok(Self {
-                    cli,
-                    inputs: Vec::new(),
-                    images: OnceLock::new(),
-                    keys: OnceLock::new(),
-                    origins: OnceLock::new(),
-                });
+                return Ok(Self::new(cli, Vec::new(), Budget::default()));
             }
         };
         let inputs = options.in_order(matches)?;
@@ -173,6 +171,11 @@ impl Request {
         if inputs.is_empty() && !cli.mount.fuse_help {
             return wrong("you must specify at least one -a or -d option; try imgmount --help");
         }
-        Ok(Self { cli, inputs, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() })
+        let budget = Budget::new(options.memory);
+        Ok(Self::new(cli, inputs, budget))
+    }
+
+    fn new(cli: Cli, inputs: Vec<Input>, budget: Budget) -> Self {
+        Self { cli, inputs, budget, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() }
     }
 }

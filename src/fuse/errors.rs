@@ -29,6 +29,7 @@ pub fn errno(error: &Error) -> Errno {
         Error::Unsupported(_) => Errno::EOPNOTSUPP,
         Error::ReadOnly(_) => Errno::EROFS,
         Error::Denied(_) => Errno::EACCES,
+        Error::Memory(_) => Errno::ENOMEM,
         Error::NotFound => Errno::ENOENT,
         Error::NotDirectory => Errno::ENOTDIR,
         Error::IsDirectory => Errno::EISDIR,

@@ -10,7 +10,7 @@ use super::tar::Archive;
 use crate::crypt::{Attempt, ImageKey, ImageLock};
 use crate::disk::printable;
 use crate::format::{self, APPLIANCES, FORMATS, Format, Opener, RAW, Request};
-use crate::{Disk, Error, Result, ResultExt, unsupported};
+use crate::{Budget, Disk, Error, Result, ResultExt, unsupported};
 
 /// How many images in an archive may lie in each other or name each other in a row; ours. This also ends loops.
 const MAX_DEPTH: usize = 16;
@@ -23,12 +23,13 @@ pub struct Inside<'a> {
     /// The name of the member that names others; their names are relative to its folder.
     namer: &'a [u8],
     depth: usize,
+    budget: &'a Budget,
 }
 
 impl<'a> Inside<'a> {
     /// For the names in the member `namer`.
-    pub fn new(archive: &'a Archive, outside: &'a dyn Opener, namer: &'a [u8]) -> Self {
-        Self { archive, outside, namer, depth: 0 }
+    pub fn new(archive: &'a Archive, outside: &'a dyn Opener, namer: &'a [u8], budget: &'a Budget) -> Self {
+        Self { archive, outside, namer, depth: 0, budget }
     }
 
     /// The name of the member that `name` says.
@@ -72,7 +73,7 @@ impl<'a> Inside<'a> {
         }
         let inside = Inside { namer, depth: self.depth + 1, ..*self };
         let name = disk.to_string();
-        (format.open)(disk, &Request { opener: &inside, snapshot }).within(name)
+        (format.open)(disk, &Request { opener: &inside, snapshot, budget: self.budget }).within(name)
     }
 }
 

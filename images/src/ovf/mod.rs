@@ -105,7 +105,7 @@ pub fn stored_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<V
     let appliance = Appliance::read(file)?;
     let name = [&appliance.descriptor[..appliance.descriptor.len() - 3], b"mf"].concat();
     let Some(manifest) = appliance.archive.get(&name)? else { return Ok(Vec::new()) };
-    let inside = Inside::new(&appliance.archive, request.opener, &appliance.descriptor);
+    let inside = Inside::new(&appliance.archive, request.opener, &appliance.descriptor, request.budget);
     hashes(&*manifest, |name| inside.open(Path::new(name), Some(RAW)))
 }
 
@@ -145,8 +145,8 @@ impl Appliance {
         let Some(file) = self.archive.get(&self.descriptor)? else {
             return Err(unsupported!("the archive has no OVF descriptor"));
         };
-        let inside = Inside::new(&self.archive, request.opener, &self.descriptor);
-        parts(&*file, &Request { opener: &inside, snapshot: request.snapshot }).within(file)
+        let inside = Inside::new(&self.archive, request.opener, &self.descriptor, request.budget);
+        parts(&*file, &Request { opener: &inside, snapshot: request.snapshot, budget: request.budget }).within(file)
     }
 }
 

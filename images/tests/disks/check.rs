@@ -67,7 +67,7 @@ pub fn opened(format: &str, file: Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
 }
 
 pub fn open_with(format: &str, file: Arc<dyn Disk>, opener: &dyn Opener) -> Result<Arc<dyn Disk>> {
-    tools::open_as(format, file, &Request { opener, snapshot: None })
+    tools::open_as(format, file, &Request { opener, snapshot: None, budget: &images::Budget::default() })
 }
 
 /// Opens files of memory: every format's own name for `format`, or raw.

@@ -9,7 +9,7 @@ use crate::check::*;
 use crate::tools::*;
 
 fn survive(format: &str, bytes: Vec<u8>, opener: &dyn Opener) -> Result<()> {
-    hostile::survive(format, bytes, &Request { opener, snapshot: None }, 8)
+    hostile::survive(format, bytes, &Request { opener, snapshot: None, budget: &images::Budget::default() }, 8)
 }
 
 /// Damages `image` at `places` (start and length in bytes): every field at its limits, random patches, truncation.

@@ -26,7 +26,11 @@ fn refused(format: &str, mut image: Vec<u8>, at: usize, value: &[u8], want: &str
     put(&mut image, at, value);
     let image: Arc<dyn Disk> = Arc::new(Memory::new("image", image));
     let error = images::FORMATS.iter().find(|known| known.name == format).unwrap();
-    let error = (error.open)(image, &images::Request { opener: &NoFiles, snapshot: None }).err().unwrap().to_string();
+    let error =
+        (error.open)(image, &images::Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() })
+            .err()
+            .unwrap()
+            .to_string();
     assert!(error.contains(want), "{format}: {error}");
 }
 

@@ -119,7 +119,10 @@ fn an_image_that_was_not_closed_is_readable() {
 
 /// The message of the refusal to open these bytes.
 fn refused(bytes: Vec<u8>) -> String {
-    match open(Arc::new(Memory::new("image", bytes)), &images::Request { opener: &NoFiles, snapshot: None }) {
+    match open(
+        Arc::new(Memory::new("image", bytes)),
+        &images::Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() },
+    ) {
         Err(error @ Error::Unsupported(_)) => error.to_string(),
         Err(other) => panic!("not Unsupported, but: {other}"),
         Ok(_) => panic!("opened"),
@@ -134,7 +137,7 @@ fn encryption_needs_a_key() {
         let options = format!("encrypt.format={format},encrypt.key-secret=s{more}");
         folder.run(&format!("qemu-img create -q -f qcow2 {secret} -o {options} image 1M"));
         let image = Arc::new(Memory::new("image", folder.read("image")));
-        match open(image, &images::Request { opener: &NoFiles, snapshot: None }) {
+        match open(image, &images::Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() }) {
             Err(Error::Denied(why)) => assert!(why.contains(name) && why.contains("no key was given"), "{why}"),
             _ => panic!("want Denied"),
         }
@@ -166,7 +169,10 @@ fn unknown_features_are_refused_by_name() {
     // Version 1 has the same magic.
     let mut bytes = image.clone();
     bytes[4..8].copy_from_slice(&1u32.to_be_bytes());
-    let error = open(Arc::new(Memory::new("image", bytes)), &images::Request { opener: &NoFiles, snapshot: None });
+    let error = open(
+        Arc::new(Memory::new("image", bytes)),
+        &images::Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() },
+    );
     assert!(matches!(error.err().unwrap(), Error::Unknown(_)), "version 1 is qcow, a format of its own");
     let mut bytes = image.clone();
     bytes[104] = 9;
@@ -176,6 +182,6 @@ fn unknown_features_are_refused_by_name() {
     bytes[80] = 0xff;
     bytes[88] = 0xff;
     bytes[112..116].copy_from_slice(&0x1234_5678u32.to_be_bytes());
-    let request = images::Request { opener: &NoFiles, snapshot: None };
+    let request = images::Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() };
     check(&open(Arc::new(Memory::new("image", bytes)), &request).unwrap(), &[0; 1 << 20]);
 }

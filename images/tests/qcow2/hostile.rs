@@ -33,7 +33,7 @@ fn images() -> Vec<(String, Vec<u8>)> {
 }
 
 fn survive(bytes: Vec<u8>, snapshot: Option<&str>) -> Result<()> {
-    hostile::survive("qcow2", bytes, &Request { opener: &NoFiles, snapshot }, 40)
+    hostile::survive("qcow2", bytes, &Request { opener: &NoFiles, snapshot, budget: &images::Budget::default() }, 40)
 }
 
 #[test]
@@ -163,13 +163,19 @@ fn descriptions_of_damaged_images() {
 #[test]
 fn truncation_is_an_error_and_not_zeros() {
     for (options, image) in images() {
-        let whole = open(Arc::new(Memory::new("whole", image.clone())), &Request { opener: &NoFiles, snapshot: None });
+        let whole = open(
+            Arc::new(Memory::new("whole", image.clone())),
+            &Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() },
+        );
         let want = read_all(&*whole.unwrap());
         let len = image.len();
         let cuts = (0..200).chain((200..len).step_by(4096 + 517)).chain((len - 600..len).step_by(7));
         for cut in cuts {
             let bytes = image[..cut].to_vec();
-            let disk = match open(Arc::new(Memory::new("cut", bytes)), &Request { opener: &NoFiles, snapshot: None }) {
+            let disk = match open(
+                Arc::new(Memory::new("cut", bytes)),
+                &Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() },
+            ) {
                 Ok(disk) => disk,
                 Err(error) => {
                     let unknown = cut < 4 && matches!(error, Error::Unknown(_));

@@ -30,7 +30,12 @@ fn alone() -> MutexGuard<'static, ()> {
 /// The image, opened as this format, and the count of reads of its file so far.
 fn counted(folder: &Folder, format: &str, image: &str) -> (Arc<Counting>, Arc<dyn Disk>) {
     let counting = Arc::new(Counting::new(Arc::new(HostFile::open(&folder.path(image)).unwrap())));
-    let disk = open_as(format, counting.clone(), &Request { opener: &NoFiles, snapshot: None }).unwrap();
+    let disk = open_as(
+        format,
+        counting.clone(),
+        &Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() },
+    )
+    .unwrap();
     (counting, disk)
 }
 

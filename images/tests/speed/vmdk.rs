@@ -77,7 +77,8 @@ fn a_thousand_extents_open_at_once() {
     let file: Arc<dyn Disk> = Arc::new(HostFile::open(&path).unwrap());
     let same = Same(extent, Mutex::new(0));
     let begin = Instant::now();
-    let disk = open_as("vmdk", file, &Request { opener: &same, snapshot: None }).unwrap();
+    let disk =
+        open_as("vmdk", file, &Request { opener: &same, snapshot: None, budget: &images::Budget::default() }).unwrap();
     let took = begin.elapsed();
     assert_eq!((disk.size(), *same.1.lock().unwrap()), (1024 * 2_147_418_112, 1024));
     assert!(took < Duration::from_millis(200), "{took:?} in a debug build");

@@ -23,7 +23,7 @@ fn images() -> Vec<(String, Vec<u8>)> {
 }
 
 fn survive(bytes: Vec<u8>, opener: &dyn Opener) -> Result<()> {
-    hostile::survive("vmdk", bytes, &Request { opener, snapshot: None }, 20)
+    hostile::survive("vmdk", bytes, &Request { opener, snapshot: None, budget: &images::Budget::default() }, 20)
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn random_descriptors() {
 #[test]
 fn truncation_is_an_error_and_not_zeros() {
     for (options, image) in images() {
-        let request = Request { opener: &NoFiles, snapshot: None };
+        let request = Request { opener: &NoFiles, snapshot: None, budget: &images::Budget::default() };
         let want = read_all(&*open(Arc::new(Memory::new("whole", image.clone())), &request).unwrap());
         let len = image.len();
         let cuts = (0..100).chain((100..len).step_by(4096 + 517)).chain((len - 600..len).step_by(7));
