@@ -1,9 +1,11 @@
 //! The packages that each purpose needs, and how they get onto the machine.
 
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::command::{command, pass_through, search_path};
 
@@ -113,11 +115,17 @@ const PACKAGES: &[Package] = &[
         purposes: &[Test, Bench, Fuzz],
     },
     Package { name: "mdadm", program: "mdadm", reason: "makes RAID members", purposes: &[Fuzz] },
-    Package { name: "btrfs-progs", program: "mkfs.btrfs", reason: "makes btrfs", purposes: &[Fuzz] },
-    Package { name: "xfsprogs", program: "mkfs.xfs", reason: "makes XFS", purposes: &[Fuzz] },
-    Package { name: "ntfs-3g", program: "mkntfs", reason: "makes NTFS", purposes: &[Fuzz] },
-    Package { name: "squashfs-tools", program: "mksquashfs", reason: "makes SquashFS", purposes: &[Fuzz] },
-    Package { name: "genisoimage", program: "genisoimage", reason: "makes ISO 9660", purposes: &[Fuzz] },
+    Package { name: "btrfs-progs", program: "mkfs.btrfs", reason: "makes btrfs", purposes: &[Test, Fuzz] },
+    Package { name: "xfsprogs", program: "mkfs.xfs", reason: "makes XFS", purposes: &[Test, Fuzz] },
+    Package { name: "ntfs-3g", program: "mkntfs", reason: "makes NTFS", purposes: &[Test, Fuzz] },
+    Package { name: "squashfs-tools", program: "mksquashfs", reason: "makes SquashFS", purposes: &[Test, Fuzz] },
+    Package { name: "genisoimage", program: "genisoimage", reason: "makes ISO 9660", purposes: &[Test, Fuzz] },
+    Package { name: "erofs-utils", program: "mkfs.erofs", reason: "makes EROFS", purposes: &[Test] },
+    Package { name: "exfatprogs", program: "mkfs.exfat", reason: "makes exFAT", purposes: &[Test] },
+    Package { name: "f2fs-tools", program: "mkfs.f2fs", reason: "makes F2FS", purposes: &[Test] },
+    Package { name: "jfsutils", program: "mkfs.jfs", reason: "makes JFS", purposes: &[Test] },
+    Package { name: "reiserfsprogs", program: "mkfs.reiserfs", reason: "makes ReiserFS", purposes: &[Test] },
+    Package { name: "udftools", program: "mkudffs", reason: "makes UDF", purposes: &[Test] },
     Package { name: "time", program: "time", reason: "measures the memory of a command", purposes: &[Bench] },
     Package { name: "openssl", program: "openssl", reason: "measures its own ciphers", purposes: &[Bench] },
     Package {
@@ -139,6 +147,33 @@ const PACKAGES: &[Package] = &[
 
 /// Sees to it that everything for `purpose` is installed, or says in one line what does it.
 pub fn ensure(purpose: Purpose) -> Result<()> {
+    ensure_installed(purpose)?;
+    ensure_fuse(purpose)
+}
+
+/// The kernel's door to file systems like ours. udev opens it to everybody; where none ran it is root's alone.
+const FUSE: &str = "/dev/fuse";
+
+/// Sees to it that everybody who mounts for `purpose` may open `/dev/fuse`: tests also mount as an ordinary user.
+fn ensure_fuse(purpose: Purpose) -> Result<()> {
+    let root = rustix::process::geteuid().is_root();
+    if purpose == Fuzz || (root && purpose == Demo) {
+        return Ok(());
+    }
+    let metadata = fs::metadata(FUSE).with_context(|| format!("{FUSE}: load it as root with: modprobe fuse"))?;
+    if metadata.mode() & 0o006 == 0o006 {
+        return Ok(());
+    }
+    if !root {
+        // A group or an ACL may let this user in.
+        let opened = File::options().read(true).write(true).open(FUSE);
+        return opened.map(drop).with_context(|| format!("{FUSE} is closed to this user: sudo chmod 666 {FUSE}"));
+    }
+    println!("{FUSE} is closed to ordinary users: chmod 666 {FUSE}");
+    fs::set_permissions(FUSE, Permissions::from_mode(0o666)).with_context(|| FUSE.to_owned())
+}
+
+fn ensure_installed(purpose: Purpose) -> Result<()> {
     let missing = missing(purpose);
     if missing.is_empty() {
         return Ok(());
