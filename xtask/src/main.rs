@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod demo;
 mod guest;
+mod hostile;
 mod interrupt;
 mod mount;
 mod packages;
