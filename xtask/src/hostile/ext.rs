@@ -32,7 +32,7 @@ pub fn directory(path: &Path, blocks: u32, run: u16) -> Result<()> {
     for name in ["file", "etc/fstab"] {
         fs::write(tree.path().join(name), "")?;
     }
-    let image = Image::new(path, Some(tree.path()), "^has_journal,^dir_index")?;
+    let image = Image::new(path, Some(tree.path()), 6 << 30, "^has_journal,^dir_index")?;
     let mut names = Vec::new();
     for number in 0..85u16 {
         let name = format!("{number:04x}");
@@ -59,7 +59,7 @@ pub fn journal(path: &Path, times: u32, checksums: bool) -> Result<()> {
     const TAGS: usize = 126;
     /// The superblock and what lies before the first run.
     const START: u16 = 127;
-    let image = Image::new(path, None, "has_journal")?;
+    let image = Image::new(path, None, 128 << 20, "has_journal")?;
     let blocks = u32::from(START) + times * u32::from(RUN);
     let inode = image.inode(JOURNAL_INODE)?;
     let old = u32::from_le_bytes(inode[60..64].try_into()?);
@@ -104,9 +104,9 @@ struct Image {
 }
 
 impl Image {
-    /// Without checksums, of 128 MiB, filled from `tree`.
-    fn new(path: &Path, tree: Option<&Path>, features: &str) -> Result<Self> {
-        File::create(path)?.set_len(128 << 20)?;
+    /// Without checksums, of `size` bytes, filled from `tree`.
+    fn new(path: &Path, tree: Option<&Path>, size: u64, features: &str) -> Result<Self> {
+        File::create(path)?.set_len(size)?;
         let features = format!("^metadata_csum,^resize_inode,^64bit,{features}");
         let mut mke2fs = command("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "1024", "-N", "2000", "-O", &features]);
         if let Some(tree) = tree {

@@ -95,13 +95,14 @@ pub fn tower(path: &Path, levels: u32, images: u32) -> Result<()> {
     group.write(path, u64::from(images) + 3).map(drop)
 }
 
-/// `levels` linear volumes, each of which takes each extent of the one below `width` times: addresses alias.
+/// `levels` linear volumes, each of which is all of the one below `width` times: addresses alias.
 pub fn aliases(path: &Path, levels: u32, width: u64) -> Result<()> {
     let mut group = Group::default();
     group.volume("a0", true, "", &[linear(0, 2, 0)]);
     for level in 1..=levels {
+        let (below, count) = (level - 1, 2 * width.pow(level - 1));
         let part = |at: u64| {
-            format!("{}type = \"striped\"\nstripe_count = 1\nstripes = [\"a{}\", 0]\n", extents(2 * at, 2), level - 1)
+            format!("{}type = \"striped\"\nstripe_count = 1\nstripes = [\"a{below}\", 0]\n", extents(count * at, count))
         };
         group.volume(&format!("a{level}"), true, "", &(0..width).map(part).collect::<Vec<_>>());
     }
@@ -125,7 +126,7 @@ pub fn writecaches(path: &Path, count: u32, entries: u64) -> Result<()> {
     }
     let file = group.write(path, ORIGIN + cache)?;
     let mut bytes = vec![0; header as usize];
-    put(&mut bytes, 0, 0x2349_8321u32.to_le_bytes());
+    put(&mut bytes, 0, 0x2348_9321u32.to_le_bytes());
     put(&mut bytes, 4, 1u32.to_le_bytes());
     put(&mut bytes, 8, 512u32.to_le_bytes());
     put(&mut bytes, 16, entries.to_le_bytes());

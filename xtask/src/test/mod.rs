@@ -19,6 +19,7 @@ use crate::mount::is_root;
 use crate::packages::{self, Purpose};
 use crate::{check, interrupt, workspace};
 
+pub use hostile::make_all as make_hostile;
 use stage::Stage;
 
 /// What ran, and how it went.
