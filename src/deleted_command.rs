@@ -42,9 +42,10 @@ pub fn run(request: &Request, options: &Deleted) -> Result<u8> {
                     let end = if stat.is_some_and(|stat| stat.kind == Kind::Directory) { "/" } else { "" };
                     let (state, inode, device) = (found.deleted.state, found.deleted.number, &source.name);
                     let path = terminal::clean(&path);
-                    out.line(format_args!(
-                        "{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  /{path}{end}"
-                    ))?;
+                    out.write(
+                        format!("{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  /{path}{end}\n")
+                            .as_bytes(),
+                    )?;
                     if out.is_gone() {
                         return Ok(0);
                     }
@@ -68,7 +69,7 @@ impl Listing {
         let width = sources.iter().map(|source| source.name.len()).max().unwrap_or(0).max(6);
         let mut out = Output::open();
         let [state, inode, size, time, device] = ["STATE", "INODE", "SIZE", "DELETED (UTC)", "DEVICE"];
-        out.line(format_args!("{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  PATH"))?;
+        out.write(format!("{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  PATH\n").as_bytes())?;
         Ok(Self::Table(out, width))
     }
 

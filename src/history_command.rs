@@ -139,7 +139,5 @@ fn show(versions: &Versions, source: &Source, options: &History) -> Result<()> {
         let deleted = version.deleted.map(|time| time.to_string());
         rows.push(row(version.version.to_string(), version.state.to_string(), stat.as_ref(), deleted, found));
     }
-    let mut page = terminal::Page::default();
-    page.table(rows);
-    terminal::print(&page)
+    terminal::print(&terminal::table(rows))
 }

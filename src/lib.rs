@@ -3,8 +3,6 @@
 //! [`stack`] finds every device in the images, [`inspect`] finds the guest in them, [`fuse`] serves a tree. The rest is
 //! one file a command.
 
-#![warn(clippy::disallowed_methods)]
-
 pub mod background;
 pub mod blocks;
 pub mod cli;
@@ -19,7 +17,6 @@ pub mod inspect;
 pub mod inspect_command;
 pub mod keys;
 pub mod mount_command;
-pub mod mounts;
 pub mod progress;
 pub mod prompt;
 pub mod recover;
@@ -28,4 +25,3 @@ pub mod stack;
 pub mod terminal;
 pub mod timeline_command;
 pub mod unmount;
-pub mod words;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::crypt::Secrets;
 use crate::disk::{HostFile, View};
 use crate::format::{self, APPLIANCES, FOLDERS, FORMATS, Format, Request};
-use crate::gate::{Backing, Gate, Rules};
+use crate::gate::{Backing, Found, Gate, Rules, is_block_device, path_of};
 use crate::{Budget, Disk, Error, Result, ResultExt, lock, split};
 
 /// How an image is opened.
@@ -38,15 +38,16 @@ pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
 
 /// Opens the image at `path` as [`open`] does; of an appliance, all of its disks, in their order.
 pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
-    let (file, format) = recognised(path, options, FORMATS)?;
+    let found = recognised(path, options, FORMATS)?;
     let rules = Rules::of(options, FORMATS);
     let snapshot = options.snapshot.as_deref();
-    let appliance = APPLIANCES.iter().find(|(name, _)| format.is_some_and(|format| format.name == *name));
+    let appliance = APPLIANCES.iter().find(|(name, _)| found.format.is_some_and(|format| format.name == *name));
     let disks = match appliance {
-        None => vec![open_layer(file, format, snapshot, rules, None)?],
+        None => vec![open_layer(&found, snapshot, rules, None)?],
         Some((_, disks)) => {
-            let (name, gate) = (file.to_string(), Gate::new(&file, rules, None)?);
-            disks(Arc::new(file), &Request { opener: &gate, snapshot, budget: &options.budget }).within(name)?
+            let gate = Gate::new(&found, rules, None)?;
+            let request = Request { opener: &gate, snapshot, budget: &options.budget };
+            disks(found.file.clone(), &request).within(&found.file)?
         }
     };
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
@@ -54,8 +55,8 @@ pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
 
 /// [`open`] with a table of formats of its own.
 pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
-    let (file, format) = recognised(path, options, formats)?;
-    let disk = open_layer(file, format, options.snapshot.as_deref(), Rules::of(options, formats), None)?;
+    let found = recognised(path, options, formats)?;
+    let disk = open_layer(&found, options.snapshot.as_deref(), Rules::of(options, formats), None)?;
     Ok(with_sector_size(disk, options))
 }
 
@@ -66,29 +67,37 @@ fn with_sector_size(disk: Arc<dyn Disk>, options: &Options) -> Arc<dyn Disk> {
     }
 }
 
-/// The image file at `path` and its format; `None` is raw. Fails as [`open`] does.
-pub(crate) fn recognised(
-    path: &Path,
-    options: &Options,
-    formats: &'static [Format],
-) -> Result<(HostFile, Option<&'static Format>)> {
+/// The image file at `path` and its format. Fails as [`open`] does.
+///
+/// A guest may have the whole of a block device and write there what it likes, so that one is raw unless a format is
+/// given.
+pub(crate) fn recognised(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Found> {
     if let Some(size) = options.sector_size.filter(|size| !matches!(size, 512 | 4096)) {
         return Err(Error::Usage(format!("a sector size of {size} bytes: 512 and 4096 are possible")));
     }
     let forced = options.format.as_deref().map(|name| format::named(name, formats)).transpose()?;
-    let path = &*descriptor_in(path);
-    let file = HostFile::open(path)?;
-    let format = match forced {
-        Some(format) => format,
-        None => match format::recognise(&file, formats)? {
-            None => {
-                format::refuse_foreign(&file)?;
-                formats.iter().find(|format| format.name == split::FORMAT.name && split::is_first_of_several(path))
-            }
-            found => found,
-        },
-    };
-    Ok((file, format))
+    let file = HostFile::open(&descriptor_in(path))?;
+    if let Some(format) = forced {
+        return Ok(Found::by_user(file, format, true));
+    }
+    let looks = format::recognise(&file, formats)?;
+    if is_block_device(&file)? {
+        if let Some(looks) = looks {
+            let name = looks.name;
+            log::warn!(
+                "{file} starts like a {name} image and is read as raw, as all devices are: --format={name} if not"
+            );
+        }
+        return Ok(Found::by_user(file, None, true));
+    }
+    if looks.is_some() {
+        return Ok(Found::by_user(file, looks, false));
+    }
+    format::refuse_foreign(&file)?;
+    let real = path_of(&file);
+    let is_split = split::is_first_of_several(real.as_deref().unwrap_or(file.path()));
+    let split = formats.iter().find(|format| format.name == split::FORMAT.name && is_split);
+    Ok(Found::by_user(file, split, true))
 }
 
 /// The file by which the image at `path` is opened: itself, unless it is the folder of a format that is one.
@@ -100,27 +109,26 @@ fn descriptor_in(path: &Path) -> Cow<'_, Path> {
 
 /// Opens one file of a chain: the image itself, or a file that the image behind `namer` names.
 pub(crate) fn open_layer(
-    file: HostFile,
-    format: Option<&Format>,
+    found: &Found,
     snapshot: Option<&str>,
     rules: Rules<'_>,
     namer: Option<&Gate<'_>>,
 ) -> Result<Arc<dyn Disk>> {
-    let name = file.to_string();
+    let file = &found.file;
     if lock::has_writer(file.file()) {
-        log::warn!("{name} is open for writing in a running QEMU: what is read may not fit together");
+        log::warn!("{file} is open for writing in a running QEMU: what is read may not fit together");
     }
-    let Some(format) = format else {
+    let Some(format) = found.format else {
         return match snapshot {
-            Some(_) => Err(Error::Unsupported(format!("{name} is a raw image, which has no snapshots"))),
-            None => Ok(Arc::new(file)),
+            Some(_) => Err(Error::Unsupported(format!("{file} is a raw image, which has no snapshots"))),
+            None => Ok(file.clone()),
         };
     };
-    let gate = Gate::new(&file, rules, namer)?;
-    let opened = (format.open)(Arc::new(file), &Request { opener: &gate, snapshot, budget: rules.budget });
+    let gate = Gate::new(found, rules, namer)?;
+    let opened = (format.open)(file.clone(), &Request { opener: &gate, snapshot, budget: rules.budget });
     match opened {
         // The file where the error arose and the file that the user gave are enough: a chain has up to 128 between.
         Err(error) if namer.is_some() && gate.failed_below() => Err(error),
-        opened => opened.within(name),
+        opened => opened.within(file),
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::disk::HostFile;
 use crate::format::{FORMATS, Format, Opener, RAW, Request};
-use crate::gate::{Gate, Rules};
+use crate::gate::{Found, Gate, Rules};
 use crate::image::{self, Options};
 use crate::{Disk, Error, Result, ResultExt};
 
@@ -135,23 +135,18 @@ pub fn info(path: &Path, options: &Options) -> Result<Vec<Layer>> {
 
 /// [`info`] with a table of formats of its own.
 fn info_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Vec<Layer>> {
-    let (file, format) = image::recognised(path, options, formats)?;
+    let found = image::recognised(path, options, formats)?;
     let mut layers = Vec::new();
     let rules = Rules { backing: options.backing, formats, secrets: None, budget: &options.budget };
-    describe(file, format, rules, None, &mut layers)?;
+    describe(&found, rules, None, &mut layers)?;
     Ok(layers)
 }
 
 /// Adds the layer of `file`, and those below it. The recursion ends: the gate allows a chain only so many files.
-fn describe(
-    file: HostFile,
-    format: Option<&Format>,
-    rules: Rules<'_>,
-    namer: Option<&Gate<'_>>,
-    layers: &mut Vec<Layer>,
-) -> Result<()> {
-    let gate = Gate::new(&file, rules, namer)?;
-    let (name, file_size) = (file.to_string(), file.size());
+fn describe(found: &Found, rules: Rules<'_>, namer: Option<&Gate<'_>>, layers: &mut Vec<Layer>) -> Result<()> {
+    let gate = Gate::new(found, rules, namer)?;
+    let (file, format) = (&found.file, found.format);
+    let file_size = file.size();
     let member = Member { path: file.path().to_owned(), metadata: file.metadata()? };
     let mut problem = None;
     let description = match format {
@@ -160,19 +155,21 @@ fn describe(
             Some((_, describe)) => {
                 let seen = Seen { gate: &gate, named: RefCell::default() };
                 let request = Request { opener: &seen, snapshot: None, budget: rules.budget };
-                let mut description = describe(&(Arc::new(file) as Arc<dyn Disk>), &request).within(&name)?;
+                let mut description = describe(&(file.clone() as Arc<dyn Disk>), &request).within(file)?;
                 description.files.extend(seen.named.into_inner());
                 description
             }
-            None => opened(format, file, &gate, &mut problem),
+            None => opened(format, file.clone(), &gate, &mut problem),
         },
     };
     let mut files = Vec::new();
     for named in &description.files {
         match gate.locate(named.path(), named.format.as_deref()) {
             // What is asked for twice, as a file and as an image, is one.
-            Ok((file, _)) if files.iter().any(|member: &Member| member.path == file.path()) => {}
-            Ok((file, _)) => files.push(Member { path: file.path().to_owned(), metadata: file.metadata()? }),
+            Ok(found) if files.iter().any(|member: &Member| member.path == found.file.path()) => {}
+            Ok(found) => {
+                files.push(Member { path: found.file.path().to_owned(), metadata: found.file.metadata()? });
+            }
             Err(error) => problem = problem.or(Some(error)),
         }
     }
@@ -180,9 +177,9 @@ fn describe(
     let (at, format) = (layers.len(), format.map_or(RAW, |format| format.name));
     layers.push(Layer { file: member, file_size, format, description, backing_path: None, files, problem });
     let Some(backing) = backing else { return Ok(()) };
-    let below = gate.locate(backing.path(), backing.format.as_deref()).and_then(|(file, format)| {
-        layers[at].backing_path = Some(file.path().to_owned());
-        describe(file, format, rules, Some(&gate), layers)
+    let below = gate.locate(backing.path(), backing.format.as_deref()).and_then(|found| {
+        layers[at].backing_path = Some(found.file.path().to_owned());
+        describe(&found, rules, Some(&gate), layers)
     });
     if let Err(error) = below {
         layers[at].problem.get_or_insert(error);
@@ -192,9 +189,9 @@ fn describe(
 
 /// What can be seen of an image whose format has no line in [`DESCRIBERS`]: it is opened, and the files are noted that
 /// it asks for. One that has a format of its own is the parent; what is taken as it is, is a part.
-fn opened(format: &Format, file: HostFile, gate: &Gate<'_>, problem: &mut Option<Error>) -> Description {
+fn opened(format: &Format, file: Arc<HostFile>, gate: &Gate<'_>, problem: &mut Option<Error>) -> Description {
     let seen = Seen { gate, named: RefCell::default() };
-    let opened = (format.open)(Arc::new(file), &Request { opener: &seen, snapshot: None, budget: gate.budget() });
+    let opened = (format.open)(file, &Request { opener: &seen, snapshot: None, budget: gate.budget() });
     let mut files = seen.named.into_inner();
     let parent = files.iter().position(|named| named.format.as_deref().is_some_and(|format| format != RAW));
     let backing = parent.map(|at| files.remove(at));

@@ -103,14 +103,14 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The hashes that the image at `path` stores. Empty if it has none, or if its format cannot have any.
 pub fn stored(path: &std::path::Path, options: &Options) -> Result<Vec<Stored>> {
-    let (file, format) = image::recognised(path, options, FORMATS)?;
-    let Some((_, read)) = VERIFIERS.iter().find(|(name, _)| format.is_some_and(|format| format.name == *name)) else {
+    let found = image::recognised(path, options, FORMATS)?;
+    let Some((_, read)) = VERIFIERS.iter().find(|(name, _)| found.format.is_some_and(|format| format.name == *name))
+    else {
         return Ok(Vec::new());
     };
-    let gate = Gate::new(&file, Rules::of(options, FORMATS), None)?;
-    let name = file.to_string();
-    read(Arc::new(file), &Request { opener: &gate, snapshot: options.snapshot.as_deref(), budget: &options.budget })
-        .within(name)
+    let gate = Gate::new(&found, Rules::of(options, FORMATS), None)?;
+    let request = Request { opener: &gate, snapshot: options.snapshot.as_deref(), budget: &options.budget };
+    read(found.file.clone(), &request).within(&found.file)
 }
 
 /// How many bytes [`check`] reads at most.

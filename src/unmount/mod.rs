@@ -1,12 +1,13 @@
 //! `imgmount unmount`: takes a mount away and returns when the process that served it is gone. Drop-in for
 //! guestunmount.
 
+mod mounts;
 mod users;
 
 use std::env;
 use std::fmt::Display;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -25,9 +26,7 @@ use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::fuse::{PID_ATTRIBUTE, SUBTYPE};
-use crate::mounts::{Mount, mounted_at};
-use crate::terminal;
-use users::User;
+use mounts::{Mount, mounted_at};
 
 /// The most retries, as guestunmount has it: the pause doubles each time.
 pub const MOST_RETRIES: u32 = 63;
@@ -68,7 +67,7 @@ enum Failure {
     /// The program failed, or was asked for something that it does not do: 1.
     Program(String),
     /// Every attempt failed: 2.
-    InUse(String, Vec<User>),
+    InUse(String),
     /// There is nothing to unmount: 3.
     NotMounted(String),
 }
@@ -79,15 +78,14 @@ pub fn run(request: &Request) -> u8 {
     if let Some(directory) = env::var_os(ASK_VARIABLE) {
         return answer(Path::new(&directory));
     }
-    let (code, message, users) = match attempt(request) {
+    let (code, message) = match attempt(request) {
         Ok(()) => return 0,
-        Err(Failure::Program(message)) => (1, message, Vec::new()),
-        Err(Failure::InUse(message, users)) => (2, message, users),
-        Err(Failure::NotMounted(message)) => (3, message, Vec::new()),
+        Err(Failure::Program(message)) => (1, message),
+        Err(Failure::InUse(message)) => (2, message),
+        Err(Failure::NotMounted(message)) => (3, message),
     };
     if !request.quiet || code == 1 {
         print(message);
-        users.iter().for_each(|user| terminal::say("  ", user));
     }
     code
 }
@@ -115,8 +113,7 @@ fn attempt(request: &Request) -> Result<(), Failure> {
     let mut left = request.retries.min(MOST_RETRIES);
     while let Err(why) = unmount(&point, false) {
         if left == 0 {
-            let message = format!("cannot unmount {}: {why}", point.display());
-            return Err(Failure::InUse(message, users::users(&point)));
+            return Err(Failure::InUse(in_use(&point, &why)));
         }
         left -= 1;
         if request.verbose {
@@ -134,7 +131,7 @@ fn attempt(request: &Request) -> Result<(), Failure> {
                 "{} is unmounted, but process {pid} still serves it: is it mounted in another mount namespace?",
                 point.display()
             );
-            Err(Failure::InUse(message, Vec::new()))
+            Err(Failure::InUse(message))
         }
         _ => Ok(()),
     }
@@ -185,6 +182,14 @@ pub(crate) fn unmount(point: &Path, lazy: bool) -> Result<(), String> {
     Err("an ordinary user needs the program fusermount3 to unmount; `apt install fuse3`".into())
 }
 
+fn in_use(point: &Path, why: &str) -> String {
+    let mut message = format!("cannot unmount {}: {why}", point.display());
+    for user in users::users(point) {
+        message.push_str(&format!("\n  {user}"));
+    }
+    message
+}
+
 /// The process that serves a mount, as the mount itself says.
 fn server(mount: &Mount) -> Option<u32> {
     if !mount.kind.starts_with("fuse.") {
@@ -218,11 +223,8 @@ fn ask_now(point: &Path) -> Result<u32, Errno> {
 
 /// Runs this program again as another user, only to ask; the kernel compares all of a process's ids.
 fn ask_as(point: &Path, (uid, gid): (u32, u32)) -> Option<u32> {
-    let mut words = env::args_os();
     let output = Command::new("/proc/self/exe")
-        // It may be `guestunmount`.
-        .arg0(words.next().unwrap_or_else(|| "imgmount".into()))
-        .args(words)
+        .args(env::args_os().skip(1))
         .env(ASK_VARIABLE, point)
         .uid(uid)
         .gid(gid)
@@ -237,9 +239,8 @@ fn ask_as(point: &Path, (uid, gid): (u32, u32)) -> Option<u32> {
 fn answer(point: &Path) -> u8 {
     match ask(point) {
         Ok(pid) => {
-            let mut page = terminal::Page::default();
-            page.line(pid);
-            terminal::print(&page).map_or(1, |()| 0)
+            let _ = writeln!(io::stdout(), "{pid}");
+            0
         }
         Err(_) => 1,
     }
@@ -292,5 +293,5 @@ fn wait_for_end_of(number: RawFd) -> io::Result<()> {
 
 /// A message for the user; whether anybody can read it is not our concern.
 fn print(message: impl Display) {
-    terminal::say("imgmount unmount: ", &message);
+    let _ = writeln!(io::stderr(), "imgmount unmount: {message}");
 }

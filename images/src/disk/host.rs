@@ -1,14 +1,15 @@
 //! A file of the host as a disk: the bottom of every stack.
 
 use std::fmt;
-use std::fs::{File, FileType, Metadata, OpenOptions};
-use std::io::{Seek, SeekFrom};
+use std::fs::{File, Metadata};
+use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{OFlags, SeekFrom as Whence, seek};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom as Whence, Stat, fstat, seek};
 use rustix::io::Errno;
 
 use super::{Data, Disk, Extent, check_range};
@@ -27,16 +28,13 @@ pub struct HostFile {
 }
 
 impl HostFile {
-    /// Opens a regular file or block device for reading, and refuses everything else by its kind.
+    /// Opens a regular file or block device for reading, and refuses everything else by its kind, without opening it.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot_open = |source| Error::io(format!("cannot open {}", printable(path)), source);
-        // Before the open, because merely opening a device can have an effect; and after it, because the path may
-        // lead elsewhere by then. O_NONBLOCK: a FIFO that took the file's place must not hang us.
-        check_kind(path, std::fs::metadata(path).map_err(cannot_open)?.file_type())?;
-        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).map_err(cannot_open)?;
-        check_kind(path, file.metadata().map_err(cannot_open)?.file_type())?;
-        Self::new(path, file)
+        let failed = |source| cannot_open(path, source);
+        let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| failed(errno.into()))?;
+        check_kind(path, &fstat(&found).map_err(|errno| failed(errno.into()))?)?;
+        Self::new(path, reopen(found).map_err(failed)?)
     }
 
     /// Wraps an open file; `path` names it in messages. A block device's size is found by seeking to its end.
@@ -70,13 +68,32 @@ pub(crate) fn printable(path: &Path) -> String {
     if path.chars().any(char::is_control) { path.escape_debug().to_string() } else { path.into_owned() }
 }
 
-fn check_kind(path: &Path, kind: FileType) -> Result<()> {
-    let kind = match kind {
-        kind if kind.is_file() || kind.is_block_device() => return Ok(()),
-        kind if kind.is_dir() => "a directory",
-        kind if kind.is_fifo() => "a FIFO",
-        kind if kind.is_socket() => "a socket",
-        kind if kind.is_char_device() => "a character device",
+/// Opens for reading the very file that `found` refers to, a descriptor with `O_PATH`.
+///
+/// Ask its kind before, of the descriptor: a path could lead elsewhere by now, and merely opening a device can have an
+/// effect.
+pub(crate) fn reopen(found: impl AsFd) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match rustix::fs::open(format!("/proc/self/fd/{}", found.as_fd().as_raw_fd()), flags, Mode::empty()) {
+        Ok(file) => Ok(file.into()),
+        // The file is there, so it is /proc that is not.
+        Err(Errno::NOENT) => Err(io::Error::other("/proc is not mounted")),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub(crate) fn cannot_open(path: &Path, source: io::Error) -> Error {
+    Error::io(format!("cannot open {}", printable(path)), source)
+}
+
+/// Fails unless the file is of a kind that can be a disk image.
+pub(crate) fn check_kind(path: &Path, stat: &Stat) -> Result<()> {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::BlockDevice => return Ok(()),
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
         _ => "no file",
     };
     Err(unsupported!("{} is {kind}: a disk image is a regular file or a block device", printable(path)))
@@ -204,7 +221,7 @@ mod tests {
     fn other_kinds_of_files_are_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR).unwrap();
         let socket = dir.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for (path, want) in [
@@ -248,7 +265,7 @@ mod tests {
         let disk = HostFile::new(Path::new("some.img"), file.reopen().unwrap()).unwrap();
         file.as_file().set_len(0).unwrap();
         let error = disk.read_at(&mut [0; 4], 2).unwrap_err();
-        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof));
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof));
         assert!(error.to_string().starts_with("cannot read some.img at byte 0x2: "), "{error}");
     }
 }

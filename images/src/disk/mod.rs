@@ -20,7 +20,7 @@ pub use counting::Counting;
 pub use faulty::Faulty;
 pub use fill::Fill;
 pub use host::HostFile;
-pub(crate) use host::printable;
+pub(crate) use host::{cannot_open, check_kind, printable, reopen};
 pub use memory::Memory;
 pub use overlay::{Overlay, Replacement};
 pub use view::View;

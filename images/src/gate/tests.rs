@@ -1,4 +1,6 @@
+use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
@@ -156,30 +158,36 @@ fn loops_and_deep_chains_end() {
     assert_eq!(dir.open("twice", Backing::Owner).unwrap(), "base", "the same file twice is no loop");
 }
 
+/// What is said of a file that user 1001 may not read.
+fn denied(image: &str, named: &str) -> String {
+    format!(
+        "DIR/{image}: it names DIR/{named}, which user 1001, the owner of DIR/{image}, may not read; --backing=follow \
+         allows it"
+    )
+}
+
 #[test]
 fn an_image_gets_no_file_that_its_owner_could_not_read() {
     let dir = Dir::new();
-    dir.write("top", "link\nbase.img\nraw");
-    const DENIED: &str = "DIR/top: it belongs to user 1001 and names DIR/base.img of user 1002, which that user may \
-                          not read; --backing=follow allows it";
+    dir.write("top.link", "link\nbase.img\nraw");
     for (top, base, allowed) in [
         // uid, gid, mode
-        ((1001, 1001), (1001, 1001, 0o000), true),
+        ((1001, 1001), (1001, 1001, 0o400), true),
+        ((1001, 1001), (1001, 1001, 0o044), false),
         ((1001, 1001), (1002, 1002, 0o600), false),
         ((1001, 1001), (1002, 1002, 0o660), false),
         ((1001, 1001), (1002, 1002, 0o644), true),
         ((1001, 1001), (1002, 1002, 0o604), true),
-        ((1001, 1001), (1002, 1001, 0o640), true),
-        ((1001, 1001), (1002, 1001, 0o600), false),
-        ((1001, 1001), (1002, 1001, 0o604), false),
+        // The group of an image is not one of its owner's.
+        ((1001, 1002), (1002, 1002, 0o640), false),
         ((0, 0), (1002, 1002, 0o600), true),
     ] {
-        dir.own("top", top.0, top.1, 0o644);
+        dir.own("top.link", top.0, top.1, 0o644);
         dir.own("base.img", base.0, base.1, base.2);
-        let want = if allowed { Ok("base".into()) } else { Err(DENIED.into()) };
-        assert_eq!(dir.open("top", Backing::Owner), want, "{top:?} {base:?}");
-        assert_eq!(dir.open("top", Backing::Follow).unwrap(), "base");
-        assert!(dir.open("top", Backing::None).is_err());
+        let want = if allowed { Ok("base".into()) } else { Err(denied("top.link", "base.img")) };
+        assert_eq!(dir.open("top.link", Backing::Owner), want, "{top:?} {base:?}");
+        assert_eq!(dir.open("top.link", Backing::Follow).unwrap(), "base");
+        assert!(dir.open("top.link", Backing::None).is_err());
     }
 }
 
@@ -188,27 +196,121 @@ fn a_readable_file_in_a_closed_directory_is_not_readable() {
     let dir = Dir::new();
     dir.write("closed/secret", "secret");
     dir.own("closed/secret", 1002, 1002, 0o644);
-    dir.write("top", "link\nclosed/secret\nraw");
-    dir.own("top", 1001, 1001, 0o644);
+    dir.write("top.link", "link\nclosed/secret\nraw");
+    dir.own("top.link", 1001, 1001, 0o644);
     dir.own("closed", 1002, 1002, 0o700);
-    assert!(dir.open("top", Backing::Owner).unwrap_err().contains("which that user may not read"));
+    dir.fails("top.link", &denied("top.link", "closed/secret"));
     symlink("closed/secret", dir.path("symlink")).unwrap();
-    dir.write("top", "link\nsymlink\nraw");
-    assert!(dir.open("top", Backing::Owner).unwrap_err().contains("which that user may not read"));
+    dir.write("top.link", "link\nsymlink\nraw");
+    dir.fails("top.link", &denied("top.link", "symlink"));
     dir.own("closed", 1002, 1002, 0o711);
-    assert_eq!(dir.open("top", Backing::Owner).unwrap(), "secret");
+    assert_eq!(dir.open("top.link", Backing::Owner).unwrap(), "secret");
+    // He must reach the directory of the image too.
+    dir.write("held/top.link", "link\n../base.img\nraw");
+    dir.own("held/top.link", 1001, 1001, 0o644);
+    dir.own("held", 0, 0, 0o700);
+    dir.fails("held/top.link", &denied("held/top.link", "held/../base.img"));
 }
 
 #[test]
-fn the_rule_holds_for_each_image_that_names_the_next() {
+fn the_rule_holds_for_all_images_above() {
     let dir = Dir::new();
-    dir.write("top", "link\nmiddle");
-    dir.write("middle", "link\nbase.img\nraw");
-    dir.own("top", 1001, 1001, 0o644);
-    dir.own("middle", 1002, 1002, 0o644);
-    dir.own("base.img", 1001, 1001, 0o600);
-    let error = dir.open("top", Backing::Owner).unwrap_err();
-    assert!(error.starts_with("DIR/top: DIR/middle: it belongs to user 1002 and names DIR/base.img of"), "{error}");
+    dir.write("top.link", "link\nmiddle.link");
+    dir.write("middle.link", "link\nbase.img\nraw");
+    for (top, middle, base, denied) in [
+        (1001, 1002, 1001, Some((1002, "middle.link"))),
+        (1001, 1002, 1002, Some((1001, "top.link"))),
+        (1001, 0, 1002, Some((1001, "top.link"))),
+        (1001, 0, 1001, None),
+        (0, 1001, 1001, None),
+        (0, 1001, 0, Some((1001, "middle.link"))),
+    ] {
+        dir.own("top.link", top, 0, 0o644);
+        dir.own("middle.link", middle, 0, 0o644);
+        dir.own("base.img", base, 0, 0o600);
+        let want = denied.map_or(Ok("base".to_owned()), |(user, image)| {
+            Err(format!(
+                "DIR/top.link: DIR/middle.link: it names DIR/base.img, which user {user}, the owner of DIR/{image}, may \
+                 not read; --backing=follow allows it"
+            ))
+        });
+        assert_eq!(dir.open("top.link", Backing::Owner), want, "{top} {middle} {base}");
+    }
+}
+
+#[test]
+fn a_link_counts_as_its_owners_word() {
+    let dir = Dir::new();
+    dir.write("top.link", "link\nalias\nraw");
+    symlink("base.img", dir.path("alias")).unwrap();
+    dir.own("base.img", 0, 0, 0o600);
+    assert_eq!(dir.open("top.link", Backing::Owner).unwrap(), "base");
+    std::os::unix::fs::lchown(dir.path("alias"), Some(1001), Some(1001)).unwrap();
+    dir.fails(
+        "top.link",
+        "DIR/top.link: it names DIR/alias, which user 1001, whose link alias leads there, may not read; \
+         --backing=follow allows it",
+    );
+    assert_eq!(dir.open("top.link", Backing::Follow).unwrap(), "base");
+}
+
+#[test]
+fn who_may_write_an_image_counts_as_its_owner() {
+    let dir = Dir::new();
+    dir.write("top.link", "link\nbase.img\nraw");
+    for (top, base, allowed) in [
+        ((0, 0, 0o666), (0, 0, 0o600), false),
+        ((0, 0, 0o666), (0, 0, 0o644), true),
+        ((0, 0, 0o664), (0, 0, 0o600), true),
+        ((0, 1001, 0o664), (0, 0, 0o600), false),
+        ((0, 1001, 0o664), (0, 1001, 0o640), true),
+        ((0, 1001, 0o664), (0, 1001, 0o604), false),
+        ((1001, 1001, 0o664), (1001, 1001, 0o600), true),
+    ] {
+        dir.own("top.link", top.0, top.1, top.2);
+        dir.own("base.img", base.0, base.1, base.2);
+        let opened = dir.open("top.link", Backing::Owner);
+        assert_eq!(opened.is_ok(), allowed, "{top:?} {base:?} {opened:?}");
+    }
+    dir.own("top.link", 0, 1001, 0o664);
+    dir.own("base.img", 0, 0, 0o600);
+    dir.fails(
+        "top.link",
+        "DIR/top.link: it names DIR/base.img, which not every user of group 1001 may read, and these may write \
+         DIR/top.link; --backing=follow allows it",
+    );
+}
+
+#[test]
+fn content_alone_makes_no_image_that_may_name_private_files() {
+    let dir = Dir::new();
+    dir.own("base.img", 0, 0, 0o600);
+    for name in ["disk.img", "top.link"] {
+        dir.write(name, "link\nbase.img\nraw");
+    }
+    dir.fails(
+        "disk.img",
+        "DIR/disk.img: it names DIR/base.img, which not every user may read, and only its content, which a guest can \
+         write, says that DIR/disk.img is a link image; --format=link says that it is one, --format=raw that it is a \
+         guest's disk",
+    );
+    assert_eq!(dir.open("top.link", Backing::Owner).unwrap(), "base", "its name says so");
+    let told = Options { format: Some("link".into()), ..Options::default() };
+    assert_eq!(text(&*open_with(&dir.path("disk.img"), &told, LINKS).unwrap()).unwrap(), "base", "the user says so");
+    symlink("disk.img", dir.path("alias.link")).unwrap();
+    assert!(dir.open("alias.link", Backing::Owner).is_err(), "the name of a link says nothing");
+    dir.write("over.link", "link\ndisk.img\nlink");
+    assert_eq!(dir.open("over.link", Backing::Owner).unwrap(), "base", "the image above says so");
+    dir.write("over.link", "link\ndisk.img");
+    assert!(dir.open("over.link", Backing::Owner).unwrap_err().ends_with("a link image; --backing=follow allows it"));
+    dir.write("wrapped.link.gz", "wrapped\nlink\nbase.img\nraw");
+    dir.write("wrapped.gz", "wrapped\nlink\nbase.img\nraw");
+    let told = Options { format: Some("wrapped".into()), ..Options::default() };
+    let open = |name| open_with(&dir.path(name), &told, LINKS).and_then(|disk| text(&*disk));
+    assert_eq!(open("wrapped.link.gz").unwrap(), "base");
+    assert!(open("wrapped.gz").unwrap_err().to_string().contains("only its content"));
+    dir.own("base.img", 0, 0, 0o644);
+    assert_eq!(dir.open("disk.img", Backing::Owner).unwrap(), "base", "what everyone may read");
 }
 
 #[test]

@@ -209,10 +209,12 @@ fn open_file(entry: &FileEntry, request: &Request<'_>) -> Result<(&'static str, 
     if APPLIANCES.iter().any(|(name, _)| *name == found.name) {
         return Err(unsupported!("{file} is an appliance in an appliance"));
     }
+    // Where the descriptor says nothing of its format, the gate is to know that.
+    let told = entry.format.map(|_| found.name);
     let disk = match (entry.chunk, request.snapshot) {
         // By its name, so that what it names itself is found beside it.
-        (None, None) => opener.open(&path, Some(found.name))?,
-        (_, snapshot) => opener.open_inside(file, Some(found.name), snapshot)?,
+        (None, None) => opener.open(&path, told)?,
+        (_, snapshot) => opener.open_inside(file, told, snapshot)?,
     };
     Ok((found.name, disk))
 }

@@ -197,7 +197,18 @@ fn a_block_device_is_an_image() {
     let (_dir, dir) = with_base();
     run(&dir, "qemu-img convert -f raw -O qcow2 base.img copy.qcow2");
     let copy = Loop::new(&dir, "copy.qcow2");
-    assert_reads_base(&*open_with(&copy.0, Backing::Owner).unwrap());
+    // A guest may have written the header: without a word of the user the device is what its bytes are.
+    let told = Options { format: Some("qcow2".into()), ..Options::default() };
+    assert_reads_base(&*open(&copy.0, &told).unwrap());
+    let device = open_with(&copy.0, Backing::Owner).unwrap();
+    let mut magic = [0; 4];
+    device.read_at(&mut magic, 0).unwrap();
+    assert_eq!(&magic, b"QFI\xfb");
+    run(&dir, &format!("qemu-img create -q -f qcow2 -F qcow2 -b {} over.qcow2", copy.0.display()));
+    assert_reads_base(&*open_with(&dir.join("over.qcow2"), Backing::Owner).unwrap());
+    forget_backing_format(&dir.join("over.qcow2"));
+    let error = open_with(&dir.join("over.qcow2"), Backing::Owner).err().unwrap();
+    assert!(error.contains("no format is recorded for its backing file /dev/loop"), "{error}");
     let raw = Loop::new(&dir, "base.img");
     let disk = open_with(&raw.0, Backing::Owner).unwrap();
     assert_reads_base(&*disk);

@@ -49,8 +49,8 @@ fn ordinary_users() {
     own(&top, BOB, BOB, 0o644);
     own(&base, ALICE, ALICE, 0o600);
     let want = format!(
-        "DIR/top.qcow2: it belongs to user {BOB} and names DIR/base.img of user {ALICE}, which that user may not \
-         read; --backing=follow allows it"
+        "DIR/top.qcow2: it names DIR/base.img, which user {BOB}, the owner of DIR/top.qcow2, may not read; \
+         --backing=follow allows it"
     );
     assert_eq!(as_alice(&dir, "top.qcow2"), want, "an image of Bob gets him no file of Alice");
 
