@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Error>> {
     let mut options = fuse::Options { fsname: Some("a made-up, \\strange image".into()), ..Default::default() };
-    let mut plan = background::Plan::default();
+    let mut plan = background::Plan { words: std::env::args_os().collect(), ..background::Plan::default() };
     let mut directory = None;
     let (mut delay, mut fail, mut any_case) = (None, false, false);
     let mut rest = arguments.iter();

@@ -6,20 +6,20 @@
 //! the terminal.
 
 use std::env;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{self, ExitStatus, Stdio};
 
 use images::{Error, Result};
 use nix::errno::Errno;
-use nix::sys::prctl::{set_name, set_pdeathsig};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+
+use crate::words::{self, Words};
 
 /// Tells the second process that it is one, and the number of the pipe on which it reports.
 const PIPE_VARIABLE: &str = "IMGMOUNT_READY_PIPE";
@@ -36,6 +36,8 @@ pub struct Plan {
     pub pid_file: Option<PathBuf>,
     /// An inherited file descriptor: it gets one zero byte when the mount is usable, and is closed.
     pub fd: Option<RawFd>,
+    /// The words of the command line, with which the program is run again.
+    pub words: Words,
 }
 
 /// Which of the two processes this is.
@@ -67,7 +69,7 @@ pub fn begin(plan: &Plan) -> Result<Role> {
     if command.is_none() && !plan.foreground {
         // Only a check: the other process inherits it, and claims it.
         plan.fd.map(open).transpose()?;
-        return launch().map(Role::Command);
+        return launch(&plan.words).map(Role::Command);
     }
     let fd = plan.fd.map(claim).transpose()?;
     let pid_file = match &plan.pid_file {
@@ -106,19 +108,14 @@ impl Server {
 }
 
 /// The first process: starts the second and waits until it reports or ends.
-fn launch() -> Result<u8> {
+fn launch(words: &Words) -> Result<u8> {
     let failed = |error: io::Error| Error::io("cannot start the process that serves", error);
     let (mut reports, reporter) = io::pipe().map_err(failed)?;
     rustix::io::fcntl_setfd(&reporter, rustix::io::FdFlags::empty()).map_err(|error| failed(error.into()))?;
-    let mut arguments = env::args_os();
-    let name = arguments.next().unwrap_or_else(|| "imgmount".into());
-    let mut child = Command::new("/proc/self/exe")
-        .arg0(name)
-        .args(arguments)
-        .env(PIPE_VARIABLE, reporter.as_raw_fd().to_string())
-        .stdin(Stdio::inherit())
-        .spawn()
-        .map_err(failed)?;
+    let (mut command, inherited) = words.again()?;
+    command.env(PIPE_VARIABLE, reporter.as_raw_fd().to_string()).stdin(Stdio::inherit());
+    let mut child = command.spawn().map_err(failed)?;
+    drop(inherited);
     drop(reporter);
     let mut byte = [0];
     if reports.read_exact(&mut byte).is_ok() {
@@ -146,11 +143,7 @@ fn accept(number: &OsString) -> Result<File> {
     let pipe = claim(number)?;
     // Ends with the command as long as it has not reported.
     set_pdeathsig(Signal::SIGTERM).map_err(|errno| failed(errno.into()))?;
-    // The program was run as /proc/self/exe and would be listed as `exe`.
-    let path = env::args_os().next().unwrap_or_default();
-    if let Some(Ok(name)) = Path::new(&path).file_name().map(|name| CString::new(name.as_bytes())) {
-        let _ = set_name(&name);
-    }
+    words::keep_name();
     Ok(pipe)
 }
 

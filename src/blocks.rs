@@ -254,7 +254,7 @@ fn differing(directory: &str, name: &str, taken: impl Fn(&str) -> bool) -> Strin
 fn safe(name: &str) -> String {
     let mut safe = String::new();
     for c in name.chars() {
-        let c = if c.is_control() || c == '/' { '_' } else { c };
+        let c = if terminal::is_harmful(c) || c == '/' { '_' } else { c };
         if safe.len() + c.len_utf8() > LONGEST_NAME {
             break;
         }

@@ -34,7 +34,7 @@ recover` 2 (not everything that was asked for could be written), `imgmount info 
 A directory with the name of a command is written as a path: ./inspect";
 
 /// Opens disk images and shows the guest's own tree, without root.
-#[derive(Parser, Debug)]
+#[derive(Parser, Debug, Default)]
 #[command(name = "imgmount", version, disable_version_flag = true, disable_help_flag = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, disable_help_subcommand = true)]
 #[command(after_help = EXAMPLES, override_usage = "imgmount -a IMAGE … (-i | -m DEVICE …) [OPTIONS] DIRECTORY\n       imgmount COMMAND …")]
@@ -415,8 +415,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Request> {
-        let words = line.split(' ').map(Into::into);
-        Request::parse(words).unwrap()
+        Request::parse(line.split(' ').collect()).unwrap()
     }
 
     fn message(line: &str) -> String {
@@ -459,6 +458,19 @@ mod tests {
         ] {
             assert!(message(line).contains(want), "{line}: {}", message(line));
         }
+    }
+
+    #[test]
+    fn guestmount_and_guestunmount_are_names_of_their_own() {
+        let request = parse("/usr/bin/guestmount -a x -i inspect").unwrap();
+        assert_eq!(request.cli.mount.directory, Some(PathBuf::from("inspect")), "a directory, not a command");
+        let request = parse("guestunmount --no-retry /mnt").unwrap();
+        assert!(matches!(&request.cli.command, Some(Command::Unmount(unmount)) if unmount.no_retry));
+        assert!(message("guestmount -i /mnt").contains("-a"));
+        let usage = |line: &str| Request::parse(line.split(' ').collect()).err().unwrap();
+        assert!(usage("guestunmount -a x /mnt").to_string().contains("Usage: guestunmount"));
+        assert!(usage("guestmount -V").to_string().starts_with("guestmount (imgmount) "));
+        assert_eq!(usage("guestunmount --help").exit_code(), 0);
     }
 
     #[test]

@@ -42,10 +42,9 @@ pub fn run(request: &Request, options: &Deleted) -> Result<u8> {
                     let end = if stat.is_some_and(|stat| stat.kind == Kind::Directory) { "/" } else { "" };
                     let (state, inode, device) = (found.deleted.state, found.deleted.number, &source.name);
                     let path = terminal::clean(&path);
-                    out.write(
-                        format!("{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  /{path}{end}\n")
-                            .as_bytes(),
-                    )?;
+                    out.line(format_args!(
+                        "{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  /{path}{end}"
+                    ))?;
                     if out.is_gone() {
                         return Ok(0);
                     }
@@ -69,7 +68,7 @@ impl Listing {
         let width = sources.iter().map(|source| source.name.len()).max().unwrap_or(0).max(6);
         let mut out = Output::open();
         let [state, inode, size, time, device] = ["STATE", "INODE", "SIZE", "DELETED (UTC)", "DEVICE"];
-        out.write(format!("{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  PATH\n").as_bytes())?;
+        out.line(format_args!("{state:13}  {inode:>8}  {size:>12}  {time:19}  {device:width$}  PATH"))?;
         Ok(Self::Table(out, width))
     }
 

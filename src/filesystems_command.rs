@@ -15,7 +15,9 @@ pub fn run(request: &Request, list: &List) -> Result<()> {
     if list.json {
         return terminal::print_json(&Listing::of(&stack));
     }
-    terminal::print(&terminal::table(rows(&stack)))
+    let mut page = terminal::Page::default();
+    page.table(rows(&stack));
+    terminal::print(&page)
 }
 
 /// The table: what lies on something stands below it, indented.
@@ -37,14 +39,7 @@ fn rows(stack: &Stack) -> Vec<Vec<String>> {
         let members: Vec<&str> = members(stack, group).collect();
         let free = format!("volume group on {}, {} free", members.join(", "), terminal::size(group.free));
         let name = format!("/dev/{}", group.name);
-        rows.push(vec![
-            clean(&name),
-            terminal::size(group.size),
-            String::new(),
-            String::new(),
-            group.uuid.clone(),
-            clean(&free),
-        ]);
+        rows.push(vec![name, terminal::size(group.size), String::new(), String::new(), group.uuid.clone(), free]);
         let own =
             |&(_, other): &(usize, &Device)| matches!(&other.level, Level::Logical(name, _) if *name == group.name);
         for (at, _) in stack.devices.iter().enumerate().filter(own) {
@@ -69,10 +64,6 @@ fn members<'a>(stack: &'a Stack, group: &'a Group) -> impl Iterator<Item = &'a s
     group.members.iter().map(|member| member.index.map_or("a missing device", |at| &stack.devices[at].name))
 }
 
-fn clean(text: &str) -> String {
-    terminal::clean(text.as_bytes())
-}
-
 fn row(stack: &Stack, at: usize, depth: usize) -> Vec<String> {
     let device = &stack.devices[at];
     let identity = device.identity();
@@ -84,7 +75,7 @@ fn row(stack: &Stack, at: usize, depth: usize) -> Vec<String> {
         _ => device.contents_name().to_owned(),
     };
     let size = terminal::size(device.size);
-    vec![format!("{indent}{}", clean(&device.name)), size, contents, label, uuid, clean(&kind(stack, at))]
+    vec![format!("{indent}{}", device.name), size, contents, label, uuid, kind(stack, at)]
 }
 
 /// The last column: what the table says of the device, or why it cannot be read.

@@ -139,5 +139,7 @@ fn show(versions: &Versions, source: &Source, options: &History) -> Result<()> {
         let deleted = version.deleted.map(|time| time.to_string());
         rows.push(row(version.version.to_string(), version.state.to_string(), stat.as_ref(), deleted, found));
     }
-    terminal::print(&terminal::table(rows))
+    let mut page = terminal::Page::default();
+    page.table(rows);
+    terminal::print(&page)
 }

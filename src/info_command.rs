@@ -65,8 +65,14 @@ pub fn run(options: &Options) -> Result<u8> {
         let layers: Vec<Value> = reports.iter().flat_map(Report::json).collect();
         terminal::print_json(&layers)?;
     } else {
-        let texts: Vec<String> = reports.iter().map(Report::text).collect();
-        terminal::print(&texts.join("\n"))?;
+        let mut page = terminal::Page::default();
+        for (index, report) in reports.iter().enumerate() {
+            if index > 0 {
+                page.line("");
+            }
+            report.show(&mut page);
+        }
+        terminal::print(&page)?;
     }
     let mut status = 0;
     for (path, report) in options.images.iter().zip(&reports) {
@@ -126,8 +132,7 @@ impl Report {
         layers
     }
 
-    fn text(&self) -> String {
-        let mut text = String::new();
+    fn show(&self, page: &mut terminal::Page) {
         for (depth, layer) in self.layers.iter().enumerate() {
             let mut rows = layer_rows(layer, depth);
             if let (0, Ok((fill, size))) = (depth, &self.disk) {
@@ -136,16 +141,15 @@ impl Report {
             if let (0, Some(verification)) = (depth, &self.verification) {
                 rows.extend(verification.rows());
             }
-            text += &terminal::table(rows);
+            page.table(rows);
             let snapshots = &layer.description.snapshots;
             if !snapshots.is_empty() {
-                text += &terminal::table(snapshot_rows(snapshots));
+                page.table(snapshot_rows(snapshots));
             }
             if snapshots.len() > MOST_SNAPSHOTS_SHOWN {
-                text += &format!("  and {} more\n", snapshots.len() - MOST_SNAPSHOTS_SHOWN);
+                page.line(format_args!("  and {} more", snapshots.len() - MOST_SNAPSHOTS_SHOWN));
             }
         }
-        text
     }
 }
 
@@ -217,7 +221,7 @@ fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
         row("cluster size", bytes(size));
     }
     if let Some(encryption) = &said.encryption {
-        row("encryption", terminal::clean(encryption.as_bytes()));
+        row("encryption", encryption.clone());
     }
     if said.dirty {
         row("state", "dirty: a writer has not closed it".to_owned());
@@ -235,22 +239,22 @@ fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
     if let Some(backing) = &said.backing {
         let format = backing.format.as_deref().unwrap_or("not recorded");
         let name = terminal::clean(&backing.name);
-        row("backed by", format!("{name} (format {})", terminal::clean(format.as_bytes())));
+        row("backed by", format!("{name} (format {format})"));
     }
     if let Some(problem) = &layer.problem {
-        row("problem", terminal::clean(problem.to_string().as_bytes()));
+        row("problem", problem.to_string());
     }
     rows
 }
 
 /// A disk of an appliance.
 fn contained(disk: &Contained) -> String {
-    let name = terminal::clean(disk.name.as_bytes());
+    let name = &disk.name;
     let size = disk.virtual_size.map_or_else(|| "size not known".to_owned(), bytes);
     match (&disk.format, &disk.problem) {
         (Some(format), _) => format!("{name} ({format}, {size})"),
-        (None, Some(problem)) => format!("{name}: {}", terminal::clean(problem.as_bytes())),
-        (None, None) => name,
+        (None, Some(problem)) => format!("{name}: {problem}"),
+        (None, None) => name.clone(),
     }
 }
 
@@ -259,7 +263,7 @@ fn feature(name: &str, value: &Value) -> Option<String> {
     match (name, value) {
         ("compat" | "encrypt" | "data-file", _) | (_, Value::Bool(false)) => None,
         (name, Value::Bool(true)) => Some(name.to_owned()),
-        (name, Value::String(text)) => Some(format!("{name} {}", terminal::clean(text.as_bytes()))),
+        (name, Value::String(text)) => Some(format!("{name} {text}")),
         (name, value) => Some(format!("{name} {value}")),
     }
 }
@@ -268,8 +272,8 @@ fn snapshot_rows(snapshots: &[Snapshot]) -> Vec<Vec<String>> {
     let head = ["  SNAPSHOT", "NAME", "DATE", "SIZE", "MACHINE STATE"].map(str::to_owned).to_vec();
     let row = |snapshot: &Snapshot| {
         vec![
-            format!("  {}", terminal::clean(snapshot.id.as_bytes())),
-            terminal::clean(snapshot.name.as_bytes()),
+            format!("  {}", snapshot.id),
+            snapshot.name.clone(),
             filesystems::Time { seconds: snapshot.date.0.into(), nanoseconds: 0 }.to_string(),
             terminal::size(snapshot.size),
             terminal::size(snapshot.vm_state_size),

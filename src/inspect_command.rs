@@ -20,7 +20,7 @@ pub fn run(request: &Request, list: &List) -> Result<()> {
         operating_systems: guests.iter().map(|guest| Os::of(&stack, guest)).collect(),
         filesystems: stack.file_systems().map(|at| Volume::of(&stack, at)).collect(),
     };
-    if list.json { terminal::print_json(&report) } else { terminal::print(&report.text()) }
+    if list.json { terminal::print_json(&report) } else { terminal::print(&report.page()) }
 }
 
 #[derive(Serialize)]
@@ -106,12 +106,11 @@ impl<'a> Os<'a> {
             ("hostname", self.hostname.map(str::to_owned)),
             ("packages", packages),
         ];
-        let value =
-            |(name, value): (&str, Option<String>)| Some(vec![name.to_owned(), terminal::clean(value?.as_bytes())]);
+        let value = |(name, value): (&str, Option<String>)| Some(vec![name.to_owned(), value?]);
         let mut rows: Vec<_> = values.into_iter().filter_map(value).collect();
         for (index, mount) in self.mountpoints.iter().enumerate() {
             let name = if index == 0 { "mounts" } else { "" };
-            rows.push(vec![name.to_owned(), format!("{} on {}", mount.dev, terminal::clean(mount.path.as_bytes()))]);
+            rows.push(vec![name.to_owned(), format!("{} on {}", mount.dev, mount.path)]);
         }
         rows
     }
@@ -149,24 +148,23 @@ impl<'a> Volume<'a> {
 }
 
 impl Report<'_> {
-    fn text(&self) -> String {
-        let mut text = String::new();
+    fn page(&self) -> terminal::Page {
+        let mut page = terminal::Page::default();
         if self.operating_systems.is_empty() {
-            text.push_str("no operating system was found\n\n");
+            page.lines("no operating system was found\n\n");
         }
         for os in &self.operating_systems {
-            text.push_str(&terminal::table(os.rows()));
-            text.push('\n');
+            page.table(os.rows());
+            page.line("");
         }
         let head = ["FILE SYSTEM", "TYPE", "SIZE", "USED", "LABEL", "UUID"].map(str::to_owned).to_vec();
         let row = |volume: &Volume<'_>| {
-            let label = volume.label.as_deref().map(|label| terminal::clean(label.as_bytes())).unwrap_or_default();
+            let label = volume.label.clone().unwrap_or_default();
             let used = volume.used.map(terminal::size).unwrap_or_default();
             let uuid = volume.uuid.unwrap_or_default().to_owned();
             vec![volume.dev.to_owned(), volume.kind.to_owned(), terminal::size(volume.size), used, label, uuid]
         };
-        let rows = std::iter::once(head).chain(self.filesystems.iter().map(row)).collect();
-        text.push_str(&terminal::table(rows));
-        text
+        page.table(std::iter::once(head).chain(self.filesystems.iter().map(row)));
+        page
     }
 }

@@ -203,7 +203,7 @@ impl Keys {
         }
         match &*lock(&self.asking) {
             Some(wanted) if volume.inside.is_none_or(|inside| wanted(volume.device, inside)) => {
-                let question = format!("Enter key or passphrase (\"{}\"): ", terminal::clean(volume.device.as_bytes()));
+                let question = format!("Enter key or passphrase (\"{}\"): ", volume.device);
                 prompt::ask(&question, self.echo)
             }
             _ => Ok(None),

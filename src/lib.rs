@@ -3,6 +3,8 @@
 //! [`stack`] finds every device in the images, [`inspect`] finds the guest in them, [`fuse`] serves a tree. The rest is
 //! one file a command.
 
+#![warn(clippy::disallowed_methods)]
+
 pub mod background;
 pub mod blocks;
 pub mod cli;
@@ -17,6 +19,7 @@ pub mod inspect;
 pub mod inspect_command;
 pub mod keys;
 pub mod mount_command;
+pub mod mounts;
 pub mod progress;
 pub mod prompt;
 pub mod recover;
@@ -25,3 +28,4 @@ pub mod stack;
 pub mod terminal;
 pub mod timeline_command;
 pub mod unmount;
+pub mod words;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use images::Result;
 use imgmount::cli::{Cli, Command, Request};
+use imgmount::words::Words;
 use imgmount::{
     deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command, progress,
     recover_command, terminal, timeline_command, unmount,
@@ -12,15 +13,25 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     allow_many_files();
-    let request = match Request::parse(std::env::args_os()) {
-        Ok(request) => request,
-        Err(shown) => {
-            // --help and --version come this way too, for standard output; a closed one is no failure.
-            let _ = shown.print();
-            return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let words = match Words::typed() {
+        Ok(words) => words,
+        Err(error) => {
+            terminal::complain(&error);
+            return ExitCode::FAILURE;
         }
     };
-    allow_many_files();
+    let request = match Request::parse(words) {
+        Ok(request) => request,
+        Err(shown) => {
+            if shown.use_stderr() {
+                terminal::explain(&shown);
+                return ExitCode::FAILURE;
+            }
+            // --help and --version come this way too, for standard output; a closed one is no failure.
+            let _ = shown.print();
+            return ExitCode::SUCCESS;
+        }
+    };
     progress::show();
     let result = request.and_then(run);
     progress::hide();
@@ -59,7 +70,14 @@ fn run(request: Request) -> Result<u8> {
             let (quiet, verbose) = (options.quiet, options.verbose);
             Ok(unmount::run(&unmount::Request { directory, fd, quiet, verbose, retries }))
         }
-        Some(Command::Man) => terminal::print(&Cli::manual()?).map(|()| 0),
-        Some(Command::Completions { shell }) => terminal::print(&Cli::completions(*shell)).map(|()| 0),
+        Some(Command::Man) => print(&Cli::manual()?),
+        Some(Command::Completions { shell }) => print(&Cli::completions(*shell)),
     }
+}
+
+/// Prints text of the program itself.
+fn print(text: &str) -> Result<u8> {
+    let mut page = terminal::Page::default();
+    page.lines(text);
+    terminal::print(&page).map(|()| 0)
 }

@@ -16,13 +16,16 @@ use crate::{background, blocks, fuse, inspect, progress, terminal};
 pub fn run(request: &Request) -> Result<u8> {
     let mount = &request.cli.mount;
     if mount.fuse_help {
-        return terminal::print(&fuse::Options::help()).map(|()| 0);
+        let mut page = terminal::Page::default();
+        page.lines(&fuse::Options::help());
+        return terminal::print(&page).map(|()| 0);
     }
     let options = fuse_options(mount, request)?;
     let plan = background::Plan {
         foreground: mount.no_fork || mount.images.trace,
         pid_file: mount.pid_file.clone(),
         fd: mount.fd,
+        words: request.words.clone(),
     };
     // Before anything is opened: the program starts itself again to serve.
     let mut server = match background::begin(&plan)? {

@@ -1,11 +1,12 @@
 //! How far an image is decompressed, as a bar on the terminal while nothing is served yet.
 
-use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use images::compressed::progress::{Progress, watch};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal;
 
 /// Work that takes no longer is not worth a bar.
 const SHORT: Duration = Duration::from_millis(500);
@@ -21,7 +22,7 @@ struct Shown {
 
 /// From now on a bar shows long work, if standard error is a terminal.
 pub fn show() {
-    if stderr().is_terminal() {
+    if terminal::is_shown() {
         watch(Some(draw));
     }
 }
@@ -59,5 +60,5 @@ fn bar(file: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("decompressing {msg} {bar:30} {bytes}/{total_bytes} {eta}");
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(file.to_owned())
+        .with_message(terminal::Line(file).to_string())
 }

@@ -11,6 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use crate::terminal::Line;
+
 /// The longest line that is taken, in bytes; ours. A terminal gives at most 4096.
 pub const MAX_LINE: usize = 8192;
 
@@ -47,7 +49,7 @@ enum Answer {
 fn ask_once(terminal: &mut File, question: &str, echo: bool, wanted: &SigSet) -> std::io::Result<Answer> {
     let signals = SignalFd::with_flags(wanted, SfdFlags::SFD_CLOEXEC)?;
     let quiet = if echo { None } else { Some(Quiet::new(terminal.try_clone()?)?) };
-    terminal.write_all(question.as_bytes())?;
+    write!(terminal, "{}", Line(question))?;
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE));
     let answer = loop {
         let mut watched = [

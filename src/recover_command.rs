@@ -58,7 +58,7 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
     }
     let sizes = wanted.iter().flat_map(|(_, files)| files).map(|wanted| wanted.stat.size);
     let bar = terminal::progress_bar(sizes.fold(0, u64::saturating_add));
-    let destination = Destination::open(&options.to)?;
+    let destination = Destination::open(&options.to, options.all_xattrs)?;
     let mut report = Report::begin(&destination, images)?;
     for (source, files) in &wanted {
         let mut writer = Writer { source, destination: &destination, options, bar: &bar, made: BTreeMap::new() };
@@ -89,7 +89,9 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
         }
     }
     let written = terminal::size(totals.bytes);
-    terminal::print(&format!("{text}, {written} written; see {}\n", options.to.join(name).display()))?;
+    let mut page = terminal::Page::default();
+    page.line(format_args!("{text}, {written} written; see {}", options.to.join(name).display()));
+    terminal::print(&page)?;
     let incomplete = unsearched || totals.partial + totals.skipped + totals.failed > 0;
     Ok(if incomplete { INCOMPLETE } else { 0 })
 }

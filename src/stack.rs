@@ -21,6 +21,22 @@ const MAX_DEVICES: usize = 65_536;
 /// What blkid calls a device that holds nothing but the journal of an ext file system.
 pub const JOURNAL: &str = "jbd";
 
+/// How many names one message lists; ours.
+const MOST_NAMED: usize = 32;
+
+/// The first of these names as a message lists them, and how many more there are.
+pub fn some(mut names: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for name in names.by_ref().take(MOST_NAMED) {
+        text += if text.is_empty() { "" } else { ", " };
+        text += &name;
+    }
+    match names.count() {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
     /// The devices: first the disks in the order given, then their partitions and what was unlocked in both, then
@@ -371,7 +387,7 @@ impl Stack {
     }
 
     /// The device of this name, as [`Self::find`] finds it; otherwise an error that lists what there is, as guestmount's
-    /// answer to a wrong `-m`.
+    /// answer to a wrong `-m` does.
     pub fn expect(&self, name: &str) -> Result<usize> {
         let missing = || Error::Usage(format!("{name}: no such device in the images; {}", self.candidates()));
         self.find(name).ok_or_else(missing)
@@ -379,12 +395,10 @@ impl Stack {
 
     /// The devices that could have been meant, as the end of a message.
     pub fn candidates(&self) -> String {
-        let line = |at: usize| format!("\n  {} ({})", self.devices[at].name, self.devices[at].contents_name());
-        let lines: String = self.file_systems().map(line).collect();
-        if lines.is_empty() {
-            "there is no file system".to_owned()
-        } else {
-            format!("did you mean one of these?{lines}")
+        let name = |at: usize| format!("{} ({})", self.devices[at].name, self.devices[at].contents_name());
+        match some(self.file_systems().map(name)) {
+            there if there.is_empty() => "there is no file system".to_owned(),
+            there => format!("there is {there}"),
         }
     }
 
@@ -398,8 +412,8 @@ impl Stack {
                 None => format!("{} ({})", device.name, device.contents_name()),
             }
         };
-        let there: Vec<String> = self.file_systems().map(name).collect();
-        let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+        let there = Some(some(self.file_systems().map(name))).filter(|there| !there.is_empty());
+        let there = there.as_deref().unwrap_or("nothing");
         Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))
     }
 

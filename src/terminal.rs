@@ -1,19 +1,32 @@
-//! What people and other programs see: standard output, messages, sizes.
+//! What people and other programs see: standard output, messages, sizes. No other module writes to either, which clippy
+//! checks; what is for people goes out escaped, see [`Page`] and [`Line`].
+//!
+//! What is for programs is exact: JSON by its own escapes, a body file as it is but where standard output is a terminal.
 
-use std::io::{self, Write};
+#![allow(clippy::disallowed_methods, reason = "this is the door")]
+
+mod escape;
+mod page;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 
 use images::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Prints all of `text`. A reader that went away has seen what it wanted: that is no error.
-pub fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::io("cannot write to standard output", error))
-        }
-        _ => Ok(()),
-    }
+pub use escape::{Line, clean, is_harmful};
+pub use page::Page;
+
+/// Prints a page. A reader that went away has seen what it wanted: that is no error.
+pub fn print(page: &Page) -> Result<()> {
+    let mut out = Output::open();
+    out.write(page.text().as_bytes())?;
+    out.finish()
+}
+
+/// Whether standard error is a terminal.
+pub fn is_shown() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// A bar for so many bytes on standard error, if that is a terminal.
@@ -27,23 +40,47 @@ pub fn progress_bar(bytes: u64) -> ProgressBar {
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| Error::io("cannot write JSON", io::Error::other(error)))?;
-    print(&(text + "\n"))
+    let mut out = Output::open();
+    out.write(escape::json(&text).as_bytes())?;
+    out.write(b"\n")?;
+    out.finish()
+}
+
+/// A value as JSON in one line.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).map_err(|error| Error::io("cannot write JSON", io::Error::other(error)))?;
+    Ok(escape::json(&text))
 }
 
 /// Standard output for many lines: what comes after the reader went away is not written.
 pub struct Output {
     out: io::BufWriter<io::StdoutLock<'static>>,
+    is_terminal: bool,
     gone: bool,
 }
 
 impl Output {
     /// Takes standard output.
     pub fn open() -> Self {
-        Self { out: io::BufWriter::new(io::stdout().lock()), gone: false }
+        let out = io::stdout().lock();
+        Self { is_terminal: out.is_terminal(), out: io::BufWriter::new(out), gone: false }
     }
 
-    /// Writes these bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Writes a line for people.
+    pub fn line(&mut self, text: impl Display) -> Result<()> {
+        self.write(format!("{}\n", Line(text)).as_bytes())
+    }
+
+    /// Writes a line for programs, without its end: exactly these bytes; to a terminal, as for people.
+    pub fn record(&mut self, line: &[u8]) -> Result<()> {
+        if self.is_terminal {
+            return self.line(clean(line));
+        }
+        self.write(line)?;
+        self.write(b"\n")
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if !self.gone {
             let written = self.out.write_all(bytes);
             self.check(written)?;
@@ -88,11 +125,10 @@ impl JsonArray {
 
     /// Adds a value, on a line of its own.
     pub fn push(&mut self, value: &impl serde::Serialize) -> Result<()> {
-        let json =
-            serde_json::to_vec(value).map_err(|error| Error::io("cannot write JSON", io::Error::other(error)))?;
+        let json = json(value)?;
         self.out.write(if self.empty { b"\n" } else { b",\n" })?;
         self.empty = false;
-        self.out.write(&json)
+        self.out.write(json.as_bytes())
     }
 
     /// Ends it.
@@ -103,9 +139,20 @@ impl JsonArray {
 }
 
 /// Says an error on standard error, in one line under the program's name.
-pub fn complain(error: &impl std::fmt::Display) {
+pub fn complain(error: &impl Display) {
+    say("imgmount: ", error);
+}
+
+/// Says something on standard error, in one line that begins so.
+pub fn say(begin: &str, text: &impl Display) {
     // With standard error closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "imgmount: {error}");
+    let _ = writeln!(io::stderr(), "{begin}{}", Line(text));
+}
+
+/// Says what is wrong with the command line, which clap explains in several lines. The words may be names of files that
+/// somebody else chose.
+pub fn explain(usage: &clap::Error) {
+    usage.render().to_string().lines().for_each(|line| say("", &line));
 }
 
 /// Messages of all crates go to standard error; `verbose` counts `-v`, `trace` is `-x`.
@@ -117,11 +164,13 @@ pub fn start_log(verbose: u8, trace: bool) {
         _ => log::LevelFilter::Debug,
     };
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level).format(|out, record| match record.level() {
-        log::Level::Error => writeln!(out, "imgmount: {}", record.args()),
-        log::Level::Warn => writeln!(out, "imgmount: warning: {}", record.args()),
-        log::Level::Info => writeln!(out, "imgmount: {}", record.args()),
-        _ => writeln!(out, "imgmount: {}: {}", record.target(), record.args()),
+    builder.filter_level(level).format(|out, record| {
+        let text = Line(record.args());
+        match record.level() {
+            log::Level::Error | log::Level::Info => writeln!(out, "imgmount: {text}"),
+            log::Level::Warn => writeln!(out, "imgmount: warning: {text}"),
+            _ => writeln!(out, "imgmount: {}: {text}", record.target()),
+        }
     });
     // A second start keeps the first: only tests do that.
     let _ = builder.try_init();
@@ -145,26 +194,6 @@ pub fn size(bytes: u64) -> String {
     if value < 10.0 && value.fract() >= 0.05 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
-/// Bytes of an image as text that does no harm to a terminal or a table: one line, no control characters.
-pub fn clean(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
-}
-
-/// A table of left-aligned columns without lines; a head is just its first row.
-pub fn table(rows: Vec<Vec<String>>) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n") + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,16 +210,5 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(clean(b"a\x1b[31m\nb\xff"), "a\u{fffd}[31m\u{fffd}b\u{fffd}");
-    }
-
-    #[test]
-    fn tables_are_aligned_and_not_padded_at_the_end() {
-        let text = table(vec![vec!["A".into(), "B".into()], vec!["long".into(), "x".into()]]);
-        assert_eq!(text, "A     B\nlong  x\n");
     }
 }

@@ -173,7 +173,7 @@ impl Writer {
         let is_link = stat.is_some_and(|stat| stat.kind == Kind::Symlink);
         let target = if is_link { fs.read_link(name.node).ok() } else { None };
         match &mut self.out {
-            Out::Body(out) => out.write(&body(name, stat.as_ref(), target.as_deref()))?,
+            Out::Body(out) => out.record(&body(name, stat.as_ref(), target.as_deref()))?,
             Out::Json(array) => array.push(&Row {
                 device: &source.device,
                 path: Bytes(name.path.to_vec()),
@@ -223,7 +223,6 @@ fn body(name: &Name<'_>, stat: Option<&Stat>, target: Option<&[u8]>) -> Vec<u8> 
     for time in times.unwrap_or_default() {
         line.extend(format!("|{}", time.seconds).bytes());
     }
-    line.push(b'\n');
     line
 }
 

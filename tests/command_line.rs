@@ -69,6 +69,32 @@ fn unmounting_what_is_not_mounted_is_exit_code_3() {
 }
 
 #[test]
+fn guestmount_and_guestunmount_are_names_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let linked = |name: &str| {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imgmount"), &link).unwrap();
+        move |arguments: &[&str]| std::process::Command::new(&link).args(arguments).output().unwrap()
+    };
+    let (guestmount, guestunmount) = (linked("guestmount"), linked("guestunmount"));
+    let point = Point::new();
+    let mounted = guestmount(&["-a", &guest(), "-i", "--ro", point.text()]);
+    assert!(mounted.status.success() && point.join("etc/fstab").is_file(), "{mounted:?}");
+    let unmounted = guestunmount(&[point.text()]);
+    assert!(unmounted.status.success() && !point.is_mounted(), "{unmounted:?}");
+    let again = guestunmount(&["--no-retry", "-q", point.text()]);
+    assert_eq!((again.status.code(), again.stderr), (Some(3), Vec::new()));
+    for (output, want) in
+        [(guestunmount(&["--help"]), "Usage: guestunmount"), (guestmount(&["-V"]), "guestmount (imgmount) ")]
+    {
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains(want), "{output:?}");
+    }
+    // The name of a command is a directory there.
+    let said = guestmount(&["-a", &guest(), "-i", "inspect"]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("cannot mount on inspect"), "{said:?}");
+}
+
+#[test]
 fn the_pid_file_lives_as_long_as_the_server() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("pid");

@@ -65,6 +65,38 @@ fn a_key_mounts_the_whole_guest() {
     }
 }
 
+/// Neither the process that serves nor one that waits shows a key to whoever lists processes.
+#[test]
+fn keys_are_not_in_the_list_of_processes() {
+    let (guest, note) = GUESTS[1];
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let shown = |pid: &str| {
+        let of = |name: &str| fs::read(format!("/proc/{}/{name}", pid.trim_end())).unwrap();
+        let text = [of("cmdline"), b" ".to_vec(), of("environ"), b" ".to_vec(), of("comm")].concat();
+        String::from_utf8_lossy(&text).replace('\0', " ")
+    };
+    let image = image(guest);
+    let arguments = ["-a", &image, "-i", "--pid-file", pid_file.to_str().unwrap(), "--key", "all:key:demo"];
+    let point = Point::mount(&arguments);
+    assert_mounted(&point, guest, note);
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    let seen = shown(&pid);
+    assert!(seen.contains("--key all:key:…") && !seen.contains(":demo") && seen.ends_with("imgmount\n"), "{seen}");
+    let open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", pid.trim_end())).unwrap().flatten().collect();
+    let targets: Vec<_> = open.iter().filter_map(|file| fs::read_link(file.path()).ok()).collect();
+    assert!(!targets.iter().any(|path| path.to_string_lossy().contains("memfd")), "{targets:?}");
+    drop(point);
+    let point = Point::new();
+    let mut server =
+        Command::new(env!("CARGO_BIN_EXE_imgmount")).args(arguments).args(["--no-fork", point.text()]).spawn().unwrap();
+    program::eventually("the mount", || point.is_mounted() && pid_file.exists());
+    let seen = shown(&server.id().to_string());
+    assert!(seen.contains("--key all:key:…") && !seen.contains(":demo"), "{seen}");
+    works(&["unmount", point.text()]);
+    assert!(server.wait().unwrap().success());
+}
+
 #[test]
 fn an_ordinary_user_needs_no_more_than_the_key() {
     if !rustix::process::geteuid().is_root() {

@@ -1,30 +1,53 @@
-//! An allocator that ends the process when an input makes it take too much, so that the fuzzer keeps that input.
+//! An allocator that knows how much is held, and ends the process when one run takes too much, so that the fuzzer keeps
+//! that input.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that may be allocated at a time: the seeds, the fuzzer's corpus and all that the readers' own bounds allow.
-const MOST: usize = 320 << 20;
-
-struct Bounded {
-    live: AtomicUsize,
+struct Counted {
+    held: AtomicUsize,
+    peak: AtomicUsize,
+    most: AtomicUsize,
 }
 
 #[global_allocator]
-static BOUNDED: Bounded = Bounded { live: AtomicUsize::new(0) };
+static COUNTED: Counted =
+    Counted { held: AtomicUsize::new(0), peak: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) };
 
-impl Bounded {
+/// Counts the peak anew, and allows `most` bytes beside those that are held now, whose number is the value.
+pub fn start(most: usize) -> usize {
+    let held = COUNTED.held.load(Ordering::Relaxed);
+    COUNTED.peak.store(held, Ordering::Relaxed);
+    COUNTED.most.store(held.saturating_add(most), Ordering::Relaxed);
+    held
+}
+
+/// Allows `more` bytes beside those that were allowed.
+pub fn allow(more: usize) {
+    let add = |most: usize| Some(most.saturating_add(more));
+    let _ = COUNTED.most.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+}
+
+/// Lifts the bound. The value is what was held at most since [`start`] beside the `before` bytes that it gave.
+pub fn end(before: usize) -> usize {
+    COUNTED.most.store(usize::MAX, Ordering::Relaxed);
+    COUNTED.peak.load(Ordering::Relaxed).saturating_sub(before)
+}
+
+impl Counted {
     fn take(&self, size: usize) {
-        if self.live.fetch_add(size, Ordering::Relaxed).saturating_add(size) > MOST {
+        let held = self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+        self.peak.fetch_max(held, Ordering::Relaxed);
+        if held > self.most.load(Ordering::Relaxed) {
             // So that the report itself can be written.
-            self.live.store(0, Ordering::Relaxed);
-            panic!("an allocation of {size} bytes exceeds the bound of {MOST} bytes in all");
+            self.most.store(usize::MAX, Ordering::Relaxed);
+            panic!("an allocation of {size} bytes makes more than this run may hold");
         }
     }
 }
 
 // SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Bounded {
+unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
         unsafe { System.alloc(layout) }
@@ -36,9 +59,7 @@ unsafe impl GlobalAlloc for Bounded {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let _ = self
-            .live
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| Some(live.saturating_sub(layout.size())));
+        self.held.fetch_sub(layout.size(), Ordering::Relaxed);
         unsafe { System.dealloc(at, layout) }
     }
 }

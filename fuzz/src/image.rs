@@ -32,7 +32,10 @@ pub fn image(seeds: &Seeds, formats: &[&str], repair: fn(&mut Patched), input: &
         if !(format.probe)(&*file).is_ok_and(|is| is) && how & 4 == 0 {
             continue;
         }
-        match (format.open)(file.clone(), &Request { opener: &Others(seeds), snapshot: None }) {
+        match (format.open)(
+            file.clone(),
+            &Request { opener: &Others(seeds), snapshot: None, budget: &images::Budget::default() },
+        ) {
             Ok(disk) => exercise::disk(&*disk),
             Err(error) => exercise::one_line(&error),
         }

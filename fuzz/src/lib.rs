@@ -4,9 +4,11 @@
 //! small images that `seeds.sh` makes with the real tools, and the input says what to change in which of them.
 
 mod allocator;
+mod bounds;
 pub mod exercise;
 mod image;
 mod patched;
 
+pub use bounds::bounded;
 pub use image::image;
 pub use patched::{Patched, Seeds};

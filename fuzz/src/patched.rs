@@ -31,7 +31,10 @@ impl Seeds {
         let mut paths: Vec<_> = list.map(|entry| entry.expect("the folder is readable").path()).collect();
         paths.sort();
         assert!(!paths.is_empty(), "{} is empty: run seeds.sh", folder.display());
-        Self(paths.iter().map(|path| Seed::new(path)).collect())
+        let seeds: Vec<_> = paths.iter().map(|path| Seed::new(path)).collect();
+        // The first run loads them.
+        crate::bounds::kept(seeds.iter().map(|seed| 2 * seed.bytes.len()).sum());
+        Self(seeds)
     }
 
     /// The seed that `input` chooses, with the changes that follow in it.
@@ -45,6 +48,7 @@ impl Seeds {
             0 => seed.bytes.len() as u64,
             cut => seed.bytes.len() as u64 * cut / 256,
         };
+        crate::bounds::stored(seed.bytes.len() as u64);
         let mut patched = Patched { name: seed.name.clone(), bytes: seed.bytes.clone(), size, changes: Vec::new() };
         while let Some((&[low, high, inside, how], tail)) = rest.split_first_chunk()
             && patched.changes.len() < MOST_CHANGES
@@ -135,6 +139,7 @@ impl Disk for Patched {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         check_range(self, buf.len(), offset)?;
+        crate::bounds::read(buf.len() as u64);
         buf.copy_from_slice(&self.bytes[offset as usize..][..buf.len()]);
         let end = offset + buf.len() as u64;
         for (at, bytes) in &self.changes {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use images::{Disk, FORMATS, Opener, Request, Result, unsupported};
-use imgmount_fuzz::{Patched, Seeds, exercise};
+use imgmount_fuzz::{Patched, Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("compressed"));
@@ -40,7 +40,9 @@ fn repair(file: &mut Patched) -> Option<()> {
     sum(file, footer + 4, 6, footer)
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((repaired, input)) = input.split_first() else { return };
     let Some(mut file) = SEEDS.patched(input) else { return };
     // Seeds are called as their format, and what they have.
@@ -52,10 +54,13 @@ fuzz_target!(|input: &[u8]| {
     for format in FORMATS.iter().filter(|format| ["gzip", "xz", "zstd", "bzip2"].contains(&format.name)) {
         let _ = (format.probe)(&*file);
         if format.name == name {
-            match (format.open)(file.clone(), &Request { opener: &Inside, snapshot: None, budget: &images::Budget::default() }) {
+            match (format.open)(
+                file.clone(),
+                &Request { opener: &Inside, snapshot: None, budget: &images::Budget::default() },
+            ) {
                 Ok(disk) => exercise::disk(&*disk),
                 Err(error) => exercise::one_line(&error),
             }
         }
     }
-});
+}

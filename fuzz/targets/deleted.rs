@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use filesystems::{Deleted, FileSystem, Kind, Options, Parent, State};
-use imgmount_fuzz::{Seeds, exercise};
+use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("deleted"));
@@ -13,7 +13,9 @@ static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("deleted"));
 /// Nodes whose content is looked at, and living files whose versions are.
 const MOST: usize = 60;
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((replay, input)) = input.split_first() else { return };
     let Some(disk) = SEEDS.patched(input) else { return };
     let mut options = Options::default();
@@ -37,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
             Err(error) => exercise::one_line(&error),
         }
     }
-});
+}
 
 fn all(fs: &dyn FileSystem, list: &[Deleted]) {
     let nodes: HashSet<_> = list.iter().map(|one| one.node).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use images::{Disk, Error, FORMATS, Opener, Request, Result};
-use imgmount_fuzz::{Seeds, exercise};
+use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("ewf"));
@@ -19,7 +19,9 @@ impl Opener for Nothing {
     }
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some(mut file) = SEEDS.patched(input) else { return };
     repair(&mut file);
     let file = Arc::new(file);
@@ -29,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
         Ok(disk) => exercise::disk(&*disk),
         Err(error) => exercise::one_line(&error),
     }
-});
+}
 
 /// Makes the checksums of descriptors, of the volume and of the headers of tables right, so that changes get past them.
 fn repair(file: &mut imgmount_fuzz::Patched) {

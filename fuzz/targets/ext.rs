@@ -4,12 +4,14 @@
 use std::sync::{Arc, LazyLock};
 
 use filesystems::Options;
-use imgmount_fuzz::{Seeds, exercise};
+use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("ext"));
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((replay, input)) = input.split_first() else { return };
     let Some(disk) = SEEDS.patched(input) else { return };
     let mut options = Options::default();
@@ -18,4 +20,4 @@ fuzz_target!(|input: &[u8]| {
         Ok(fs) => exercise::tree(&fs),
         Err(error) => exercise::one_line(&error),
     }
-});
+}

@@ -7,7 +7,7 @@ use filesystems::Options;
 use images::Disk;
 use imgmount::inspect;
 use imgmount::stack::Stack;
-use imgmount_fuzz::{Seeds, exercise};
+use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("inspect"));
@@ -27,7 +27,9 @@ static PLACES: LazyLock<Vec<u64>> = LazyLock::new(|| {
     FILES.iter().map(|name| place(name).unwrap_or_else(|| panic!("no {name} in the seed: run seeds.sh"))).collect()
 });
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let mut disk = SEEDS.patched(&[0, 0]).expect("two bytes choose a seed");
     for (at, text) in PLACES.iter().zip(input.split(|byte| *byte == 0xff)) {
         let mut block = [b'\n'; BLOCK];
@@ -51,4 +53,4 @@ fuzz_target!(|input: &[u8]| {
     if let Some(guest) = guests.first() {
         exercise::tree(&guest.tree);
     }
-});
+}

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use images::crypt::{Sealed, recognise};
 use images::Disk;
-use imgmount_fuzz::{Patched, Seeds, exercise};
+use images::crypt::{Sealed, recognise};
+use imgmount_fuzz::{Patched, Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,9 @@ const MOST_ITERATIONS: u32 = 5000;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("luks"));
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((how, input)) = input.split_first() else { return };
     let Some(mut disk) = SEEDS.patched(input) else { return };
     let cheap = make_cheap(&mut disk);
@@ -36,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
         Ok(None) => {}
         Err(error) => exercise::one_line(&error),
     }
-});
+}
 
 /// Lowers the counts of iterations of version 1, and says whether those of version 2 are low.
 fn make_cheap(disk: &mut Patched) -> bool {

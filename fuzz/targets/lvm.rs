@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use images::Disk;
-use imgmount_fuzz::{Patched, Seeds, exercise};
+use imgmount_fuzz::{Patched, Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 use lvm2_parser::{Label, MetadataArea, checksum};
 
@@ -16,7 +16,9 @@ const MIXED: [u32; 4] = [121107, 595846735, 160774, 9031977];
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("lvm"));
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((right, input)) = input.split_first() else { return };
     let Some(mut disk) = SEEDS.patched(input) else { return };
     if right % 4 != 0 {
@@ -40,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let _ = partition::lvm::groups(&disks);
     let _ = partition::lvm::describe(&disks);
-});
+}
 
 /// The checksums of every label, and of the areas and texts that the one which counts leads to.
 fn make_right(disk: &mut Patched) {

@@ -1,10 +1,13 @@
 //! The text of a volume group, and labels and metadata areas as they are.
 #![no_main]
 
+use imgmount_fuzz::bounded;
 use libfuzzer_sys::fuzz_target;
 use lvm2_parser::{Label, MetadataArea, VolumeGroup};
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let start = |len: usize| input.iter().copied().chain(std::iter::repeat(0)).take(len).collect::<Vec<u8>>();
     let _ = Label::find(&start(2048).try_into().expect("2048 bytes"));
     if let Ok(area) = MetadataArea::parse(&start(512).try_into().expect("512 bytes"), 4096) {
@@ -19,4 +22,4 @@ fuzz_target!(|input: &[u8]| {
             let _ = (group.bytes(segment.extents), segment.mapping.kind(), segment.mapping.areas());
         }
     }
-});
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use images::{Disk, Error, FORMATS, Opener, Request, Result};
-use imgmount_fuzz::{Seeds, exercise};
+use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("ova"));
@@ -19,7 +19,9 @@ impl Opener for Nothing {
     }
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((how, input)) = input.split_first() else { return };
     let Some(mut file) = SEEDS.patched(input) else { return };
     if how & 1 == 0 {
@@ -28,12 +30,15 @@ fuzz_target!(|input: &[u8]| {
     let file = Arc::new(file);
     for format in FORMATS.iter().filter(|format| matches!(format.name, "ova" | "ovf" | "parallels")) {
         let _ = (format.probe)(&*file);
-        match (format.open)(file.clone(), &Request { opener: &Nothing, snapshot: None, budget: &images::Budget::default() }) {
+        match (format.open)(
+            file.clone(),
+            &Request { opener: &Nothing, snapshot: None, budget: &images::Budget::default() },
+        ) {
             Ok(disk) => exercise::disk(&*disk),
             Err(error) => exercise::one_line(&error),
         }
     }
-});
+}
 
 /// Makes the checksums of the headers of an archive right.
 fn repair(file: &mut imgmount_fuzz::Patched) {

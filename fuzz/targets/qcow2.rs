@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use images::disk::Memory;
 use images::{Disk, FORMATS, Opener, Request, Result};
-use imgmount_fuzz::{Seeds, exercise};
+use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("qcow2"));
@@ -19,7 +19,9 @@ impl Opener for Short {
     }
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((snapshot, input)) = input.split_first() else { return };
     let Some(file) = SEEDS.patched(input) else { return };
     let file = Arc::new(file);
@@ -30,4 +32,4 @@ fuzz_target!(|input: &[u8]| {
         Ok(disk) => exercise::disk(&*disk),
         Err(error) => exercise::one_line(&error),
     }
-});
+}

@@ -4,12 +4,14 @@
 use std::sync::{Arc, LazyLock};
 
 use images::Disk;
-use imgmount_fuzz::{Patched, Seeds, exercise};
+use imgmount_fuzz::{Patched, Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("tables"));
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| bounded(|| run(input)));
+
+fn run(input: &[u8]) {
     let Some((right, input)) = input.split_first() else { return };
     let Some(mut disk) = SEEDS.patched(input) else { return };
     if right % 4 != 0 {
@@ -44,11 +46,13 @@ fuzz_target!(|input: &[u8]| {
             }
         }
     }
-});
+}
 
 /// The checksum of the MD superblock at `at`.
 fn seal_superblock(disk: &mut Patched, at: u64) {
-    let Some(bytes) = disk.get(at, 4096).filter(|bytes| bytes.starts_with(&0xa92b_4efcu32.to_le_bytes())) else { return };
+    let Some(bytes) = disk.get(at, 4096).filter(|bytes| bytes.starts_with(&0xa92b_4efcu32.to_le_bytes())) else {
+        return;
+    };
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     let (place, size) = match word(&bytes[4..8]) {
         0 => (152, 4096),

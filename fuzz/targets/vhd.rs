@@ -4,12 +4,12 @@
 use std::sync::LazyLock;
 
 use images::Disk;
-use imgmount_fuzz::{Patched, Seeds, image};
+use imgmount_fuzz::{Patched, Seeds, bounded, image};
 use libfuzzer_sys::fuzz_target;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("vhd"));
 
-fuzz_target!(|input: &[u8]| image(&SEEDS, &["vpc"], make_right, input));
+fuzz_target!(|input: &[u8]| bounded(|| image(&SEEDS, &["vpc"], make_right, input)));
 
 fn make_right(file: &mut Patched) {
     let end = file.size().saturating_sub(512);

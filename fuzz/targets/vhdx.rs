@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use imgmount_fuzz::{Patched, Seeds, image};
+use imgmount_fuzz::{Patched, Seeds, bounded, image};
 use libfuzzer_sys::fuzz_target;
 
 /// The log's sector, in bytes.
@@ -13,7 +13,7 @@ const MOST_ENTRIES: u64 = 256;
 
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::load("vhdx"));
 
-fuzz_target!(|input: &[u8]| image(&SEEDS, &["vhdx"], make_right, input));
+fuzz_target!(|input: &[u8]| bounded(|| image(&SEEDS, &["vhdx"], make_right, input)));
 
 fn make_right(file: &mut Patched) {
     for (at, len) in [(64 << 10, 4096), (128 << 10, 4096), (192 << 10, 65536), (256 << 10, 65536)] {

@@ -71,6 +71,10 @@ pub struct Recover {
     /// Also files of which only a part is left: what is gone is a hole in them, and named in the report
     #[arg(long)]
     pub partial: bool,
+    /// Also set the attributes security.* and trusted.* of the files: the kernel of this host acts on them, as on labels
+    /// of SELinux. Capabilities and set-user-id bits are never set
+    #[arg(long)]
+    pub all_xattrs: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub filters: Filters,

@@ -1,15 +1,17 @@
 //! What was typed: checked, and opened when somebody asks for it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches};
 use images::{Budget, Disk, Error, Result};
 
-use super::{Cli, Command, Images, backing, wrong};
+use super::{Cli, Command, Images, Mount, Unmount, backing, wrong};
 use crate::domain;
 use crate::keys::Keys;
 use crate::stack::{JOURNAL, Stack};
+use crate::words::Words;
 
 /// One `-a` with the options that stood before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +33,22 @@ pub enum Input {
     Guest(String),
 }
 
+/// A command line of this name, which takes these options and nothing else.
+fn named<Options: Args>(name: &'static str) -> clap::Command {
+    let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print help");
+    let version = Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print the version");
+    let command = clap::Command::new(name).version(concat!("(imgmount) ", env!("CARGO_PKG_VERSION")));
+    let command = command.disable_help_flag(true).disable_version_flag(true);
+    Options::augment_args(command).arg(help).arg(version)
+}
+
 /// What was typed, checked as far as that can be done without opening anything.
 #[derive(Debug)]
 pub struct Request {
     /// The parsed options.
     pub cli: Cli,
+    /// The words themselves, to run the program again.
+    pub words: Words,
     /// Where the disks come from, in the order of the command line.
     pub inputs: Vec<Input>,
     /// What everything that is opened may hold.
@@ -49,14 +62,28 @@ pub struct Request {
 }
 
 impl Request {
-    /// Parses the words of a command line, the program's name first. A clap error also stands for `--help` and
-    /// `--version`.
-    pub fn parse(
-        words: impl IntoIterator<Item = std::ffi::OsString>,
-    ) -> std::result::Result<Result<Self>, clap::Error> {
-        let matches = Cli::command().try_get_matches_from(words)?;
-        let cli = Cli::from_arg_matches(&matches)?;
-        Ok(Self::check(cli, &matches))
+    /// Parses the words of a command line. A clap error also stands for `--help` and `--version`.
+    ///
+    /// The first word is the name under which the program was started: as `guestmount` and `guestunmount` it takes the
+    /// words of those.
+    pub fn parse(words: Words) -> std::result::Result<Result<Self>, clap::Error> {
+        let name = words.as_slice().first().and_then(|path| Path::new(path).file_name());
+        let (cli, matches) = match name.and_then(OsStr::to_str) {
+            Some("guestmount") => {
+                let matches = named::<Mount>("guestmount").try_get_matches_from(words.as_slice())?;
+                (Cli { mount: Mount::from_arg_matches(&matches)?, ..Cli::default() }, matches)
+            }
+            Some("guestunmount") => {
+                let matches = named::<Unmount>("guestunmount").try_get_matches_from(words.as_slice())?;
+                let command = Some(Command::Unmount(Unmount::from_arg_matches(&matches)?));
+                (Cli { command, ..Cli::default() }, matches)
+            }
+            _ => {
+                let matches = Cli::command().try_get_matches_from(words.as_slice())?;
+                (Cli::from_arg_matches(&matches)?, matches)
+            }
+        };
+        Ok(Self::check(cli, &matches).map(|request| Self { words, ..request }))
     }
 
     /// The options that all commands share.
@@ -176,6 +203,7 @@ impl Request {
     }
 
     fn new(cli: Cli, inputs: Vec<Input>, budget: Budget) -> Self {
-        Self { cli, inputs, budget, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() }
+        let words = Words::default();
+        Self { cli, words, inputs, budget, images: OnceLock::new(), keys: OnceLock::new(), origins: OnceLock::new() }
     }
 }

@@ -79,6 +79,15 @@ impl Front {
         !self.options.negative_timeout.is_zero() && self.fs.info(dir).is_ok_and(|info| !info.case_insensitive)
     }
 
+    /// How long the kernel may answer from its caches what is in this directory.
+    ///
+    /// With `allow_root` the kernel lets everybody in, and this process turns away who is neither root nor the user who
+    /// mounts. So it must be asked: of every path, the name in the root directory is never kept. What lies below is
+    /// reached through such a name only, and may be kept.
+    fn kept_in(&self, dir: NodeId, timeout: Duration) -> Duration {
+        if self.options.shuts_out_others() && dir == self.fs.root() { Duration::ZERO } else { timeout }
+    }
+
     fn reply_xattr(answer: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
         match answer {
             Err(errno) => reply.error(errno),
@@ -129,7 +138,10 @@ impl Filesystem for Front {
         if !self.options.direct_io {
             wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
         }
-        wanted |= InitFlags::FUSE_NO_OPENDIR_SUPPORT;
+        // Whoever opens the root directory is to be asked for, see `kept_in`.
+        if !self.options.shuts_out_others() {
+            wanted |= InitFlags::FUSE_NO_OPENDIR_SUPPORT;
+        }
         let granted = wanted & offered;
         self.no_open = granted.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         self.no_opendir = granted.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
@@ -152,13 +164,14 @@ impl Filesystem for Front {
             Err(error) if matches!(error.root(), Error::NotFound) && self.keeps_negative(dir) => Ok(None),
             Err(error) => Err(error),
         });
-        let entry_timeout = &self.options.entry_timeout;
+        let entry_timeout = &self.kept_in(dir, self.options.entry_timeout);
         match found {
             Err(errno) => reply.error(errno),
             // The number 0 says that there is no such name, and for how long that may be believed.
             Ok(None) => {
                 let none = placeholder(INodeNo(0), None);
-                reply.entry_with_ttls(&Duration::ZERO, &self.options.negative_timeout, &none, Generation(0));
+                let timeout = self.kept_in(dir, self.options.negative_timeout);
+                reply.entry_with_ttls(&Duration::ZERO, &timeout, &none, Generation(0));
             }
             Ok(Some(node)) => match self.reports.run("stat", node, || self.fs.stat(node)) {
                 Err(errno) => reply.error(errno),
@@ -174,7 +187,8 @@ impl Filesystem for Front {
         let node = self.numbers.node(inode);
         match self.reports.run("stat", node, || self.fs.stat(node)) {
             Ok(stat) => {
-                reply.attr(&self.options.attr_timeout, &attributes(self.numbers.shown(node), &stat, self.owner));
+                let timeout = self.kept_in(node, self.options.attr_timeout);
+                reply.attr(&timeout, &attributes(self.numbers.shown(node), &stat, self.owner));
             }
             Err(errno) => reply.error(errno),
         }
@@ -277,7 +291,7 @@ impl Filesystem for Front {
 
     fn readdirplus(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let dir = self.numbers.node(inode);
-        let timeout = self.options.attr_timeout.min(self.options.entry_timeout);
+        let timeout = self.kept_in(dir, self.options.attr_timeout.min(self.options.entry_timeout));
         let none = &Duration::ZERO;
         let read = self.reports.run("readdir", dir, || {
             let mut add = |inode, offset, name: &OsStr, timeout: &Duration, attr: &fuser::FileAttr| {

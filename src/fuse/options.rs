@@ -20,7 +20,7 @@ const KNOWN: &str = "allow_other, allow_root, default_permissions, uid=N, gid=N,
 pub struct Options {
     /// All users may use the mount, and the kernel checks the guest's permissions for them.
     pub allow_other: bool,
-    /// Root may use the mount as well as the user who mounts.
+    /// Root may use the mount as well as the user who mounts. Others see that there is a mount, and no name in it.
     pub allow_root: bool,
     /// The kernel checks the guest's permissions, modes and ACLs, for everybody. Implied by `allow_other`.
     pub default_permissions: bool,
@@ -98,6 +98,12 @@ impl Options {
     /// Sets `fsname` to the path of an image.
     pub fn set_source(&mut self, image: &Path) {
         self.fsname = Some(image.to_string_lossy().into_owned());
+    }
+
+    /// Whether everybody but root and the user who mounts is to be turned away, and the kernel does not do it: it knows
+    /// no `allow_root`, only `allow_other`.
+    pub fn shuts_out_others(&self) -> bool {
+        self.allow_root && !self.allow_other
     }
 
     fn add_one(&mut self, option: &str) -> Result<(), String> {

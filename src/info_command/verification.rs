@@ -33,7 +33,7 @@ impl Verification {
             return vec![row("nothing: the image stores no hashes".to_owned())];
         }
         let of = |stored: &Stored| match &stored.file {
-            Some(file) => format!("{} of {}", stored.algorithm.name(), terminal::clean(file.as_bytes())),
+            Some(file) => format!("{} of {}", stored.algorithm.name(), file),
             None => stored.algorithm.name().to_owned(),
         };
         let text = |(stored, outcome): &(Stored, Outcome)| match outcome {
@@ -42,7 +42,7 @@ impl Verification {
                 format!("{}: WRONG, stored is {}, computed {}", of(stored), hex(&stored.value), hex(found))
             }
             Outcome::Unreadable(error) => {
-                format!("{}: NOT READ, {}", of(stored), terminal::clean(error.to_string().as_bytes()))
+                format!("{}: NOT READ, {}", of(stored), error)
             }
         };
         self.0.iter().map(|one| row(text(one))).collect()

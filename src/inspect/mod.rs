@@ -16,7 +16,7 @@ pub use distribution::Distribution;
 pub use guest::Guest;
 pub use role::System;
 
-use crate::stack::{Level, Stack};
+use crate::stack::{Device, Level, Stack, some};
 use role::Role;
 
 /// All guests in the images, in the order of their root devices.
@@ -66,10 +66,10 @@ fn nothing(stack: &Stack) -> Error {
             _ => format!("{} ({})", device.name, device.contents_name()),
         }
     };
-    let there: Vec<String> = stack.file_systems().map(name).collect();
-    let there = if there.is_empty() { "no file system".to_owned() } else { there.join(", ") };
-    let locked: String =
-        stack.devices.iter().filter_map(|device| device.locked()).map(|why| format!("; {why}")).collect();
+    let there = Some(some(stack.file_systems().map(name))).filter(|there| !there.is_empty());
+    let there = there.as_deref().unwrap_or("no file system");
+    let locked = some(stack.devices.iter().filter_map(Device::locked));
+    let locked = if locked.is_empty() { locked } else { format!("; {locked}") };
     Error::Unknown(format!(
         "no operating system was found in the images; there is {there}; mount one with -m DEVICE{locked}"
     ))

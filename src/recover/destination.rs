@@ -17,6 +17,10 @@ const PRIVATE: u32 = 0o700;
 /// Attributes that give programs rights on the host, and that no image may hand out.
 const NEVER_SET: &[&[u8]] = &[b"security.capability"];
 
+/// Name spaces of attributes that the host's kernel and its services act on: labels of SELinux and Smack, signatures of
+/// IMA and EVM, what overlayfs takes for its own. They are set only on request.
+const HOSTS_OWN: &[&[u8]] = &[b"security.", b"trusted."];
+
 /// A directory of the host, and the way into it by names alone.
 ///
 /// The names come from an image: each is opened relative to its directory and without following links, so that none
@@ -24,16 +28,18 @@ const NEVER_SET: &[&[u8]] = &[b"security.capability"];
 pub struct Destination {
     root: OwnedFd,
     is_root_user: bool,
+    all_xattrs: bool,
 }
 
 impl Destination {
-    /// Opens the directory, or makes it with all above it.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the directory, or makes it with all above it. `all_xattrs`: also give back the attributes that the host acts
+    /// on.
+    pub fn open(path: &Path, all_xattrs: bool) -> Result<Self> {
         let failed = |error| Error::io(format!("cannot write to {}", path.display()), error);
         DirBuilder::new().recursive(true).mode(PRIVATE).create(path).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-        Ok(Self { root, is_root_user: rustix::process::geteuid().is_root() })
+        Ok(Self { root, is_root_user: rustix::process::geteuid().is_root(), all_xattrs })
     }
 
     /// Opens the directory at this path, and makes what is missing of it. Returns it with the number of leading names
@@ -91,31 +97,35 @@ impl Destination {
     /// Gives a file or directory its attributes back, as far as the user may: owner, extended attributes, mode, times.
     /// Returns what could not be given.
     ///
-    /// A file never gets set-user-id and set-group-id bits or capabilities back: an image must not plant them.
+    /// A file never gets set-user-id and set-group-id bits or capabilities back, and attributes of [`HOSTS_OWN`] only where
+    /// that was asked for: an image must not plant them.
     pub fn restore(&self, node: &OwnedFd, stat: &Stat, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<String> {
         let mut missing = Vec::new();
-        let mut tried = |what: &str, result: rustix::io::Result<()>| {
+        let tried = |missing: &mut Vec<String>, what: &str, result: rustix::io::Result<()>| {
             if let Err(errno) = result {
                 missing.push(format!("{what}: {errno}"));
             }
         };
         if self.is_root_user {
             let (owner, group) = owner(stat);
-            tried("owner", rustix::fs::fchown(node, owner, group));
+            tried(&mut missing, "owner", rustix::fs::fchown(node, owner, group));
         }
         for (name, value) in xattrs {
             let text = String::from_utf8_lossy(name);
-            match NEVER_SET.contains(&&name[..]) {
-                true => tried(&text, Err(Errno::PERM)),
-                false => tried(&text, rustix::fs::fsetxattr(node, &name[..], value, XattrFlags::empty())),
+            if NEVER_SET.contains(&&name[..]) {
+                tried(&mut missing, &text, Err(Errno::PERM));
+            } else if !self.all_xattrs && HOSTS_OWN.iter().any(|space| name.starts_with(space)) {
+                missing.push(format!("{text}: is set only with --all-xattrs"));
+            } else {
+                tried(&mut missing, &text, rustix::fs::fsetxattr(node, &name[..], value, XattrFlags::empty()));
             }
         }
         let kept = if stat.kind == Kind::Directory { 0o1777 } else { 0o777 };
         if stat.permissions & !kept & 0o7777 != 0 && stat.kind == Kind::File {
-            tried("set-user-id and set-group-id", Err(Errno::PERM));
+            tried(&mut missing, "set-user-id and set-group-id", Err(Errno::PERM));
         }
-        tried("mode", rustix::fs::fchmod(node, Mode::from_raw_mode((stat.permissions & kept).into())));
-        tried("times", rustix::fs::futimens(node, &times(stat)));
+        tried(&mut missing, "mode", rustix::fs::fchmod(node, Mode::from_raw_mode((stat.permissions & kept).into())));
+        tried(&mut missing, "times", rustix::fs::futimens(node, &times(stat)));
         missing
     }
 }
@@ -149,7 +159,7 @@ mod tests {
         symlink(outside.path(), inside.path().join("link")).unwrap();
         symlink(outside.path().join("new"), inside.path().join("dangling")).unwrap();
         std::fs::write(inside.path().join("there"), "old").unwrap();
-        let destination = Destination::open(inside.path()).unwrap();
+        let destination = Destination::open(inside.path(), false).unwrap();
         assert!(destination.directory(&[b"link"]).is_err());
         assert!(destination.directory(&[b"link", b"below"]).is_err());
         let (root, _) = destination.directory(&[]).unwrap();
@@ -161,9 +171,43 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_acts_on_is_set_on_request_only() {
+        let inside = tempfile::tempdir().unwrap();
+        let time = Time::default();
+        let stat = Stat {
+            kind: Kind::File,
+            permissions: 0o600,
+            links: 1,
+            owner: u32::MAX,
+            group: u32::MAX,
+            size: 0,
+            blocks: 0,
+            device: (0, 0),
+            accessed: time,
+            modified: time,
+            changed: time,
+            created: None,
+        };
+        let names = ["user.a", "trusted.overlay.opaque", "security.ima", "security.capability"];
+        let xattrs: Vec<_> = names.iter().map(|name| (name.as_bytes().to_vec(), b"y".to_vec())).collect();
+        for (all, name) in [(false, "few"), (true, "all")] {
+            let destination = Destination::open(inside.path(), all).unwrap();
+            let (root, _) = destination.directory(&[]).unwrap();
+            let file = destination.file(&root, name.as_bytes()).unwrap();
+            let missing = destination.restore(&file.into(), &stat, &xattrs).join("; ");
+            let has =
+                |attribute: &str| rustix::fs::getxattr(inside.path().join(name), attribute, &mut [0; 8][..]).is_ok();
+            assert!(!has("security.capability") && missing.contains("security.capability"), "{missing}");
+            assert_eq!(missing.contains("security.ima: is set only with --all-xattrs"), !all, "{missing}");
+            // Nobody but root can have set it.
+            assert_eq!(has("trusted.overlay.opaque"), all && destination.is_root_user, "{missing}");
+        }
+    }
+
+    #[test]
     fn directories_are_made_once() {
         let inside = tempfile::tempdir().unwrap();
-        let destination = Destination::open(&inside.path().join("deep/new")).unwrap();
+        let destination = Destination::open(&inside.path().join("deep/new"), false).unwrap();
         assert_eq!(destination.directory(&[b"a", b"b"]).unwrap().1, 0);
         assert_eq!(destination.directory(&[b"a", b"c"]).unwrap().1, 1);
         assert_eq!(destination.directory(&[b"a", b"c"]).unwrap().1, 2);

@@ -1,13 +1,17 @@
 //! Where the bytes of a directory lie in the end, so that nothing is written into an image that is being read.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use images::{Error, Result};
 use rustix::fs::{major, makedev, minor};
+
+use crate::mounts;
 
 /// How many files and devices may lie below a directory; ours. A host has some tens.
 const MOST_LAYERS: usize = 10_000;
@@ -94,31 +98,17 @@ fn open_files() -> std::io::Result<HashSet<Holder>> {
 fn below_directory(directory: &File, layers: &mut Vec<Holder>) -> std::io::Result<()> {
     layers.push(Holder::Device(directory.metadata()?.dev()));
     let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd()))?;
-    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap_or_default().trim();
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    // See proc_pid_mountinfo(5): `id parent major:minor root point options optional… - type source options`.
-    let Some(line) = table.lines().find(|line| line.split(' ').next() == Some(id)) else { return Ok(()) };
-    if let Some((major, minor)) = line.split(' ').nth(2).and_then(|numbers| numbers.split_once(':'))
-        && let (Ok(major), Ok(minor)) = (major.parse(), minor.parse())
-    {
-        layers.push(Holder::Device(makedev(major, minor)));
-    }
-    let mut after = line.split(" - ").nth(1).unwrap_or_default().split(' ');
-    let (kind, source) = (after.next().unwrap_or_default(), unescaped(after.next().unwrap_or_default()));
-    let add = |path: &str, layers: &mut Vec<Holder>| {
-        layers.extend(fs::metadata(path).ok().as_ref().and_then(holder));
-    };
-    add(&source, layers);
-    if kind.starts_with("fuse") {
-        source.split(',').for_each(|path| add(path, layers));
+    let id: Option<u64> =
+        about.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|id| id.trim().parse().ok());
+    let Some(mount) = mounts::all()?.into_iter().find(|mount| Some(mount.id) == id) else { return Ok(()) };
+    layers.extend(mount.device.map(Holder::Device));
+    let mut add = |path: &Path| layers.extend(fs::metadata(path).ok().as_ref().and_then(holder));
+    add(&mount.source);
+    if mount.kind.starts_with("fuse") {
+        let source = mount.source.as_os_str().as_bytes();
+        source.split(|byte| *byte == b',').for_each(|path| add(Path::new(OsStr::from_bytes(path))));
     }
     Ok(())
-}
-
-/// The list of mounts writes blanks and their like as `\040`.
-fn unescaped(text: &str) -> String {
-    let pairs = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    pairs.iter().fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 /// What a block device lies on, by /sys.
@@ -136,8 +126,9 @@ fn below_device(device: u64, layers: &mut Vec<Holder>) {
     for slave in fs::read_dir(own.join("slaves")).into_iter().flatten().flatten() {
         layers.extend(number(slave.path().join("dev")));
     }
-    if let Ok(path) = fs::read_to_string(own.join("loop/backing_file")) {
-        layers.extend(fs::metadata(path.trim_end_matches('\n')).ok().as_ref().and_then(holder));
+    if let Ok(path) = fs::read(own.join("loop/backing_file")) {
+        let path = Path::new(OsStr::from_bytes(path.strip_suffix(b"\n").unwrap_or(&path)));
+        layers.extend(fs::metadata(path).ok().as_ref().and_then(holder));
     }
     // A network block device whose server is this host's process: the files that it has open.
     if let Ok(pid) = fs::read_to_string(own.join("pid")) {
@@ -166,6 +157,5 @@ mod tests {
     fn what_this_process_reads_is_known() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(open_files().unwrap().contains(&holder(&file.as_file().metadata().unwrap()).unwrap()));
-        assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::destination::Destination;
 use crate::deleted::{Bytes, Lost, Record};
+use crate::terminal;
 
 /// How many names are tried: a directory with more reports is not what was meant.
 const MOST_REPORTS: u32 = 10_000;
@@ -129,7 +130,8 @@ impl Report {
     }
 
     fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.out, value).map_err(|error| failed(error.into()))
+        // Somebody will show it on a terminal.
+        self.write(terminal::json(value)?.as_bytes())
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "a file may have lost one range")]
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
@@ -119,9 +120,9 @@ impl FileSystem for Synthetic {
 
 /// Recovers everything to `to`, with more options, and returns the exit status and the report.
 fn run(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json::Value) {
-    let words = ["imgmount", "recover", "-a", "made-up", "--to"].iter().map(Into::into);
-    let words = words.chain([to.into()]).chain(options.iter().map(Into::into));
-    let request = Request::parse(words).unwrap().unwrap();
+    let words = ["imgmount", "recover", "-a", "made-up", "--to"].into_iter().map(OsString::from);
+    let words = words.chain([to.into()]).chain(options.iter().map(OsString::from));
+    let request = Request::parse(words.collect()).unwrap().unwrap();
     let Some(crate::cli::Command::Recover(options)) = &request.cli.command else { panic!() };
     let source = Source::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic(graves)));
     let code = recover(&[source], &[Path::new("made-up")], options).unwrap();

@@ -1,13 +1,12 @@
 //! `imgmount unmount`: takes a mount away and returns when the process that served it is gone. Drop-in for
 //! guestunmount.
 
-mod mounts;
 mod users;
 
 use std::env;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -26,7 +25,9 @@ use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::fuse::{PID_ATTRIBUTE, SUBTYPE};
-use mounts::{Mount, mounted_at};
+use crate::mounts::{Mount, mounted_at};
+use crate::terminal;
+use users::User;
 
 /// The most retries, as guestunmount has it: the pause doubles each time.
 pub const MOST_RETRIES: u32 = 63;
@@ -67,7 +68,7 @@ enum Failure {
     /// The program failed, or was asked for something that it does not do: 1.
     Program(String),
     /// Every attempt failed: 2.
-    InUse(String),
+    InUse(String, Vec<User>),
     /// There is nothing to unmount: 3.
     NotMounted(String),
 }
@@ -78,14 +79,15 @@ pub fn run(request: &Request) -> u8 {
     if let Some(directory) = env::var_os(ASK_VARIABLE) {
         return answer(Path::new(&directory));
     }
-    let (code, message) = match attempt(request) {
+    let (code, message, users) = match attempt(request) {
         Ok(()) => return 0,
-        Err(Failure::Program(message)) => (1, message),
-        Err(Failure::InUse(message)) => (2, message),
-        Err(Failure::NotMounted(message)) => (3, message),
+        Err(Failure::Program(message)) => (1, message, Vec::new()),
+        Err(Failure::InUse(message, users)) => (2, message, users),
+        Err(Failure::NotMounted(message)) => (3, message, Vec::new()),
     };
     if !request.quiet || code == 1 {
         print(message);
+        users.iter().for_each(|user| terminal::say("  ", user));
     }
     code
 }
@@ -113,7 +115,8 @@ fn attempt(request: &Request) -> Result<(), Failure> {
     let mut left = request.retries.min(MOST_RETRIES);
     while let Err(why) = unmount(&point, false) {
         if left == 0 {
-            return Err(Failure::InUse(in_use(&point, &why)));
+            let message = format!("cannot unmount {}: {why}", point.display());
+            return Err(Failure::InUse(message, users::users(&point)));
         }
         left -= 1;
         if request.verbose {
@@ -131,7 +134,7 @@ fn attempt(request: &Request) -> Result<(), Failure> {
                 "{} is unmounted, but process {pid} still serves it: is it mounted in another mount namespace?",
                 point.display()
             );
-            Err(Failure::InUse(message))
+            Err(Failure::InUse(message, Vec::new()))
         }
         _ => Ok(()),
     }
@@ -182,14 +185,6 @@ pub(crate) fn unmount(point: &Path, lazy: bool) -> Result<(), String> {
     Err("an ordinary user needs the program fusermount3 to unmount; `apt install fuse3`".into())
 }
 
-fn in_use(point: &Path, why: &str) -> String {
-    let mut message = format!("cannot unmount {}: {why}", point.display());
-    for user in users::users(point) {
-        message.push_str(&format!("\n  {user}"));
-    }
-    message
-}
-
 /// The process that serves a mount, as the mount itself says.
 fn server(mount: &Mount) -> Option<u32> {
     if !mount.kind.starts_with("fuse.") {
@@ -223,8 +218,11 @@ fn ask_now(point: &Path) -> Result<u32, Errno> {
 
 /// Runs this program again as another user, only to ask; the kernel compares all of a process's ids.
 fn ask_as(point: &Path, (uid, gid): (u32, u32)) -> Option<u32> {
+    let mut words = env::args_os();
     let output = Command::new("/proc/self/exe")
-        .args(env::args_os().skip(1))
+        // It may be `guestunmount`.
+        .arg0(words.next().unwrap_or_else(|| "imgmount".into()))
+        .args(words)
         .env(ASK_VARIABLE, point)
         .uid(uid)
         .gid(gid)
@@ -239,8 +237,9 @@ fn ask_as(point: &Path, (uid, gid): (u32, u32)) -> Option<u32> {
 fn answer(point: &Path) -> u8 {
     match ask(point) {
         Ok(pid) => {
-            let _ = writeln!(io::stdout(), "{pid}");
-            0
+            let mut page = terminal::Page::default();
+            page.line(pid);
+            terminal::print(&page).map_or(1, |()| 0)
         }
         Err(_) => 1,
     }
@@ -293,5 +292,5 @@ fn wait_for_end_of(number: RawFd) -> io::Result<()> {
 
 /// A message for the user; whether anybody can read it is not our concern.
 fn print(message: impl Display) {
-    let _ = writeln!(io::stderr(), "imgmount unmount: {message}");
+    terminal::say("imgmount unmount: ", &message);
 }

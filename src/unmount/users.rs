@@ -1,7 +1,9 @@
 //! Who uses a mount: the processes that stand in it, run from it, or have something of it open.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A process that uses a mount.
@@ -49,14 +51,19 @@ fn user(pid: u32, point: &Path) -> Option<User> {
     if uses.is_empty() {
         return None;
     }
-    let command = fs::read_to_string(process.join("comm")).unwrap_or_default();
-    Some(User { pid, command: command.trim_end().into(), uses })
+    // A process may call itself anything.
+    let command = fs::read(process.join("comm")).unwrap_or_default();
+    Some(User { pid, command: String::from_utf8_lossy(&command).trim_end_matches('\n').into(), uses })
 }
 
 /// The first mapped file inside `point`: in a line of `maps`, the path is what follows the fifth field.
 fn mapped(process: &Path, point: &Path) -> Option<PathBuf> {
-    let maps = fs::read_to_string(process.join("maps")).ok()?;
-    maps.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..]))).find(|p| p.starts_with(point))
+    let maps = fs::read(process.join("maps")).ok()?;
+    let path = |line: &[u8]| {
+        let at = line.iter().position(|byte| *byte == b'/')?;
+        Some(PathBuf::from(OsStr::from_bytes(&line[at..])))
+    };
+    maps.split(|byte| *byte == b'\n').filter_map(path).find(|path| path.starts_with(point))
 }
 
 #[cfg(test)]

@@ -66,6 +66,51 @@ fn permissions_are_checked_for_others_only_with_allow_other() {
     assert_eq!(fs::read_dir(place.point()).unwrap_err().kind(), ErrorKind::PermissionDenied);
 }
 
+/// What one user has read is in the kernel's caches, and still nothing for a third.
+#[test]
+fn allow_root_lets_nobody_else_in() {
+    if users().len() == 1 {
+        return permissions_without_root();
+    }
+    let place = Place::mounted(User::Me, &["-o", "allow_root"]);
+    let warm = "ls -la m m/many m/many/dir000 >/dev/null; cat m/tagged m/many/dir000/file000? >/dev/null; test ! -e m/no; stat m/no";
+    let ordinary = Place::new(User::Other);
+    for script in [
+        "ls m",
+        "ls m/many",
+        "ls m/many/dir000",
+        "cat m/tagged",
+        "cat m/many/dir000/file0001",
+        "stat m/many",
+        "stat --cached=always m/many m/many/dir000 m/tagged",
+        "stat --cached=never m",
+        "stat -f m m/many",
+        "find m/many -maxdepth 1 -name 'dir*'",
+        "cd m && pwd",
+        "cd m/many && pwd",
+        "test -e m/many",
+        "test -r m/tagged",
+        "cp m/tagged .",
+        "python3 -c 'import os; f = os.open(\"m\", os.O_PATH); print(os.stat(\"many\", dir_fd=f))'",
+        "python3 -c 'import os; print(os.getxattr(\"m\", \"user.imgmount.pid\"))'",
+    ] {
+        place.shell(warm);
+        let output = ordinary.command("sh").current_dir(place.dir.path()).args(["-c", script]).output().unwrap();
+        let names: Vec<_> = text(&output.stdout).lines().filter(|line| *line != "m/many").map(str::to_owned).collect();
+        assert!(!output.status.success() && names.is_empty(), "{script}: {output:?}");
+        // Neither may say whether a name is there.
+        let said = text(&output.stderr);
+        assert!(!said.contains("No such file"), "{script}: {said}");
+    }
+    // Who may look is not disturbed by who may not.
+    let seen = place.shell("cd m/many/dir000 && ls | wc -l && cat file0001 | wc -c");
+    assert_eq!(
+        text(&seen.stdout),
+        text(&place.shell("ls m/many/dir000 | wc -l; cat m/many/dir000/file0001 | wc -c").stdout)
+    );
+    assert!(!seen.stdout.is_empty());
+}
+
 /// An ordinary user may read all of his image, whatever the guest's permissions say.
 fn permissions_without_root() {
     let place = Place::mounted(User::Me, &[]);

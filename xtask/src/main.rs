@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod demo;
 mod guest;
+mod hostile;
 mod interrupt;
 mod mount;
 mod packages;
@@ -75,6 +76,13 @@ enum Task {
         #[arg(long)]
         all: bool,
     },
+    /// Make the images that claim more than they hold, which `test` runs every command on
+    Hostile {
+        /// Where they go
+        directory: PathBuf,
+        /// Only those whose names contain this
+        only: Option<String>,
+    },
     /// Write down everything that a directory tree says of itself, as JSON
     Manifest {
         directory: PathBuf,
@@ -129,6 +137,7 @@ fn run(task: Task) -> Result<()> {
                 println!("{}", guest.directory().join(guest.image(*variant)?).display());
             }
         }
+        Task::Hostile { directory, only } => test::make_hostile(&directory, only.as_deref().unwrap_or_default())?,
         Task::Manifest { directory, extents } => {
             let manifest = walk::Manifest::of(&directory, extents)?;
             serde_json::to_writer(std::io::stdout().lock(), &manifest)?;

@@ -4,6 +4,7 @@ mod ext;
 mod fuzz;
 mod golden;
 mod guest;
+mod hostile;
 mod journal;
 mod recovery;
 mod stage;
@@ -18,6 +19,7 @@ use crate::mount::is_root;
 use crate::packages::{self, Purpose};
 use crate::{check, interrupt, workspace};
 
+pub use hostile::make_all as make_hostile;
 use stage::Stage;
 
 /// What ran, and how it went.
@@ -70,6 +72,7 @@ pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result
     let program = program.map_or_else(workspace::release, Ok)?;
     let stage = Stage::new(&program)?;
     golden::run(&mut report, &stage);
+    hostile::run(&mut report, &stage, long);
     ext::run(&mut report, &stage);
     report.root_step("walks of ext2, ext3 and ext4 against the kernel's mounts", |report| {
         ext::run_as_root(report, &stage)

@@ -7,47 +7,69 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::makedev;
+
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number, which is in `fdinfo` of every file opened below it.
+    pub id: u64,
+    /// The device number of the file system.
+    pub device: Option<u64>,
     /// Where it is mounted.
     pub point: PathBuf,
     /// The type with its part after the dot: `fuse.imgmount`.
     pub kind: String,
+    /// What is mounted, as the file system says it: a device, a path, a name.
+    pub source: PathBuf,
     /// Who mounted it, where the type is a kind of FUSE: user and group.
     pub user: Option<(u32, u32)>,
 }
 
 /// The mount that is on top at `point`, an absolute path without links.
 pub fn mounted_at(point: &Path) -> io::Result<Option<Mount>> {
-    let table = fs::read("/proc/self/mountinfo")?;
     // Mounts that hide others come later.
-    Ok(parse(&table).into_iter().rfind(|mount| mount.point == point))
+    Ok(all()?.into_iter().rfind(|mount| mount.point == point))
+}
+
+/// All mounts that this process sees. Their names are bytes: users choose them.
+pub fn all() -> io::Result<Vec<Mount>> {
+    Ok(parse(&fs::read("/proc/self/mountinfo")?))
 }
 
 /// The mounts of a table, in its order; lines that are not understood are left out.
-pub fn parse(table: &[u8]) -> Vec<Mount> {
+fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     // Number, number of the parent, device, root inside the file system, mount point.
-    let point = fields.nth(4)?;
+    let id = text(fields.next()?)?.parse().ok()?;
+    let device = text(fields.nth(1)?)?.split_once(':');
+    let device = device.and_then(|(major, minor)| Some(makedev(major.parse().ok()?, minor.parse().ok()?)));
+    let point = fields.nth(1)?;
     // Options of the mount, any number of optional fields, and a dash.
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
-    let kind = rest.next()?;
-    let options = rest.nth(1)?;
+    let (kind, source, options) = (rest.next()?, rest.next()?, rest.next()?);
+    let path = |field| PathBuf::from(OsString::from_vec(unescape(field)));
     Some(Mount {
-        point: PathBuf::from(OsString::from_vec(unescape(point))),
+        id,
+        device,
+        point: path(point),
         kind: String::from_utf8_lossy(&unescape(kind)).into_owned(),
+        source: path(source),
         user: number(options, "user_id=").zip(number(options, "group_id=")),
     })
 }
 
+fn text(field: &[u8]) -> Option<&str> {
+    std::str::from_utf8(field).ok()
+}
+
 fn number(options: &[u8], name: &str) -> Option<u32> {
-    let options = std::str::from_utf8(options).ok()?;
-    options.split(',').find_map(|option| option.strip_prefix(name))?.parse().ok()
+    let value = options.split(|&byte| byte == b',').find_map(|option| option.strip_prefix(name.as_bytes()))?;
+    text(value)?.parse().ok()
 }
 
 /// Space, tab, newline, backslash and `#` are written as a backslash and three octal digits.
@@ -82,10 +104,27 @@ mod tests {
             41 29 0:53 / /x\\04 ro - tmpfs none rw\n";
         let mounts = parse(table);
         assert_eq!(mounts.len(), 3);
-        assert_eq!(mounts[0], Mount { point: "/mnt2".into(), kind: "ext3".into(), user: None });
+        let first = Mount {
+            id: 36,
+            device: Some(makedev(98, 0)),
+            point: "/mnt2".into(),
+            kind: "ext3".into(),
+            source: "/dev/root".into(),
+            user: None,
+        };
+        assert_eq!(mounts[0], first);
         assert_eq!(mounts[1].point, Path::new("/tmp/a b\\c\t"));
         assert_eq!((mounts[1].kind.as_str(), mounts[1].user), ("fuse.imgmount", Some((1000, 7))));
         assert_eq!(mounts[2].point, Path::new("/x\\04"));
+    }
+
+    #[test]
+    fn names_are_bytes() {
+        let mounts =
+            parse(b"50 29 0:60 / /m\xff\\040\xfe rw - fuse.imgmount \xe9.img rw,x=\xff,user_id=3,group_id=4\n");
+        assert_eq!(mounts[0].point.as_os_str().as_encoded_bytes(), b"/m\xff \xfe");
+        assert_eq!(mounts[0].source.as_os_str().as_encoded_bytes(), b"\xe9.img");
+        assert_eq!(mounts[0].user, Some((3, 4)));
     }
 
     #[test]
