@@ -17,6 +17,7 @@ use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
@@ -30,7 +31,7 @@ use crate::name::Name;
 use crate::{Budget, Disk, Error, Result, ResultExt};
 use place::Place;
 use principal::{Principal, Who};
-use reader::{Reader, is_of_host};
+use reader::{Readers, is_of_host};
 use walk::{Reached, walk};
 
 pub(crate) use place::path_of;
@@ -112,6 +113,8 @@ pub(crate) struct Gate<'a> {
     principals: OnceCell<Vec<Principal>>,
     /// The owners of the files that were opened for this image, of which an image may be made that lies in them.
     read: RefCell<Vec<Principal>>,
+    /// Those who open files for others, of the whole chain.
+    readers: Rc<Readers>,
     place: OnceCell<Place>,
     failed_below: Cell<bool>,
 }
@@ -132,6 +135,7 @@ impl<'a> Gate<'a> {
             named_by: found.principals.clone(),
             principals: OnceCell::new(),
             read: RefCell::default(),
+            readers: namer.map(|namer| namer.readers.clone()).unwrap_or_default(),
             place: OnceCell::new(),
             failed_below: Cell::new(false),
         })
@@ -161,6 +165,7 @@ impl<'a> Gate<'a> {
             named_by,
             principals: OnceCell::new(),
             read: RefCell::default(),
+            readers: self.readers.clone(),
             place: OnceCell::new(),
             failed_below: Cell::new(false),
         })
@@ -257,7 +262,7 @@ impl<'a> Gate<'a> {
                 continue;
             }
             asked.push(who);
-            for reader in Reader::all(who) {
+            for reader in self.readers.of(who).iter() {
                 let opened = reader.open(place, name, &stat).map_err(|error| match is_of_host(&error) {
                     true => cannot_open(path, error),
                     false => Error::Denied(principal.denial(&printable(path), stat.st_dev)),

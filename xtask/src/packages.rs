@@ -134,6 +134,7 @@ const PACKAGES: &[Package] = &[
         reason: "makes E01 images, and reads them as a second opinion",
         purposes: &[Test, Fuzz],
     },
+    Package { name: "perl-base", program: "perl", reason: "opens files as other users", purposes: &[Test] },
     Package { name: "tar", program: "tar", reason: "packs appliances", purposes: &[Test] },
     Package { name: "zstd", program: "zstd", reason: "packs the golden images", purposes: &[Test] },
     Package { name: "xz-utils", program: "xz", reason: "packs images", purposes: &[Test] },

@@ -23,7 +23,7 @@ pub struct Principal {
 }
 
 /// Whom the host knows him as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
     /// The user of this number.
     User(u32),

@@ -1,9 +1,12 @@
 //! Opening a file on behalf of someone: the kernel decides, or the modes where this process cannot be him.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::Stat;
 use rustix::io::Errno;
@@ -23,6 +26,17 @@ pub struct Reader {
     user: Option<u32>,
 }
 
+/// Those who read for whom, of all images of a chain: the host's database of accounts is asked once for each.
+#[derive(Default)]
+pub struct Readers(RefCell<HashMap<Who, Rc<[Reader]>>>);
+
+impl Readers {
+    /// Those who must be able to open a file for `who`, as [`Reader::all`] has them.
+    pub fn of(&self, who: Who) -> Rc<[Reader]> {
+        self.0.borrow_mut().entry(who).or_insert_with(|| Reader::all(who).into()).clone()
+    }
+}
+
 /// What was opened, and the links that were passed.
 pub struct Opened {
     pub file: File,
@@ -31,7 +45,7 @@ pub struct Opened {
 
 impl Reader {
     /// Those who must be able to open a file for `who`; none beside this process itself for its own user, and for root.
-    pub fn all(who: Who) -> Vec<Self> {
+    fn all(who: Who) -> Vec<Self> {
         match who {
             Who::User(0) => Vec::new(),
             Who::User(user) if rustix::process::geteuid().as_raw() == user && !credentials::are_beyond_any_user() => {
