@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use filesystems::{Driver, FileSystem, Identity, Options};
 use images::crypt::{self, Sealed};
-use images::{Disk, Error, Result, ResultExt};
+use images::{Disk, Error, Reservation, Result, ResultExt};
 use partition::{Group, Name, Volume};
 
 use crate::keys::{self, Keys, Outcome};
@@ -17,6 +17,9 @@ pub use names::{decimal, disk_and_partition, of_disk};
 const MAX_LEVELS: usize = 8;
 /// How many devices a set of images may hold; ours. A table of partitions has at most some hundreds.
 const MAX_DEVICES: usize = 65_536;
+/// How many reads of images one read of each volume may take together; ours. A logical volume on a RAID 6 of 24 disks may take
+/// 48: there may be five thousand of these.
+const MAX_READS: u64 = 1 << 18;
 
 /// What blkid calls a device that holds nothing but the journal of an ext file system.
 pub const JOURNAL: &str = "jbd";
@@ -45,6 +48,10 @@ pub struct Stack {
     /// The volume groups, whose members are indices of `devices`.
     pub groups: Vec<Group>,
     options: Options,
+    /// What the lists of volumes take in memory.
+    held: Vec<Reservation>,
+    /// How many reads of images one read of each volume may take together.
+    reads: u64,
 }
 
 /// One device, under the name that guestmount gives it.
@@ -182,7 +189,7 @@ impl Stack {
 
     /// The same, and in the encrypted volumes that these keys open.
     pub fn with_keys(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys) -> Result<Self> {
-        let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options };
+        let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options, held: Vec::new(), reads: 0 };
         for (index, disk) in disks.into_iter().enumerate() {
             stack.devices.push(Device::new(of_disk(index), Level::Disk, disk.size(), Ok(disk)));
         }
@@ -232,7 +239,7 @@ impl Stack {
     /// Whether what a device looks like is part of what an array holds.
     fn is_hidden(&self, at: usize) -> bool {
         let device = &self.devices[at];
-        matches!((&device.contents, &device.disk), (Contents::Unknown, Ok(disk)) if partition::is_hidden(disk))
+        matches!((&device.contents, &device.disk), (Contents::Unknown, Ok(disk)) if partition::is_hidden(disk, &self.options.budget))
     }
 
     /// Unlocks a device if it is an encrypted volume and one of the keys opens it: what is inside becomes a device.
@@ -295,7 +302,7 @@ impl Stack {
         let candidates: Vec<usize> =
             candidates.iter().copied().filter(|&at| matches!(self.devices[at].contents, Contents::Unknown)).collect();
         let disks: Vec<_> = candidates.iter().filter_map(|&at| self.devices[at].disk.clone().ok()).collect();
-        let discovery = partition::discover(&disks, shares);
+        let discovery = partition::discover(&disks, shares, &self.options.budget);
         for (&at, scheme) in candidates.iter().zip(discovery.schemes) {
             if let Err(error) = scheme {
                 self.devices[at].contents = Contents::Unreadable(Arc::new(error));
@@ -303,6 +310,7 @@ impl Stack {
         }
         for found in discovery.found {
             let volumes = found.volumes.map_err(Arc::new);
+            self.held.push(found.held);
             for &member in &found.members {
                 self.devices[candidates[member]].contents = match &volumes {
                     Ok(_) if shares => Contents::Member(found.scheme.name),
@@ -328,7 +336,7 @@ impl Stack {
         Ok(())
     }
 
-    fn volume(&self, volume: Volume, on: Vec<usize>, groups: &[Group]) -> Device {
+    fn volume(&mut self, volume: Volume, on: Vec<usize>, groups: &[Group]) -> Device {
         let (name, level) = match volume.name {
             Name::Number(number) => {
                 let whole = on.first().map_or("", |&at| &self.devices[at].name);
@@ -343,7 +351,7 @@ impl Stack {
             Level::Logical(name, _) => groups.iter().find(|group| group.name == *name).map(|group| group.uuid.clone()),
             _ => None,
         };
-        let whole = Device::new(name, level, volume.size, volume.disk);
+        let whole = Device::new(name, level, volume.size, self.count(volume.disk));
         let contents = if volume.frame { Contents::Frame } else { whole.contents };
         Device {
             on,
@@ -355,6 +363,21 @@ impl Stack {
             uuid: volume.uuid,
             ..whole
         }
+    }
+
+    /// The disk of a volume, unless reading it and all others would take too long.
+    fn count(&mut self, disk: partition::Built) -> partition::Built {
+        let disk = disk?;
+        let reads = self.reads.saturating_add(disk.amplification());
+        if reads > MAX_READS {
+            let why = format!(
+                "{disk}: one read of it may take {} reads of the images, and with all others more than {MAX_READS}",
+                disk.amplification()
+            );
+            return Err(Arc::new(Error::Unsupported(why)));
+        }
+        self.reads = reads;
+        Ok(disk)
     }
 
     /// The file system of a device, opened once and kept.

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use images::Disk;
+use images::{Budget, Disk};
 use imgmount_fuzz::{Patched, Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 use lvm2_parser::{Label, MetadataArea, checksum};
@@ -31,7 +31,7 @@ fn run(input: &[u8]) {
     for disk in &disks {
         let _ = partition::lvm::probe(&**disk);
     }
-    for volume in partition::lvm::volumes(&disks).into_iter().flatten() {
+    for volume in partition::lvm::volumes(&disks, &Budget::default()).into_iter().flatten() {
         match volume.disk {
             Ok(disk) => {
                 assert_eq!(disk.size(), volume.size);
@@ -40,8 +40,8 @@ fn run(input: &[u8]) {
             Err(error) => exercise::one_line(&error),
         }
     }
-    let _ = partition::lvm::groups(&disks);
-    let _ = partition::lvm::describe(&disks);
+    let _ = partition::lvm::groups(&disks, &Budget::default());
+    let _ = partition::lvm::describe(&disks, &Budget::default());
 }
 
 /// The checksums of every label, and of the areas and texts that the one which counts leads to.

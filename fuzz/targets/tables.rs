@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use images::Disk;
+use images::{Budget, Disk};
 use imgmount_fuzz::{Patched, Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
@@ -30,8 +30,8 @@ fn run(input: &[u8]) {
     let which = input.first().copied().unwrap_or_default();
     let mut disks: Vec<Arc<dyn Disk>> = vec![Arc::new(disk)];
     disks.extend((1..=2).filter_map(|next: u8| Some(Arc::new(SEEDS.patched(&[which.wrapping_add(next), 0])?) as _)));
-    let tables = partition::discover(&disks[..1], false).found;
-    for found in tables.into_iter().chain(partition::discover(&disks, true).found) {
+    let tables = partition::discover(&disks[..1], false, &Budget::default()).found;
+    for found in tables.into_iter().chain(partition::discover(&disks, true, &Budget::default()).found) {
         let volumes = match found.volumes {
             Ok(volumes) => volumes,
             Err(error) => return exercise::one_line(&error),

@@ -8,13 +8,14 @@ mod layout;
 use std::sync::Arc;
 
 use images::disk::View;
-use images::{Disk, Result, corrupt, unsupported};
+use images::{Budget, Disk, Result, corrupt, unsupported};
 use zerocopy::FromBytes;
 
 use self::layout::{Block0, DRIVER_SIGNATURE, MAP_SIGNATURE, Partition};
 use crate::{Name, Scheme, Volume, gpt, mbr};
 
-pub const SCHEME: Scheme = Scheme { name: "apple", shares: false, hides: None, probe, volumes, groups: |_| Vec::new() };
+pub const SCHEME: Scheme =
+    Scheme { name: "apple", shares: false, hides: None, probe, volumes, groups: |_, _| Vec::new() };
 
 /// How many blocks a map may have; the kernel's (`DISK_MAX_PARTS`).
 const MAX_PARTITIONS: u32 = 256;
@@ -52,7 +53,7 @@ fn probe(disk: &dyn Disk) -> Result<bool> {
     Ok(block_size(disk)?.is_some() && !mbr::is_member(disk)? && !gpt::is_member(disk)?)
 }
 
-fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
+fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
     members.iter().enumerate().try_fold(Vec::new(), |mut volumes, (member, disk)| {
         let found = block_size(&**disk)?;
         let first = found.map(|size| Ok::<_, images::Error>((size, block(&**disk, 1, size)?))).transpose()?;
@@ -93,6 +94,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, block_size: u64, fou
         uuid: None,
         frame: false,
         disk: cut.map(|view| Arc::new(view) as Arc<dyn Disk>).map_err(Arc::new),
+        shared_bytes: 0,
     }
 }
 

@@ -11,13 +11,14 @@ mod layout;
 use std::sync::Arc;
 
 use images::disk::View;
-use images::{Disk, Result, corrupt};
+use images::{Budget, Disk, Result, corrupt};
 use zerocopy::FromBytes;
 
 use self::layout::{DiskLabel, FS_UNUSED, MAGIC, MAX_PARTITIONS, Partition};
 use crate::{Name, Scheme, Volume, gpt, mbr};
 
-pub const SCHEME: Scheme = Scheme { name: "bsd", shares: false, hides: None, probe, volumes, groups: |_| Vec::new() };
+pub const SCHEME: Scheme =
+    Scheme { name: "bsd", shares: false, hides: None, probe, volumes, groups: |_, _| Vec::new() };
 
 /// Where the label is from the start of a disk or slice, in bytes: in the second sector on PCs; where parted and Alphas
 /// have it.
@@ -69,6 +70,7 @@ impl Entry {
             uuid: None,
             frame: false,
             disk: cut.map(|view| Arc::new(view) as Arc<dyn Disk>).map_err(Arc::new),
+            shared_bytes: 0,
         }
     }
 }
@@ -132,7 +134,7 @@ fn probe(disk: &dyn Disk) -> Result<bool> {
     Ok(find(disk)?.is_some() && !mbr::is_member(disk)? && !gpt::is_member(disk)?)
 }
 
-fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
+fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
     members.iter().enumerate().try_fold(Vec::new(), |mut volumes, (member, disk)| {
         let Some(label) = find(&**disk)? else { return Err(corrupt!("BSD label", 512u64, "it is not there any more")) };
         let sector_size = disk.sector_size().map_or_else(|| sector_size(&label), u64::from);

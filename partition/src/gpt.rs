@@ -6,7 +6,7 @@ mod layout;
 use std::sync::Arc;
 
 use images::disk::View;
-use images::{Disk, Result, corrupt};
+use images::{Budget, Disk, Result, corrupt};
 use uuid::Uuid;
 use zerocopy::FromBytes;
 
@@ -15,7 +15,7 @@ use crate::mbr::BootSector;
 use crate::{Name, Scheme, Volume};
 
 pub const SCHEME: Scheme =
-    Scheme { name: "gpt", shares: false, hides: None, probe: is_member, volumes, groups: |_| Vec::new() };
+    Scheme { name: "gpt", shares: false, hides: None, probe: is_member, volumes, groups: |_, _| Vec::new() };
 
 /// How large the array of entries may be in bytes; the kernel's (`KMALLOC_MAX_SIZE`). The usual size is 16 KiB.
 const MAX_ARRAY_SIZE: u64 = 4 << 20;
@@ -181,7 +181,7 @@ fn read_array(disk: &dyn Disk, header: &Header) -> Result<Vec<u8>> {
     Err(why.unwrap_or_else(|| corrupt!("GPT entries", 0u64, "past the end of any disk")))
 }
 
-fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
+fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
     members.iter().enumerate().try_fold(Vec::new(), |mut volumes, (member, disk)| {
         let header = find_header(&**disk)?;
         if header.my_lba != PRIMARY_LBA {
@@ -219,6 +219,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, header: &Header, ent
         uuid: Some(Uuid::from_bytes_le(entry.unique_partition_guid).to_string()),
         frame: false,
         disk: cut.map_err(Arc::new),
+        shared_bytes: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A [`Scheme`] cuts its members into [`Volume`]s. It knows nothing of what is stored in them.
 
+mod amplification;
 mod apple;
 mod bsd;
 mod discover;
@@ -13,7 +14,7 @@ mod raid;
 
 use std::sync::Arc;
 
-use images::{Disk, Error, Result};
+use images::{Budget, Disk, Error, Result};
 
 pub use discover::{Discovery, Found, discover, is_hidden};
 
@@ -29,10 +30,11 @@ pub struct Scheme {
     /// Whether this disk is a member: has this partition table, is a physical volume. Fails only if the disk cannot
     /// be read.
     pub probe: fn(&dyn Disk) -> Result<bool>,
-    /// The volumes of these members, in the scheme's order. A volume that cannot be used is an entry with its reason.
-    pub volumes: fn(&[Arc<dyn Disk>]) -> Result<Vec<Volume>>,
+    /// The volumes of these members, in the scheme's order. A volume that cannot be used is an entry with its reason. What
+    /// is made for longer than the call and is not told by [`Volume::bytes`] is taken from the budget.
+    pub volumes: fn(&[Arc<dyn Disk>], &Budget) -> Result<Vec<Volume>>,
     /// The members that belong together, for listings. A scheme whose volumes lie on one disk has no groups.
-    pub groups: fn(&[Arc<dyn Disk>]) -> Vec<Group>,
+    pub groups: fn(&[Arc<dyn Disk>], &Budget) -> Vec<Group>,
 }
 
 /// Every scheme. All are asked; two that match are an error.
@@ -44,6 +46,9 @@ pub static SCHEMES: &[Scheme] = &[
     md::SCHEME,
     Scheme { name: "lvm", shares: true, hides: None, probe: lvm::probe, volumes: lvm::volumes, groups: lvm::groups },
 ];
+
+/// The bytes of a volume, or why there are none.
+pub type Built = std::result::Result<Arc<dyn Disk>, Arc<Error>>;
 
 /// A part of one disk or of several: a partition, a logical volume or an array.
 pub struct Volume {
@@ -67,7 +72,26 @@ pub struct Volume {
     /// then.
     pub frame: bool,
     /// The bytes, or why there are none: a missing physical volume, an unsupported segment type.
-    pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
+    pub disk: Built,
+    /// What it takes in memory together with others, of which one tells it, in bytes: the volumes that are not listed.
+    pub shared_bytes: u64,
+}
+
+/// What the disk of a volume takes in memory, in bytes: its own name, and where it lies.
+const DISK: usize = 256;
+
+impl Volume {
+    /// What it takes in memory, in bytes: about.
+    pub fn bytes(&self) -> u64 {
+        let texts = [&self.kind_id, &self.label, &self.uuid].into_iter().flatten().chain([&self.kind]);
+        let name = match &self.name {
+            Name::Number(_) => 0,
+            Name::InGroup(group, own) => group.len() + own.len(),
+            Name::Array { name, .. } => name.len(),
+        };
+        let texts = name + texts.map(String::len).sum::<usize>();
+        (size_of::<Self>() + DISK + texts + size_of_val(&*self.members)) as u64 + self.shared_bytes
+    }
 }
 
 /// Members that belong together: a volume group.
@@ -85,6 +109,7 @@ pub struct Group {
 }
 
 /// One member of a [`Group`]: a physical volume.
+#[derive(Clone)]
 pub struct Member {
     /// Which of the members that were given it is, as an index; `None` if it is missing.
     pub index: Option<usize>,

@@ -7,14 +7,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use images::disk::View;
-use images::{Disk, Error, Result, corrupt, unsupported};
+use images::{Budget, Disk, Error, Result, corrupt, unsupported};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::layout::{EXTENDED, GPT_PROTECTIVE, LegacyMbr, PartitionRecord, SIGNATURE};
 use crate::{Name, Scheme, Volume, bsd, gpt};
 
 pub const SCHEME: Scheme =
-    Scheme { name: "mbr", shares: false, hides: None, probe: is_member, volumes, groups: |_| Vec::new() };
+    Scheme { name: "mbr", shares: false, hides: None, probe: is_member, volumes, groups: |_, _| Vec::new() };
 
 /// Where the numbers of logical partitions start.
 const FIRST_LOGICAL: u32 = 5;
@@ -106,7 +106,7 @@ pub(crate) fn is_member(disk: &dyn Disk) -> Result<bool> {
     }
 }
 
-fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
+fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
     members.iter().enumerate().try_fold(Vec::new(), |mut volumes, (member, disk)| {
         let Some(sector) = BootSector::read(&**disk)? else {
             return Err(corrupt!("MBR", 0u64, "no signature 0x55 0xaa"));
@@ -282,6 +282,7 @@ impl Table<'_> {
             uuid: (self.signature != 0).then(|| format!("{:08x}-{number:02x}", self.signature)),
             frame: record.is_some_and(|record| EXTENDED.contains(&record.os_type)),
             disk: disk.map_err(Arc::new),
+            shared_bytes: 0,
         }
     }
 }

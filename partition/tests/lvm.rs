@@ -9,7 +9,7 @@ mod lab;
 use std::sync::Arc;
 
 use images::disk::{Memory, View};
-use images::{Data, Disk, Error};
+use images::{Budget, Data, Disk, Error};
 use lab::{Lab, find};
 use partition::lvm::{describe, dm_uuid, probe, volumes};
 use partition::{Name, SCHEMES};
@@ -31,7 +31,7 @@ fn linear_striped_and_mixed_segments() {
     assert_eq!(checked.volumes, 4);
     assert_eq!(checked.segments, 7);
 
-    let found = volumes(&lab.disks()).unwrap();
+    let found = volumes(&lab.disks(), &Budget::default()).unwrap();
     assert_eq!(find(&found, "vg/root").kind, "linear, striped");
     assert_eq!(find(&found, "vg/three").kind, "striped, linear");
     assert_eq!(find(&found, "vg/two").members, [0, 2]);
@@ -153,12 +153,12 @@ fn the_newest_sound_copy_holds() {
     lab.write(2, 0, &after);
     assert_eq!(names(&lab), ["vg/old", "vg/new"]);
     lab.flip(2, lab.area(2, 0).text_ranges()[0].start);
-    let error = volumes(&lab.disks()).err().expect("no copy is sound");
+    let error = volumes(&lab.disks(), &Budget::default()).err().expect("no copy is sound");
     assert!(error.to_string().contains("checksum"), "{error}");
     lab.write(0, 0, &saved);
     assert_eq!(names(&lab), ["vg/old", "vg/new"]);
 
-    let alone = volumes(&[lab.disk(1)]).err().expect("no metadata at all").to_string();
+    let alone = volumes(&[lab.disk(1)], &Budget::default()).err().expect("no metadata at all").to_string();
     assert!(alone.contains("belongs to a volume group that none of the disks tells of"), "{alone}");
 }
 
@@ -171,7 +171,7 @@ fn ignored_areas_count_only_where_there_is_nothing_else() {
     lab.create(&["-l", "4", "-n", "new", "vg", &lab.device(1)]);
     assert!(lab.area(1, 0).ignored);
     assert_eq!(lab.check().volumes, 2);
-    let found = volumes(&[lab.disk(1)]).unwrap();
+    let found = volumes(&[lab.disk(1)], &Budget::default()).unwrap();
     assert_eq!(found.len(), 1);
     assert!(find(&found, "vg/old").disk.is_ok());
 }
@@ -185,7 +185,7 @@ fn a_missing_disk_takes_only_its_volumes() {
     lab.create(&["-i", "2", "-l", "4", "-n", "both", "vg", &lab.device(1), &lab.device(2)]);
     lab.create(&["-i", "2", "-l", "4", "-n", "others", "vg", &lab.device(0), &lab.device(2)]);
     let members = [lab.disk(2), lab.disk(0)];
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     assert_eq!(find(&found, "vg/others").members, [0, 1]);
     for name in ["vg/first", "vg/others"] {
         assert!(find(&found, name).disk.is_ok(), "{name}");
@@ -195,7 +195,7 @@ fn a_missing_disk_takes_only_its_volumes() {
         assert!(error.contains(&lab.label(1).uuid.to_string()) && error.contains(&lab.device(1)), "{error}");
         assert_eq!(find(&found, name).size, 4 * MIB);
     }
-    let description = describe(&members);
+    let description = describe(&members, &Budget::default());
     assert!(!description.groups[0].complete);
     assert_eq!(
         description.physical.iter().map(|physical| physical.member).collect::<Vec<_>>(),
@@ -213,7 +213,7 @@ fn equal_names_and_copies_of_disks() {
     }
     other.create(&["-l", "2", "-n", "home", "vg"]);
     let group = other.report(&["vgs", "-o", "vg_uuid"])[0][0].clone();
-    let found = volumes(&[one.disk(0), other.disk(0)]).unwrap();
+    let found = volumes(&[one.disk(0), other.disk(0)], &Budget::default()).unwrap();
     let second = format!("vg@{}", &group[..6]);
     assert!(find(&found, "vg/root").disk.is_ok());
     assert_eq!(find(&found, "vg/root").members, [0]);
@@ -221,15 +221,15 @@ fn equal_names_and_copies_of_disks() {
     assert!(find(&found, &format!("{second}/home")).disk.is_ok());
 
     // The same file twice is one disk; a copy of it is another that claims to be the same.
-    let twice = volumes(&[one.disk(0), one.disk(0), other.disk(0)]).unwrap();
+    let twice = volumes(&[one.disk(0), one.disk(0), other.disk(0)], &Budget::default()).unwrap();
     assert!(twice.iter().all(|volume| volume.disk.is_ok()), "one disk, given twice");
     let copy: Arc<dyn Disk> = Arc::new(Memory::new("copy", one.read(0, 0, 32 * MIB)));
     let members = [one.disk(0), copy, other.disk(0)];
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     let error = find(&found, "vg/root").disk.clone().err().expect("which of the two?");
     assert!(matches!(*error, Error::Ambiguous(_)) && error.to_string().contains("copy"), "{error}");
     assert!(find(&found, &format!("{second}/root")).disk.is_ok());
-    assert_eq!(describe(&members).physical.len(), 3);
+    assert_eq!(describe(&members, &Budget::default()).physical.len(), 3);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn exported_groups_and_volumes_without_bytes() {
     assert_eq!(lab.check().volumes, 1);
     lab.lvm(&["vgexport", "vg"]);
     let members = lab.disks();
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     let mut bytes = vec![1; 3 * MIB as usize];
     let nothing = find(&found, "vg/nothing").disk.as_ref().unwrap();
     nothing.read_at(&mut bytes, 0).unwrap();
@@ -250,7 +250,7 @@ fn exported_groups_and_volumes_without_bytes() {
     assert!(matches!(nothing.extent_at(5).unwrap().data, Data::Hole));
     assert!(find(&found, "vg/bad").disk.as_ref().unwrap().read_at(&mut bytes, 0).is_err());
     assert!(find(&found, "vg/root").disk.is_ok());
-    assert!(describe(&members).groups[0].status.iter().any(|flag| flag == "EXPORTED"));
+    assert!(describe(&members, &Budget::default()).groups[0].status.iter().any(|flag| flag == "EXPORTED"));
 }
 
 /// LVM accepts this text, so what it says is what LVM would have written: thin, raid, mirror, snapshot, cache.
@@ -262,7 +262,7 @@ fn volumes_that_were_never_active() {
     lab.restore("vg", include_str!("lvm/other-types.vg"));
     let shown = lab.report(&["lvs", "-o", "lv_name,segtype"]);
     let members = lab.disks();
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     let mut listed: Vec<String> = found.iter().map(|volume| name(&volume.name)).collect();
     let mut visible: Vec<String> = shown.iter().map(|row| format!("vg/{}", row[0])).collect();
     listed.sort();
@@ -288,7 +288,7 @@ fn volumes_that_were_never_active() {
         assert_eq!(error.to_string(), want);
     }
     let free: u64 = lab.report(&["vgs", "-o", "vg_free_count"])[0][0].parse().unwrap();
-    assert_eq!(describe(&members).groups[0].free_extents, free);
+    assert_eq!(describe(&members, &Budget::default()).groups[0].free_extents, free);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn the_description_is_what_the_tools_say() {
     lab.create(&["-l", "5", "-n", "a", "vg"]);
     lab.create(&["-i", "2", "-l", "8", "-n", "b", "vg"]);
     let members = lab.disks();
-    let description = describe(&members);
+    let description = describe(&members, &Budget::default());
     let group = &description.groups[0];
     let columns = "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_seqno";
     let ours = [
@@ -328,7 +328,7 @@ fn the_description_is_what_the_tools_say() {
     assert_eq!(theirs, ours);
 
     let full = lab.report(&["lvs", "-o", "vg_uuid,lv_uuid", "vg/a"]);
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     let a = find(&found, "vg/a").uuid.clone().unwrap();
     assert_eq!(a, full[0][1]);
     assert_eq!(dm_uuid(&group.uuid, &a).len(), "LVM-".len() + 64);
@@ -340,7 +340,7 @@ fn members_are_found_by_probing() {
     lab.lvm(&["pvcreate", "--labelsector", "3", &lab.device(0)]);
     let scheme = SCHEMES.iter().find(|scheme| scheme.name == "lvm").unwrap();
     assert!(scheme.shares && (scheme.probe)(&*lab.disk(0)).unwrap());
-    assert!(volumes(&lab.disks()).unwrap().is_empty(), "no group yet");
+    assert!(volumes(&lab.disks(), &Budget::default()).unwrap().is_empty(), "no group yet");
     lab.flip(0, 3 * 512 + 40);
     assert!(!probe(&*lab.disk(0)).unwrap(), "a damaged label");
     assert!(!probe(&Memory::new("zeros", vec![0; 4096])).unwrap());
@@ -354,13 +354,13 @@ fn a_truncated_disk_is_an_error_of_the_volume() {
     lab.create(&["-l", "3", "-n", "first", "vg"]);
     lab.create(&["-l", "20", "-n", "second", "vg"]);
     let short: Arc<dyn Disk> = Arc::new(View::new("short", lab.disk(0), 0, 10 * MIB).unwrap());
-    let found = volumes(&[short]).unwrap();
+    let found = volumes(&[short], &Budget::default()).unwrap();
     assert!(find(&found, "vg/first").disk.is_ok());
     let error = find(&found, "vg/second").disk.as_ref().err().unwrap().to_string();
     assert!(error.contains("short ends at byte 0xa00000"), "{error}");
     for size in [2048, 4096, 4097, 4608, 4700, 5000] {
         let short: Arc<dyn Disk> = Arc::new(View::new("short", lab.disk(0), 0, size).unwrap());
-        let text = volumes(&[short]);
+        let text = volumes(&[short], &Budget::default());
         assert!(text.is_err() || text.unwrap().iter().all(|volume| volume.disk.is_err()), "{size} bytes");
     }
 }
@@ -373,6 +373,6 @@ fn name(name: &Name) -> String {
 }
 
 fn names(lab: &Lab) -> Vec<String> {
-    let found = volumes(&lab.disks()).expect("volumes");
+    let found = volumes(&lab.disks(), &Budget::default()).expect("volumes");
     found.iter().map(|volume| name(&volume.name)).collect()
 }

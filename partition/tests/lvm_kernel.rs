@@ -10,9 +10,9 @@ mod golden;
 use std::sync::Arc;
 
 use golden::{disks, sum, sums, volume, why};
-use images::Error;
 use images::disk::Overlay;
 use images::disk::Replacement::Zero;
+use images::{Budget, Error};
 use partition::Volume;
 use partition::lvm::volumes;
 
@@ -22,7 +22,7 @@ fn check(case: &str, without: Option<usize>) {
     if let Some(index) = without {
         members.remove(index);
     }
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     let sums = sums(case);
     assert!(!sums.is_empty());
     for (name, want) in sums {
@@ -33,7 +33,7 @@ fn check(case: &str, without: Option<usize>) {
 #[test]
 fn thin_volumes_and_their_snapshots() {
     check("thin", None);
-    let found = volumes(&disks("thin")).unwrap();
+    let found = volumes(&disks("thin"), &Budget::default()).unwrap();
     // What was never written, and what was discarded, is nowhere.
     let holes = |name: &str| images::disk::Fill::of(&**volume(&found, name).disk.as_ref().unwrap(), 1 << 20).unwrap();
     assert_eq!(holes("vg/empty").hole, 1 << 20);
@@ -45,7 +45,7 @@ fn thin_volumes_and_their_snapshots() {
 #[test]
 fn snapshots() {
     check("snapshot", None);
-    let found = volumes(&disks("snapshot")).unwrap();
+    let found = volumes(&disks("snapshot"), &Budget::default()).unwrap();
     assert!(why(volume(&found, "vg/full")).contains("vg/full: the snapshot is invalid: its store was full"));
     assert_eq!(found.len(), 5, "the one that is being merged is not shown, and neither is what ties them");
 }
@@ -84,12 +84,12 @@ fn spare(name: &str) -> usize {
 #[test]
 fn raid_without_some_disks() {
     let all = disks("raid");
-    let whole = volumes(&all).unwrap();
+    let whole = volumes(&all, &Budget::default()).unwrap();
     let sums = sums("raid");
     let (mut degraded, mut refused) = (0, 0);
     for (one, other) in (0..all.len()).flat_map(|one| (0..=one).map(move |other| (one, other))) {
         let left = all.iter().enumerate().filter(|(index, _)| ![one, other].contains(index));
-        let found = volumes(&left.map(|(_, disk)| disk.clone()).collect::<Vec<_>>()).unwrap();
+        let found = volumes(&left.map(|(_, disk)| disk.clone()).collect::<Vec<_>>(), &Budget::default()).unwrap();
         for (name, want) in &sums {
             let members = &volume(&whole, name).members;
             let lost = members.iter().filter(|member| [one, other].contains(member)).count();
@@ -127,7 +127,7 @@ fn a_disk_that_is_behind() {
     }
     let members = disks("stale");
     // It alone is what it was; there is nothing that says otherwise.
-    let found = volumes(&members[..1]).unwrap();
+    let found = volumes(&members[..1], &Budget::default()).unwrap();
     let old = volume(&found, "vg/raid1").disk.as_ref().unwrap();
     let mut text = [0; 3];
     old.read_at(&mut text, 50 * 512).unwrap();
@@ -150,7 +150,7 @@ fn wiped_blocks() {
                 let overlay = Overlay::new(first.clone(), 4096, [(at / 4096, Zero)].into());
                 let mut others = members.clone();
                 others[0] = Arc::new(overlay);
-                for volume in volumes(&others).unwrap() {
+                for volume in volumes(&others, &Budget::default()).unwrap() {
                     read_somewhere(&volume);
                 }
                 wiped += 1;

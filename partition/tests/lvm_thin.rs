@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use group::{EXTENT, Group};
 use images::disk::{Counting, check_range};
-use images::{Data, Disk, Extent};
+use images::{Budget, Data, Disk, Extent};
 use partition::Volume;
 use partition::lvm::volumes;
 
@@ -180,7 +180,7 @@ fn mappings_of_many_shapes() {
         mappings.push(mapping);
     }
     let pool = Pool::new(&mappings, 2000, 2 << 20);
-    let found = volumes(&[pool.disk()]).unwrap();
+    let found = volumes(&[pool.disk()], &Budget::default()).unwrap();
     assert_eq!(found.len(), 1 + mappings.len());
     for (device, mapping) in (1..).zip(&mappings) {
         let disk = disk(&found, device);
@@ -209,7 +209,7 @@ fn two_tebibytes() {
     let counting = Arc::new(Counting::new(pool.disk()));
     let members: [Arc<dyn Disk>; 1] = [counting.clone()];
     let start = Instant::now();
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     let took = start.elapsed();
     let (reads, bytes) = counting.take();
     assert!(reads <= 8 && bytes <= 64 << 10, "{reads} reads of {bytes} bytes to open");

@@ -125,6 +125,10 @@ impl Disk for Decrypted {
     fn sector_size(&self) -> Option<u32> {
         self.inner.sector_size()
     }
+
+    fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
 }
 
 #[cfg(test)]

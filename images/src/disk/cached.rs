@@ -133,6 +133,10 @@ impl Disk for Cached {
     fn sector_size(&self) -> Option<u32> {
         self.inner.sector_size()
     }
+
+    fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
 }
 
 #[cfg(test)]

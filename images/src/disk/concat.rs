@@ -107,6 +107,14 @@ impl Disk for Concat {
         });
         sizes.max().flatten()
     }
+
+    fn amplification(&self) -> u64 {
+        let each = self.pieces.iter().map(|piece| match piece {
+            Piece::View(view) => view.amplification(),
+            Piece::Hole(_) | Piece::Missing(..) => 1,
+        });
+        each.max().unwrap_or(1)
+    }
 }
 
 #[cfg(test)]

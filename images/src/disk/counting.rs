@@ -50,4 +50,8 @@ impl Disk for Counting {
     fn sector_size(&self) -> Option<u32> {
         self.inner.sector_size()
     }
+
+    fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
 }

@@ -48,4 +48,8 @@ impl Disk for Faulty {
     fn sector_size(&self) -> Option<u32> {
         self.inner.sector_size()
     }
+
+    fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
 }

@@ -49,6 +49,12 @@ pub trait Disk: Display + Send + Sync {
         None
     }
 
+    /// How many reads of images a read of a few bytes of this disk may take: 1, unless it is made of other disks. Then it
+    /// is what one of them takes, or what several do where these stand in for each other.
+    fn amplification(&self) -> u64 {
+        1
+    }
+
     /// The write half, or the reason why there is none.
     fn writer(&self) -> Result<&dyn DiskMut> {
         Err(Error::ReadOnly(format!("{self} is open for reading only")))

@@ -55,6 +55,10 @@ impl Disk for View {
     fn sector_size(&self) -> Option<u32> {
         self.sector_size
     }
+
+    fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
 }
 
 #[cfg(test)]

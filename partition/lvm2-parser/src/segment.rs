@@ -175,7 +175,7 @@ pub struct Cache {
 }
 
 /// The parts of a logical volume that is a whole cache. Sizes and places are in sectors of 512 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SingleCache {
     /// Where the metadata starts.
     pub metadata_start: u64,

@@ -9,8 +9,9 @@ use images::{Disk, Result, corrupt, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::bounds::Bounds;
 use super::persistent::{Array, Store};
-use super::remap::{Remapped, Runs};
+use super::remap::{Copies, Runs};
 
 /// `CACHE_SUPERBLOCK_MAGIC`, which is written in octal.
 const MAGIC: u64 = 0o6142003;
@@ -32,6 +33,8 @@ const VALID: u64 = 1;
 const DIRTY: u64 = 2;
 /// How many low bits of a mapping are flags.
 const MAPPING_FLAG_BITS: u32 = 16;
+/// How many words of bits are kept room for at first.
+const MIN_WORDS: usize = 512;
 
 /// `cache_disk_superblock`.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
@@ -67,12 +70,17 @@ struct Superblock {
 
 const _: () = assert!(size_of::<Superblock>() == 292);
 
-/// The cached volume `name`, of this origin, this cache and its metadata.
-pub fn open(name: &str, origin: Arc<dyn Disk>, metadata: Arc<dyn Disk>, data: Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+/// What the volume `name` reads from this cache in place of its origin; `None` if the cache was never in use.
+pub fn open(
+    name: &str,
+    metadata: Arc<dyn Disk>,
+    data: Arc<dyn Disk>,
+    bounds: &Arc<Bounds>,
+) -> Result<Option<Arc<Copies>>> {
     const WHAT: &str = "superblock of a cache";
-    let store = Store::new(metadata);
+    let store = Store::new(metadata, bounds);
     // A cache that was never in use was wiped at its start.
-    let Some(block) = store.superblock(CSUM_XOR)? else { return Ok(origin) };
+    let Some(block) = store.superblock(CSUM_XOR)? else { return Ok(None) };
     let (superblock, _) = Superblock::ref_from_prefix(&block).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
     let (magic, blocknr) = (superblock.magic.get(), superblock.blocknr.get());
     if magic != MAGIC || blocknr != 0 {
@@ -109,7 +117,7 @@ pub fn open(name: &str, origin: Arc<dyn Disk>, metadata: Arc<dyn Disk>, data: Ar
             (true, _) => Dirty::Bits(Array { root: superblock.dirty_root.get() }),
         },
     };
-    Ok(Arc::new(Remapped::new(name, origin, data, Box::new(move || mapping.dirty()))))
+    Ok(Some(Copies::new(data, Box::new(move || mapping.dirty()))))
 }
 
 /// Which origin's blocks a cache holds.
@@ -134,10 +142,16 @@ enum Dirty {
 impl Mapping {
     /// The blocks of the origin that are read from the cache.
     fn dirty(&self) -> Result<Runs> {
-        let mut runs = Runs::new(self.block_size);
-        let mut bits = Vec::new();
+        let budget = &self.store.bounds.budget;
+        let mut runs = Runs::new(self.block_size, budget);
+        let (mut bits, mut held) = (Vec::new(), budget.empty());
         if let Dirty::Bits(array) = &self.dirty {
             array.for_each(&self.store, self.blocks.div_ceil(64), |_, word| {
+                if bits.len() == bits.capacity() {
+                    let more = bits.len().max(MIN_WORDS);
+                    held.grow((more * size_of::<u64>()) as u64, "the list of its dirty blocks")?;
+                    bits.reserve_exact(more);
+                }
                 bits.push(u64::from_le_bytes(word));
                 Ok(())
             })?;
@@ -161,12 +175,14 @@ impl Mapping {
 
 #[cfg(test)]
 mod tests {
+    use images::Budget;
     use images::disk::Memory;
     use zerocopy::IntoBytes;
 
     use super::*;
     use crate::lvm::persistent::layout::{BLOCK_SIZE, LEAF_NODE};
     use crate::lvm::persistent::tests::{array_block, node, seal};
+    use crate::lvm::remap::remapped;
 
     const BLOCK: usize = 32 << 10;
 
@@ -192,7 +208,9 @@ mod tests {
     fn read(metadata: Vec<u8>) -> Result<Vec<u8>> {
         let disk = |name, bytes| -> Arc<dyn Disk> { Arc::new(Memory::new(name, bytes)) };
         let data = (1..=3).flat_map(|block| [block; BLOCK]).collect();
-        let cache = open("vg/c", disk("origin", vec![0; 5 * BLOCK]), disk("cmeta", metadata), disk("cdata", data))?;
+        let bounds = Bounds::new(&Budget::default());
+        let (origin, copies) = (disk("origin", vec![0; 5 * BLOCK]), disk("cdata", data));
+        let cache = remapped("vg/c", origin, open("vg/c", disk("cmeta", metadata), copies, &bounds)?);
         let mut content = vec![9; 5 * BLOCK];
         cache.read_at(&mut content, 0)?;
         Ok(content.chunks(BLOCK).map(|block| block[0]).collect())

@@ -1,9 +1,9 @@
 //! What there is, for listings: physical volumes and volume groups with their sizes and free space.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use images::Disk;
+use images::{Budget, Disk};
 use lvm2_parser::Uuid;
 use lvm2_parser::layout::SECTOR_SIZE;
 
@@ -61,8 +61,8 @@ pub struct Physical {
 
 /// The groups and physical volumes on these members. What is wrong with one of them is left out here;
 /// [`super::volumes`] says it.
-pub fn describe(members: &[Arc<dyn Disk>]) -> Description {
-    let scan = Scan::new(members);
+pub fn describe(members: &[Arc<dyn Disk>], budget: &Budget) -> Description {
+    let scan = Scan::new(members, budget);
     let mut description = Description { groups: Vec::new(), physical: Vec::new() };
     for group in &scan.groups {
         let metadata = &group.metadata;
@@ -120,20 +120,21 @@ pub fn describe(members: &[Arc<dyn Disk>]) -> Description {
 }
 
 /// The groups and their members, in the words that all schemes share.
-pub fn groups(members: &[Arc<dyn Disk>]) -> Vec<crate::Group> {
-    let Description { groups, physical } = describe(members);
-    let of_group = |name: &str| {
-        let own = physical.iter().filter(|volume| volume.group.as_deref() == Some(name));
-        own.map(|volume| Member { index: volume.member, uuid: volume.uuid.clone(), size: volume.size }).collect()
-    };
-    let group = |group: &Group| crate::Group {
-        name: group.name.clone(),
-        uuid: group.uuid.clone(),
+pub fn groups(members: &[Arc<dyn Disk>], budget: &Budget) -> Vec<crate::Group> {
+    let Description { groups, physical } = describe(members, budget);
+    let mut by_group: HashMap<String, Vec<Member>> = HashMap::new();
+    for volume in physical {
+        let member = Member { index: volume.member, uuid: volume.uuid, size: volume.size };
+        volume.group.into_iter().for_each(|group| by_group.entry(group).or_default().push(member.clone()));
+    }
+    let group = |group: Group| crate::Group {
+        members: by_group.remove(&group.name).unwrap_or_default(),
+        name: group.name,
+        uuid: group.uuid,
         size: group.extents.saturating_mul(group.extent_size),
         free: group.free_extents.saturating_mul(group.extent_size),
-        members: of_group(&group.name),
     };
-    groups.iter().map(group).collect()
+    groups.into_iter().map(group).collect()
 }
 
 /// What device mapper calls a logical volume, as in `/dev/disk/by-id/dm-uuid-LVM-…`, from the UUIDs of its group and of

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use images::disk::View;
 use images::{Disk, Error, Result, corrupt};
-use lvm2_parser::{LogicalVolume, Mapping, Snapshot, Target, VolumeGroup};
+use lvm2_parser::{LogicalVolume, Mapping, SingleCache, Snapshot, Target, VolumeGroup};
 
+use super::bounds::Bounds;
+use super::remap::{Copies, remapped};
 use super::scan::{FoundGroup, Place};
 use super::snapshot;
 use super::thin::Pool;
-use crate::{Name, Volume};
+use crate::{Built, Name, Volume};
 
 /// The most logical volumes that may lie on each other. Ours: LVM2's deepest stacks (a snapshot of a cached thin pool on
 /// RAID) have about eight.
 pub const MAX_LAYERS: usize = 16;
-
-pub type Built = std::result::Result<Arc<dyn Disk>, Arc<Error>>;
 
 /// Makes the disks of a group's logical volumes.
 pub struct Mapper<'s> {
@@ -27,6 +27,9 @@ pub struct Mapper<'s> {
     built: Vec<Option<Built>>,
     /// By the index of the logical volume: the thin pool that is on it.
     pub pools: HashMap<usize, std::result::Result<Arc<Pool>, Arc<Error>>>,
+    /// The blocks that caches and stores hold for other volumes.
+    copies: HashMap<Holder, Option<Arc<Copies>>>,
+    pub bounds: &'s Arc<Bounds>,
     /// By the index of the logical volume: the members that it lies on, if that was asked already.
     spread: Vec<Option<Vec<usize>>>,
     /// By the index of the logical volume: how many others lie below it, more than `MAX_LAYERS` for a circle.
@@ -37,6 +40,17 @@ pub struct Mapper<'s> {
     pub merges: HashMap<usize, u32>,
     /// A physical volume that two members claim to be: by index, and the members.
     pub twice: Option<(usize, usize, usize)>,
+}
+
+/// A logical volume that holds blocks of others, by its index, and what it is to them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// The store of a snapshot.
+    Store(usize),
+    /// A cache, and where its parts are, if it is not a pool.
+    Cache(usize, Option<SingleCache>),
+    /// A writecache with blocks of so many bytes.
+    Writecache(usize, u32),
 }
 
 /// A logical volume whose segments do not say what it reads as.
@@ -54,7 +68,7 @@ enum Special {
 
 impl<'s> Mapper<'s> {
     /// For the volumes of this group on these members.
-    pub fn new(group: &'s FoundGroup, members: &'s [Arc<dyn Disk>]) -> Self {
+    pub fn new(group: &'s FoundGroup, members: &'s [Arc<dyn Disk>], bounds: &'s Arc<Bounds>) -> Self {
         let metadata = group.metadata.as_ref();
         let count = metadata.logical_volumes.len();
         let twice = group.places.iter().enumerate().find_map(|(index, place)| match place {
@@ -67,6 +81,8 @@ impl<'s> Mapper<'s> {
             members,
             built: vec![None; count],
             pools: HashMap::new(),
+            copies: HashMap::new(),
+            bounds,
             spread: vec![None; count],
             layers: layers(metadata),
             special: specials(metadata),
@@ -119,6 +135,7 @@ impl<'s> Mapper<'s> {
             uuid: Some(volume.uuid.to_string()),
             frame: kinds == ["thin-pool"],
             disk: self.shown(index),
+            shared_bytes: 0,
         }
     }
 
@@ -176,16 +193,38 @@ impl<'s> Mapper<'s> {
             Special::Snapshot { origin, extents } => {
                 // The origin was at least as large when the snapshot was taken.
                 let origin = View::new(&*name, self.below(&name, origin)?, 0, self.metadata.bytes(extents))?;
-                snapshot::open(&name, Arc::new(origin), self.below(&name, index)?)
+                self.changed(&name, Arc::new(origin), index)
             }
             // As the kernel shows it: what was not merged yet is read from the snapshot.
             Special::MergingOrigin { store } => {
                 log::warn!("{name}: a snapshot is being merged into it; what is read is the snapshot");
                 let origin = self.below(&name, index)?;
-                snapshot::open(&name, origin, self.below(&name, store)?)
+                self.changed(&name, origin, store)
             }
             Special::MergingSnapshot | Special::Tie => self.below(&name, index),
         }
+    }
+
+    /// The snapshot `name` of `origin`, whose changes are on logical volume `store`.
+    fn changed(&mut self, name: &str, origin: Arc<dyn Disk>, store: usize) -> Result<Arc<dyn Disk>> {
+        let disk = self.below(name, store)?;
+        let bounds = self.bounds;
+        let copies = self.copies(Holder::Store(store), || snapshot::open(name, disk, bounds))?;
+        Ok(remapped(name, origin, copies))
+    }
+
+    /// What this volume holds for others, opened once for all of them.
+    pub fn copies(
+        &mut self,
+        holder: Holder,
+        open: impl FnOnce() -> Result<Option<Arc<Copies>>>,
+    ) -> Result<Option<Arc<Copies>>> {
+        if let Some(known) = self.copies.get(&holder) {
+            return Ok(known.clone());
+        }
+        let copies = open()?;
+        self.copies.insert(holder, copies.clone());
+        Ok(copies)
     }
 
     /// What is called `VG/LV` in messages.
@@ -226,6 +265,7 @@ pub fn unshared(error: &Error) -> Error {
             Error::Corrupt { what: what.clone(), offset: *offset, why: why.clone() }
         }
         Error::Ambiguous(why) => Error::Ambiguous(why.clone()),
+        Error::Memory(why) => Error::Memory(why.clone()),
         Error::Io { what, source } => Error::io(what.clone(), std::io::Error::new(source.kind(), source.to_string())),
         other => Error::Unsupported(other.to_string()),
     }

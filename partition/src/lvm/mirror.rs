@@ -2,12 +2,15 @@
 //!
 //! The log is that of Linux's `drivers/md/dm-log.c`. The first copy is the one that counts: the others are made from it.
 
+use std::fmt;
 use std::sync::Arc;
 
-use images::disk::{Concat, Piece, View};
-use images::{Disk, Error, Result, corrupt, unsupported};
+use images::disk::{View, check_range};
+use images::{Data, Disk, Error, Extent, Reservation, Result, corrupt, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::bounds::Bounds;
 
 /// `MIRROR_MAGIC`: `MiRr`, read in the other order.
 const MAGIC: u32 = 0x4d69_5272;
@@ -37,6 +40,7 @@ pub fn open(
     copies: Vec<Option<View>>,
     log: Option<Arc<dyn Disk>>,
     region_size: u64,
+    bounds: &Bounds,
 ) -> Result<Arc<dyn Disk>> {
     let missing = |why: &str| {
         let why = std::io::Error::new(std::io::ErrorKind::NotFound, why);
@@ -50,68 +54,143 @@ pub fn open(
     let Some(log) = log else {
         return Err(missing("and nothing says which parts of the others are equal, add its disk with -a"));
     };
-    let copy: Arc<dyn Disk> = Arc::new(copy);
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    for (equal, end) in runs(name, &*log, copy.size(), region_size)? {
-        let len = end - at;
-        pieces.push(if equal {
-            Piece::View(View::new(name, copy.clone(), at, len)?)
-        } else {
-            Piece::Missing(
-                len,
-                "the first copy of the mirror is missing, and the others are not equal to it here".into(),
-            )
-        });
-        at = end;
-    }
+    let equal = Equal::read(name, &*log, copy.size(), region_size, bounds)?;
     log::warn!("{name}: the first copy of the mirror is missing, another one is read");
-    Ok(Arc::new(Concat::new(name, pieces)?))
+    Ok(Arc::new(Copy { copy, equal }))
 }
 
-/// Whether the copies are equal, and up to which byte this holds.
-fn runs(name: &str, log: &dyn Disk, size: u64, region_size: u64) -> Result<Vec<(bool, u64)>> {
-    const WHAT: &str = "log of a mirror";
-    let mut header = [0; size_of::<Header>()];
-    log.read_at(&mut header, 0)?;
-    let (header, _) = Header::ref_from_prefix(&header).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
-    let (magic, version) = (header.magic.get(), header.version.get());
-    if magic != MAGIC || !VERSIONS.contains(&version) {
-        return Err(corrupt!(WHAT, 0u32, "magic {magic:#x}, version {version}, want {MAGIC:#x}, {}", VERSIONS.end()));
+/// A copy that is read in place of the first one, where they are equal.
+struct Copy {
+    copy: View,
+    equal: Equal,
+}
+
+impl fmt::Display for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.copy.fmt(f)
     }
-    let Some(regions) = size.checked_next_multiple_of(region_size.max(1)).and_then(|end| end.checked_div(region_size))
-    else {
-        return Err(corrupt!(WHAT, 0u32, "regions of {region_size} bytes"));
-    };
-    if regions > MAX_REGIONS {
-        return Err(unsupported!("{name}: {regions} regions in the log of a mirror, want at most {MAX_REGIONS}"));
+}
+
+impl Disk for Copy {
+    fn size(&self) -> u64 {
+        self.copy.size()
     }
-    if header.nr_regions.get() < regions {
-        return Err(corrupt!(WHAT, 0u32, "{} regions, want {regions}", header.nr_regions));
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        check_range(self, buf.len(), offset)?;
+        if let Some(at) = self.equal.first_difference(offset, buf.len() as u64) {
+            let why = "the first copy of the mirror is missing, and the others are not equal to it here";
+            return Err(Error::io(format!("cannot read {self} at byte {at:#x}"), std::io::Error::other(why)));
+        }
+        self.copy.read_at(buf, offset)
     }
-    let mut bits = vec![0; regions.div_ceil(8) as usize];
-    log.read_at(&mut bits, BITS)?;
-    let mut runs: Vec<(bool, u64)> = Vec::new();
-    for region in 0..regions {
-        let equal = bits.get((region / 8) as usize).is_some_and(|byte| byte >> (region % 8) & 1 != 0);
-        // The last region may be cut.
-        let end = (region + 1).saturating_mul(region_size).min(size);
-        if let Some(last) = runs.last_mut().filter(|last| last.0 == equal) {
-            last.1 = end;
-        } else if runs.len() == MAX_RUNS {
-            return Err(unsupported!("{name}: more than {MAX_RUNS} parts in which the copies are equal, or not"));
-        } else {
-            runs.push((equal, end));
+
+    fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
+        check_range(self, 1, offset)?;
+        match self.equal.at(offset) {
+            (true, left) => Ok(self.copy.extent_at(offset)?.at_most(left)),
+            (false, len) => Ok(Extent { len, data: Data::Opaque }),
         }
     }
-    Ok(runs)
+
+    fn sector_size(&self) -> Option<u32> {
+        self.copy.sector_size()
+    }
+
+    fn amplification(&self) -> u64 {
+        self.copy.amplification()
+    }
+}
+
+/// Where copies are equal: up to which byte they are or are not, in turns.
+struct Equal {
+    runs: Vec<(bool, u64)>,
+    _held: Reservation,
+}
+
+impl Equal {
+    /// Whether they are at `offset`, which lies inside the mirror, and for how many bytes this holds.
+    fn at(&self, offset: u64) -> (bool, u64) {
+        let run = self.runs.get(self.runs.partition_point(|(_, end)| *end <= offset));
+        run.map_or((false, u64::MAX), |(equal, end)| (*equal, end - offset))
+    }
+
+    /// The first of `len` bytes from `offset` at which they are not.
+    fn first_difference(&self, offset: u64, len: u64) -> Option<u64> {
+        let mut at = offset;
+        while at < offset + len {
+            let (equal, left) = self.at(at);
+            if !equal {
+                return Some(at);
+            }
+            at += left;
+        }
+        None
+    }
+}
+
+impl Equal {
+    /// What the log says of a mirror of so many bytes.
+    fn read(name: &str, log: &dyn Disk, size: u64, region_size: u64, bounds: &Bounds) -> Result<Self> {
+        const WHAT: &str = "log of a mirror";
+        let mut header = [0; size_of::<Header>()];
+        log.read_at(&mut header, 0)?;
+        let (header, _) = Header::ref_from_prefix(&header).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
+        let (magic, version) = (header.magic.get(), header.version.get());
+        if magic != MAGIC || !VERSIONS.contains(&version) {
+            return Err(corrupt!(
+                WHAT,
+                0u32,
+                "magic {magic:#x}, version {version}, want {MAGIC:#x}, {}",
+                VERSIONS.end()
+            ));
+        }
+        let Some(regions) =
+            size.checked_next_multiple_of(region_size.max(1)).and_then(|end| end.checked_div(region_size))
+        else {
+            return Err(corrupt!(WHAT, 0u32, "regions of {region_size} bytes"));
+        };
+        if regions > MAX_REGIONS {
+            return Err(unsupported!("{name}: {regions} regions in the log of a mirror, want at most {MAX_REGIONS}"));
+        }
+        if header.nr_regions.get() < regions {
+            return Err(corrupt!(WHAT, 0u32, "{} regions, want {regions}", header.nr_regions));
+        }
+        // Going through the bits takes longer than reading them.
+        bounds.count(log, regions)?;
+        let mut bits = vec![0; regions.div_ceil(8) as usize];
+        log.read_at(&mut bits, BITS)?;
+        let mut runs: Vec<(bool, u64)> = Vec::new();
+        for region in 0..regions {
+            let equal = bits.get((region / 8) as usize).is_some_and(|byte| byte >> (region % 8) & 1 != 0);
+            // The last region may be cut.
+            let end = (region + 1).saturating_mul(region_size).min(size);
+            if let Some(last) = runs.last_mut().filter(|last| last.0 == equal) {
+                last.1 = end;
+            } else if runs.len() == MAX_RUNS {
+                return Err(unsupported!("{name}: more than {MAX_RUNS} parts in which the copies are equal, or not"));
+            } else {
+                runs.push((equal, end));
+            }
+        }
+        runs.shrink_to_fit();
+        let held = bounds
+            .budget
+            .take(size_of_val(&*runs) as u64, format_args!("{name}: the parts in which its copies are equal"))?;
+        Ok(Self { runs, _held: held })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use images::Budget;
     use images::disk::Memory;
 
     use super::*;
+
+    fn bounds() -> Arc<Bounds> {
+        Bounds::new(&Budget::default())
+    }
 
     /// A log of regions, whose bits are these.
     fn log(regions: u64, bits: &[u8]) -> Arc<dyn Disk> {
@@ -129,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_first_copy_counts() {
-        let mirror = open("vg/m", vec![copy(1), copy(2)], None, 100).unwrap();
+        let mirror = open("vg/m", vec![copy(1), copy(2)], None, 100, &bounds()).unwrap();
         let mut bytes = [0; 1000];
         mirror.read_at(&mut bytes, 0).unwrap();
         assert_eq!(bytes, [1; 1000]);
@@ -137,7 +216,8 @@ mod tests {
 
     #[test]
     fn another_copy_is_read_where_the_log_says_that_it_is_equal() {
-        let mirror = open("vg/m", vec![None, None, copy(3)], Some(log(10, &[0b1110_0111, 0b11])), 100).unwrap();
+        let mirror =
+            open("vg/m", vec![None, None, copy(3)], Some(log(10, &[0b1110_0111, 0b11])), 100, &bounds()).unwrap();
         for region in 0..10 {
             let mut bytes = [0; 100];
             let read = mirror.read_at(&mut bytes, region * 100);
@@ -154,7 +234,7 @@ mod tests {
     #[test]
     fn without_a_sound_log_nothing_is_known() {
         let why = |copies, log, region| {
-            open("vg/m", copies, log, region).map(|_| ()).expect_err("nothing to read").to_string()
+            open("vg/m", copies, log, region, &bounds()).map(|_| ()).expect_err("nothing to read").to_string()
         };
         let other = || vec![None, copy(3)];
         assert!(why(other(), None, 100).contains("nothing says which parts of the others are equal"));
@@ -163,7 +243,7 @@ mod tests {
         assert!(why(other(), Some(log(10, &[255, 3])), 0).contains("regions of 0 bytes"));
         let wiped: Arc<dyn Disk> = Arc::new(Memory::new("log", vec![0; 2048]));
         assert!(why(other(), Some(wiped), 100).contains("magic 0x0, version 0"));
-        let one_region = open("vg/m", other(), Some(log(u64::MAX, &[1])), u64::MAX).unwrap();
+        let one_region = open("vg/m", other(), Some(log(u64::MAX, &[1])), u64::MAX, &bounds()).unwrap();
         one_region.read_at(&mut [0; 1000], 0).unwrap();
     }
 }

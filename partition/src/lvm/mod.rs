@@ -12,6 +12,7 @@
 //! member tells of is called `NAME@` and the first six characters of its UUID (all of it, if that is taken). No real
 //! group is called so, as `@` is not allowed in names.
 
+mod bounds;
 mod cache;
 mod describe;
 mod foreign;
@@ -26,17 +27,19 @@ mod snapshot;
 mod striped;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod thin;
 mod writecache;
 
 use std::sync::Arc;
 
-use images::{Disk, Error, Result, unsupported};
+use images::{Budget, Disk, Error, Result, unsupported};
 use lvm2_parser::Label;
 
 pub use describe::{Description, Group, Physical, describe, dm_uuid, groups};
 
 use crate::Volume;
+use bounds::Bounds;
 use foreign::Foreign;
 use map::Mapper;
 use scan::Scan;
@@ -72,8 +75,8 @@ pub fn probe(disk: &dyn Disk) -> Result<bool> {
 ///
 /// Groups come in the order of the first member that tells of them, volumes in the order of the metadata. Fails only if none of the
 /// members says anything: what is wrong with one of several is a warning.
-pub fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
-    let scan = Scan::new(members);
+pub fn volumes(members: &[Arc<dyn Disk>], budget: &Budget) -> Result<Vec<Volume>> {
+    let scan = Scan::new(members, budget);
     if scan.physical.is_empty()
         && let Some((member, foreign)) = scan.foreign.first()
     {
@@ -89,7 +92,13 @@ pub fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
     for (member, foreign) in &scan.foreign {
         log::warn!("LVM: {}", foreign.unsupported(members[*member].as_ref()));
     }
-    Ok(scan.groups.iter().flat_map(|group| Mapper::new(group, members).volumes()).collect())
+    let bounds = Bounds::new(budget);
+    let mut volumes: Vec<Volume> =
+        scan.groups.iter().flat_map(|group| Mapper::new(group, members, &bounds).volumes()).collect();
+    if let Some(first) = volumes.first_mut() {
+        first.shared_bytes = scan.held.bytes();
+    }
+    Ok(volumes)
 }
 
 impl Foreign {

@@ -11,6 +11,7 @@ use lvm2_parser::Raid;
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::bounds::Bounds;
 use crate::raid::{self, Layout, Level, Rotation, Rotation6};
 
 /// `DM_RAID_MAGIC`: `DmRd`.
@@ -89,7 +90,7 @@ pub struct Image {
 }
 
 /// The array `name` of these images, in order, where `None` is missing; its first `size` bytes.
-pub fn open(name: &str, segment: &Raid, images: Vec<Option<Image>>, size: u64) -> Result<View> {
+pub fn open(name: &str, segment: &Raid, images: Vec<Option<Image>>, size: u64, bounds: &Bounds) -> Result<View> {
     if images.len() > MAX_IMAGES {
         return Err(unsupported!("{name}: RAID of {} images, want at most {MAX_IMAGES}", images.len()));
     }
@@ -99,6 +100,7 @@ pub fn open(name: &str, segment: &Raid, images: Vec<Option<Image>>, size: u64) -
     let mut superblocks = Vec::with_capacity(images.len());
     for image in &images {
         let metadata = image.as_ref().and_then(|image| image.metadata.as_ref());
+        metadata.map_or(Ok(()), |metadata| bounds.count(&**metadata, 0))?;
         superblocks.push(metadata.map(|metadata| Superblock::read(&**metadata)).transpose()?.flatten());
     }
     // Of those with as many events the first one counts, as for the kernel.
@@ -204,6 +206,7 @@ fn level(segment: &Raid) -> Option<Level> {
 
 #[cfg(test)]
 mod tests {
+    use images::Budget;
     use images::disk::Memory;
     use lvm2_parser::RaidImage;
 
@@ -231,7 +234,7 @@ mod tests {
     fn open_as(kind: &str, images: Vec<Option<Image>>) -> Result<View> {
         let named = vec![RaidImage { metadata: Some(0), data: 0 }; images.len()];
         let segment = Raid { kind: kind.into(), stripe_size: 8, data_copies: None, reshape_extents: 0, images: named };
-        open("vg/r", &segment, images, 8192)
+        open("vg/r", &segment, images, 8192, &Bounds::new(&Budget::default()))
     }
 
     /// Which image a mirror of these reads.

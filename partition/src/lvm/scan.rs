@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use images::{Data, Disk, Error, Result, ResultExt, corrupt, unsupported};
+use images::{Budget, Data, Disk, Error, Reservation, Result, ResultExt, corrupt, unsupported};
 use lvm2_parser::{Label, Location, MetadataArea, Uuid, VolumeGroup, checksum};
 
 use super::foreign::Foreign;
 use super::read_start;
+use super::texts::{Text, Texts};
 
 /// The most metadata areas of a physical volume that are read. Ours: LVM2's tools make at most two.
 const MAX_AREAS: usize = 4;
@@ -24,6 +25,8 @@ pub struct Scan {
     pub foreign: Vec<(usize, Foreign)>,
     /// What was wrong and could be passed over.
     pub problems: Vec<Error>,
+    /// What the groups and the disks of their volumes take.
+    pub held: Reservation,
 }
 
 /// A physical volume.
@@ -64,10 +67,11 @@ struct Copy {
 
 impl Scan {
     /// Reads the labels and all metadata of the members.
-    pub fn new(members: &[Arc<dyn Disk>]) -> Self {
-        let mut scan = Self { physical: Vec::new(), groups: Vec::new(), foreign: Vec::new(), problems: Vec::new() };
+    pub fn new(members: &[Arc<dyn Disk>], budget: &Budget) -> Self {
+        let (physical, groups, foreign, problems) = Default::default();
+        let mut scan = Self { physical, groups, foreign, problems, held: budget.empty() };
         let mut copies = Vec::new();
-        let mut texts = Texts::default();
+        let mut texts = Texts::new(budget);
         for (member, disk) in members.iter().enumerate() {
             match scan.read_label(member, disk.as_ref()) {
                 Ok(Some(label)) => {
@@ -92,6 +96,7 @@ impl Scan {
                 Err(error) => scan.problems.push(error),
             }
         }
+        scan.held = texts.held;
         let metadata = scan.choose(copies, members);
         scan.place(metadata, members);
         scan
@@ -214,23 +219,8 @@ impl Scan {
     }
 }
 
-fn physical_uuids(metadata: &VolumeGroup) -> impl Iterator<Item = Uuid> {
+pub fn physical_uuids(metadata: &VolumeGroup) -> impl Iterator<Item = Uuid> {
     metadata.physical_volumes.iter().map(|volume| volume.uuid)
-}
-
-/// The texts that were read so far: every physical volume of a group has the same one.
-#[derive(Default)]
-struct Texts(Vec<(Vec<u8>, Arc<VolumeGroup>)>);
-
-impl Texts {
-    fn parse(&mut self, text: Vec<u8>) -> std::result::Result<Arc<VolumeGroup>, lvm2_parser::Error> {
-        if let Some((_, metadata)) = self.0.iter().find(|(known, _)| *known == text) {
-            return Ok(metadata.clone());
-        }
-        let metadata = Arc::new(VolumeGroup::parse(&text)?);
-        self.0.push((text, metadata.clone()));
-        Ok(metadata)
-    }
 }
 
 /// The metadata in this area of a physical volume, if there is some, and whether the area is to be ignored.
@@ -244,6 +234,17 @@ fn read_area(
     disk.read_at(&mut header, location.offset)?;
     let area = MetadataArea::parse(&header, location.offset).map_err(corrupted)?;
     let Some(text) = area.text else { return Ok(None) };
+    let at = area.text_ranges()[0].start;
+    let read = || read_text(disk, &area, text.checksum);
+    let Text { metadata, physical } = texts.read((text.size, text.checksum), at, read)?;
+    if !physical.contains(&label.uuid) {
+        return Err(corrupt!("LVM metadata", at, "does not list the physical volume that holds it, {}", label.uuid));
+    }
+    Ok(Some((area.ignored, metadata.clone())))
+}
+
+/// The text of an area, whose checksum must be this one.
+fn read_text(disk: &dyn Disk, area: &MetadataArea, want: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for range in area.text_ranges().into_iter().filter(|range| !range.is_empty()) {
         // The parser bounds a text, and so both parts of it.
@@ -256,14 +257,10 @@ fn read_area(
         disk.read_at(&mut bytes[read..], range.start)?;
     }
     let (at, computed) = (area.text_ranges()[0].start, checksum(&bytes));
-    if computed != text.checksum {
-        return Err(corrupt!("metadata text", at, "checksum {computed:#010x}, want {:#010x}", text.checksum));
+    if computed != want {
+        return Err(corrupt!("metadata text", at, "checksum {computed:#010x}, want {want:#010x}"));
     }
-    let metadata = texts.parse(bytes).map_err(|error| corrupt!("LVM metadata", at, "{error}"))?;
-    if !physical_uuids(&metadata).any(|uuid| uuid == label.uuid) {
-        return Err(corrupt!("LVM metadata", at, "does not list the physical volume that holds it, {}", label.uuid));
-    }
-    Ok(Some((area.ignored, metadata)))
+    Ok(bytes)
 }
 
 /// The parser's error as ours.

@@ -7,7 +7,8 @@ use images::{Disk, Error, Result, corrupt, unsupported};
 use lvm2_parser::layout::SECTOR_SIZE;
 use lvm2_parser::{Area, Cache, Mapping, Raid, RaidImage, Target, Thin, ThinPool};
 
-use super::map::{Mapper, unshared};
+use super::map::{Holder, Mapper, unshared};
+use super::remap::remapped;
 use super::scan::Place;
 use super::striped::Striped;
 use super::thin::{Pool, ThinVolume};
@@ -78,14 +79,16 @@ impl Mapper<'_> {
                     });
                 }
                 let log = log.and_then(|log| self.disk(log).ok());
-                mirror::open(name, copies, log, bytes(*region_size))
+                mirror::open(name, copies, log, bytes(*region_size), self.bounds)
             }
             Mapping::Raid(raid) => Ok(Arc::new(self.raid(name, raid, size)?)),
             Mapping::Thin(thin) => self.thin(name, index, thin, size),
             Mapping::Cache(cache) => self.cache(name, cache),
             Mapping::Writecache(cache) => {
                 let (origin, data) = (self.below(name, cache.origin)?, self.below(name, cache.cache)?);
-                writecache::open(name, origin, data, cache.block_size)
+                let (holder, bounds) = (Holder::Writecache(cache.cache, cache.block_size), self.bounds);
+                let copies = self.copies(holder, || writecache::open(name, data, cache.block_size, bounds))?;
+                Ok(remapped(name, origin, copies))
             }
             Mapping::ThinPool(_) => {
                 Err(unsupported!("{name}: a thin pool has no content of its own, its thin volumes have"))
@@ -126,7 +129,7 @@ impl Mapper<'_> {
         for image in &segment.images {
             images.push(self.image(name, *image)?);
         }
-        raid::open(name, segment, images, size)
+        raid::open(name, segment, images, size, self.bounds)
     }
 
     /// An image of a RAID, or `None` if a disk that it lies on is missing or was given up.
@@ -183,7 +186,7 @@ impl Mapper<'_> {
 
     fn open_pool(&mut self, name: &str, index: usize, pool: &ThinPool) -> Result<Pool> {
         let (metadata, data) = (self.below(name, pool.metadata)?, self.below(name, pool.data)?);
-        Pool::open(&self.name(index), metadata, data, pool.chunk_size, pool.transaction_id)
+        Pool::open(&self.name(index), metadata, data, pool.chunk_size, pool.transaction_id, self.bounds)
     }
 
     fn cache(&mut self, name: &str, segment: &Cache) -> Result<Arc<dyn Disk>> {
@@ -210,7 +213,11 @@ impl Mapper<'_> {
         match (mode.as_deref(), parts) {
             // Nothing is read from a cache in this mode, and what it holds may be old.
             (Some("passthrough"), _) => Ok(origin),
-            (_, Ok((metadata, data))) => cache::open(name, origin, metadata, data),
+            (_, Ok((metadata, data))) => {
+                let (holder, bounds) = (Holder::Cache(segment.pool, segment.single), self.bounds);
+                let copies = self.copies(holder, || cache::open(name, metadata, data, bounds))?;
+                Ok(remapped(name, origin, copies))
+            }
             (Some("writethrough"), Err(error)) if is_missing(&error) => {
                 log::warn!("{name}: its cache is missing; the origin holds the same");
                 Ok(origin)

@@ -10,7 +10,8 @@ use images::{Disk, Result, corrupt, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::remap::{Remapped, Runs};
+use super::bounds::Bounds;
+use super::remap::{Copies, Runs};
 
 /// `SNAP_MAGIC`: `SnAp`.
 const MAGIC: u32 = 0x7041_6e53;
@@ -18,6 +19,8 @@ const MAGIC: u32 = 0x7041_6e53;
 const VERSION: u32 = 1;
 /// The largest chunk in sectors: 16 MiB. Ours: LVM2's tools make at most 512 KiB.
 const MAX_CHUNK_SECTORS: u32 = 1 << 15;
+/// How many bytes of exceptions are read at once, at most.
+const BATCH: u64 = 64 << 10;
 
 /// `disk_header`.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
@@ -40,16 +43,17 @@ struct Exception {
 
 const _: () = assert!(size_of::<Header>() == 16 && size_of::<Exception>() == 16);
 
-/// The snapshot `name` of what `origin` was when it was taken, with the changes in `store`.
-pub fn open(name: &str, origin: Arc<dyn Disk>, store: Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+/// What the snapshot `name` reads from this store in place of its origin; `None` if the store was never in use.
+pub fn open(name: &str, store: Arc<dyn Disk>, bounds: &Arc<Bounds>) -> Result<Option<Arc<Copies>>> {
     const WHAT: &str = "header of a snapshot's store";
     let mut header = [0; size_of::<Header>()];
+    bounds.count(&*store, 0)?;
     store.read_at(&mut header, 0)?;
     let (header, _) = Header::ref_from_prefix(&header).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
     let [magic, version, sectors] = [header.magic, header.version, header.chunk_size].map(U32::get);
     // A store that was never in use was wiped at its start, and the kernel makes the header.
     if magic == 0 {
-        return Ok(origin);
+        return Ok(None);
     }
     if magic != MAGIC {
         return Err(corrupt!(WHAT, 0u32, "magic {magic:#x}, want {MAGIC:#x}"));
@@ -66,22 +70,26 @@ pub fn open(name: &str, origin: Arc<dyn Disk>, store: Arc<dyn Disk>) -> Result<A
         return Err(corrupt!(WHAT, 0u32, "chunks of {sectors} sectors, want a power of two up to {MAX_CHUNK_SECTORS}"));
     }
     let chunk_size = u64::from(sectors) * 512;
-    let copies = store.clone();
-    Ok(Arc::new(Remapped::new(name, origin, copies, Box::new(move || exceptions(&*store, chunk_size)))))
+    let (disk, bounds) = (store.clone(), bounds.clone());
+    Ok(Some(Copies::new(store, Box::new(move || exceptions(&*disk, chunk_size, &bounds)))))
 }
 
 /// All exceptions of a store.
-fn exceptions(store: &dyn Disk, chunk_size: u64) -> Result<Runs> {
+fn exceptions(store: &dyn Disk, chunk_size: u64, bounds: &Bounds) -> Result<Runs> {
     const WHAT: &str = "exceptions of a snapshot";
     let per_area = chunk_size / size_of::<Exception>() as u64;
     let chunks = store.size() / chunk_size;
-    let mut runs = Runs::new(chunk_size);
-    let mut area = vec![0; chunk_size as usize];
-    let mut chunk = 1;
-    while chunk < chunks {
-        let at = chunk * chunk_size;
-        store.read_at(&mut area, at)?;
-        let exceptions = <[Exception]>::ref_from_bytes(&area).map_err(|_| corrupt!(WHAT, at, "an odd size"))?;
+    let mut runs = Runs::new(chunk_size, &bounds.budget);
+    // Areas are as long as chunks, and both are powers of two.
+    let mut batch = vec![0; BATCH.min(chunk_size) as usize];
+    let batches = (1..chunks).step_by(per_area as usize + 1).flat_map(|chunk| {
+        let area = chunk * chunk_size..(chunk + 1) * chunk_size;
+        area.step_by(BATCH.min(chunk_size) as usize)
+    });
+    for at in batches {
+        bounds.count(store, batch.len() as u64)?;
+        store.read_at(&mut batch, at)?;
+        let exceptions = <[Exception]>::ref_from_bytes(&batch).map_err(|_| corrupt!(WHAT, at, "an odd size"))?;
         for exception in exceptions {
             let (old, new) = (exception.old_chunk.get(), exception.new_chunk.get());
             if new == 0 {
@@ -97,7 +105,6 @@ fn exceptions(store: &dyn Disk, chunk_size: u64) -> Result<Runs> {
             }
             runs.push(old, new * chunk_size)?;
         }
-        chunk += per_area + 1;
     }
     Err(corrupt!(WHAT, store.size(), "they do not end inside the store"))
 }

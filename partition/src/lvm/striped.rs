@@ -67,6 +67,10 @@ impl Disk for Striped {
     fn sector_size(&self) -> Option<u32> {
         self.stripes.first()?.sector_size()
     }
+
+    fn amplification(&self) -> u64 {
+        self.stripes.iter().map(Disk::amplification).max().unwrap_or(1)
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use images::disk::{Counting, Faulty, Memory};
-use images::{Disk, Error};
+use images::{Budget, Disk, Error};
 use lvm2_parser::checksum;
 use proptest::prelude::*;
 
@@ -134,11 +134,11 @@ fn volumes_on_volumes() {
         + &linear("top", 2, VISIBLE, &[(3, "below", 1), (1, "pv0", 0), (1, "below", 4)]);
     let text = text("vg", 0, 1, &[10, 11], &logical);
     let members = [memory("a", physical(11, None, false, 1)), disk("b", 10, &text)];
-    let found = volumes(&members).unwrap();
+    let found = volumes(&members, &Budget::default()).unwrap();
     assert_eq!(found.iter().map(name).collect::<Vec<_>>(), ["vg/top"], "the other is hidden");
     assert_eq!(content(&found[0]), [10, 16 + 4, 16 + 5, 0, 16 + 6]);
     assert_eq!(found[0].members, [0, 1]);
-    let alone = volumes(&members[1..]).unwrap();
+    let alone = volumes(&members[1..], &Budget::default()).unwrap();
     let why = error(&alone[0]);
     assert!(why.contains("vg/below") && why.contains(&uuid(11)) && why.contains("/dev/sd1"), "{why}");
     assert_eq!(alone[0].members, [0]);
@@ -149,7 +149,7 @@ fn what_a_text_says_does_not_talk_to_the_terminal() {
     let odd = linear("odd", 1, VISIBLE, &[(1, "pv0", 0)]).replace("\"striped\"", "\"s\r\x1b[2Ktriped\"");
     let logical = odd + &linear("away", 2, VISIBLE, &[(1, "pv1", 0)]);
     let text = text("vg", 0, 1, &[10, 11], &logical).replace("/dev/sd1", "/dev/\nsd1");
-    let found = volumes(&[disk("a", 10, &text)]).unwrap();
+    let found = volumes(&[disk("a", 10, &text)], &Budget::default()).unwrap();
     assert_eq!(error(&found[0]), r"vg/odd: LVM segment type s\r\u{1b}[2Ktriped is not supported");
     assert!(error(&found[1]).contains(r"last seen as /dev/\nsd1: "), "{}", error(&found[1]));
 }
@@ -164,7 +164,7 @@ fn circles_and_towers_are_bounded() {
         // Twice the volume below: without memory this would be built a million times.
         logical += &linear(&format!("layer{layer}"), 100 + layer, VISIBLE, &[(1, &below, 0), (1, &below, 0)]);
     }
-    let found = volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))]).unwrap();
+    let found = volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))], &Budget::default()).unwrap();
     for volume in &found {
         let name = name(volume);
         match name.strip_prefix("vg/layer").map(|layer| layer.parse::<usize>().unwrap()) {
@@ -207,7 +207,7 @@ fn a_merging_snapshot_is_what_its_origin_reads_as() {
         let mut bytes = physical(10, Some(&text("vg", 0, 1, &[10], &(logical.clone() + &tie))), false, 0);
         store(&mut bytes);
         patch(&mut bytes[EXTENTS + 2 * EXTENT..]);
-        volumes(&[memory("a", bytes)]).unwrap()
+        volumes(&[memory("a", bytes)], &Budget::default()).unwrap()
     };
     let merging = found(tie("merging_store"), |_| ());
     assert_eq!(merging.iter().map(name).collect::<Vec<_>>(), ["vg/origin", "vg/other"]);
@@ -249,7 +249,7 @@ fn what_is_not_supported_is_refused_by_name() {
         + &linear("meta", 3, "\"READ\"", &[(1, "pv0", 0)])
         + &segment("raid", 4, VISIBLE, 2, "type = \"raid1\" device_count = 1 raids = [\"meta\", \"leg\"]")
         + &segment("shape", 5, VISIBLE, 2, "type = \"raid1+NEW\" raids = [\"meta\", \"meta\"]");
-    let found = volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))]).unwrap();
+    let found = volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))], &Budget::default()).unwrap();
     assert_eq!(
         found.iter().map(error).collect::<Vec<_>>(),
         [
@@ -274,7 +274,7 @@ fn circles_through_every_kind_of_segment_are_bounded() {
         "type = \"snapshot\" chunk_size = 8 origin = @ cow_store = @",
     ] {
         let logical = segment("a", 1, VISIBLE, 2, &on(values)) + &segment("b", 2, VISIBLE, 2, &on(values));
-        for volume in volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))]).unwrap() {
+        for volume in volumes(&[disk("a", 10, &text("vg", 0, 1, &[10], &logical))], &Budget::default()).unwrap() {
             let why = error(&volume);
             let named = why.contains("more than 16 logical volumes") || why.contains("is not supported");
             assert!(named || why.contains("is no cache pool"), "{values}: {why}");
@@ -286,9 +286,10 @@ fn circles_through_every_kind_of_segment_are_bounded() {
 fn groups_of_one_name_have_different_ones() {
     let root = linear("root", 1, VISIBLE, &[(1, "pv0", 0)]);
     let members: Vec<_> = [10, 11, 12].iter().map(|id| disk("d", *id, &text("vg", *id, 1, &[*id], &root))).collect();
-    let names: Vec<_> = volumes(&members).unwrap().iter().map(name).collect();
+    let names: Vec<_> = volumes(&members, &Budget::default()).unwrap().iter().map(name).collect();
     assert_eq!(names, ["vg/root".into(), "vg@uuuuuu/root".into(), format!("vg@{}/root", uuid(12))]);
-    let described: Vec<_> = describe(&members).groups.into_iter().map(|group| (group.name, group.uuid)).collect();
+    let described: Vec<_> =
+        describe(&members, &Budget::default()).groups.into_iter().map(|group| (group.name, group.uuid)).collect();
     assert_eq!(described[2], (format!("vg@{}", uuid(12)), uuid(12)));
 }
 
@@ -297,12 +298,13 @@ fn copies_that_disagree() {
     let old = text("vg", 0, 4, &[10, 11], &linear("old", 1, VISIBLE, &[(1, "pv0", 0)]));
     let new = text("vg", 0, 5, &[10, 11], &linear("new", 1, VISIBLE, &[(1, "pv1", 3)]));
     let other = text("vg", 0, 5, &[10, 11], &linear("other", 1, VISIBLE, &[(1, "pv1", 7)]));
-    let names = |members: &[Arc<dyn Disk>]| volumes(members).unwrap().iter().map(name).collect::<Vec<_>>();
+    let names =
+        |members: &[Arc<dyn Disk>]| volumes(members, &Budget::default()).unwrap().iter().map(name).collect::<Vec<_>>();
     assert_eq!(names(&[disk("a", 10, &old), disk("b", 11, &new)]), ["vg/new"]);
     assert_eq!(names(&[disk("b", 11, &new), disk("a", 10, &old)]), ["vg/new"]);
     let members = [disk("a", 10, &new), disk("b", 11, &other)];
     assert_eq!(names(&members), ["vg/new"], "the first of equals");
-    let said: Vec<_> = Scan::new(&members).problems.iter().map(ToString::to_string).collect();
+    let said: Vec<_> = Scan::new(&members, &Budget::default()).problems.iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 1);
     assert!(said[0].starts_with("b: ") && said[0].contains("same seqno 5"), "{}", said[0]);
     // An ignored copy loses even if it is newer: nobody says that it is complete.
@@ -310,7 +312,7 @@ fn copies_that_disagree() {
     assert_eq!(names(&[disk("a", 10, &old), ignored.clone()]), ["vg/old"]);
     assert_eq!(names(&[ignored]), ["vg/new"]);
     // A copy on a volume that is none of the group's.
-    let error = volumes(&[disk("c", 12, &new)]).err().unwrap().to_string();
+    let error = volumes(&[disk("c", 12, &new)], &Budget::default()).err().unwrap().to_string();
     assert!(error.contains("does not list the physical volume that holds it"), "{error}");
 }
 
@@ -319,16 +321,17 @@ fn one_bad_disk_does_not_hide_the_others() {
     let root = linear("root", 1, VISIBLE, &[(1, "pv0", 0)]);
     let good = disk("good", 10, &text("vg", 0, 1, &[10], &root));
     let bad = text("bad", 1, 1, &[11], "nothing {}");
-    let names = |members: &[Arc<dyn Disk>]| volumes(members).unwrap().iter().map(name).collect::<Vec<_>>();
+    let names =
+        |members: &[Arc<dyn Disk>]| volumes(members, &Budget::default()).unwrap().iter().map(name).collect::<Vec<_>>();
     assert_eq!(names(&[disk("bad", 11, &bad), good.clone()]), ["vg/root"]);
-    let error = volumes(&[disk("bad", 11, &bad)]).err().unwrap().to_string();
+    let error = volumes(&[disk("bad", 11, &bad)], &Budget::default()).err().unwrap().to_string();
     assert!(error.starts_with("bad: LVM metadata at byte 0x7c00: metadata text, line "), "{error}");
 
     let inner = disk("faulty", 12, &text("x", 2, 1, &[12], &root));
     let everything = 0..inner.size();
     let faulty: Arc<dyn Disk> = Arc::new(Faulty::new(inner, vec![everything]));
     assert_eq!(names(&[faulty.clone(), good.clone()]), ["vg/root"]);
-    assert!(matches!(volumes(&[faulty]).err().unwrap().root(), Error::Io { .. }));
+    assert!(matches!(volumes(&[faulty], &Budget::default()).err().unwrap().root(), Error::Io { .. }));
 }
 
 #[test]
@@ -342,12 +345,12 @@ fn older_formats_are_refused_by_name() {
     for (bytes, want) in [(lvm1, "LVM1"), (pool, "GFS pool")] {
         let disk = memory("old", bytes);
         assert!(probe(disk.as_ref()).unwrap());
-        let error = volumes(std::slice::from_ref(&disk)).err().unwrap();
+        let error = volumes(std::slice::from_ref(&disk), &Budget::default()).err().unwrap();
         assert!(matches!(error, Error::Unsupported(_)));
         assert_eq!(error.to_string(), format!("old: physical volume of {want}, which is not supported"));
         let members = [disk, good.clone()];
-        assert_eq!(volumes(&members).unwrap().len(), 1);
-        assert_eq!(describe(&members).physical[1].format, want);
+        assert_eq!(volumes(&members, &Budget::default()).unwrap().len(), 1);
+        assert_eq!(describe(&members, &Budget::default()).physical[1].format, want);
     }
 }
 
@@ -358,7 +361,7 @@ fn a_physical_volume_costs_few_reads() {
     let member: Arc<dyn Disk> = counting.clone();
     assert!(probe(member.as_ref()).unwrap());
     assert_eq!(counting.take(), (1, 2048));
-    assert_eq!(volumes(&[member]).unwrap().len(), 1);
+    assert_eq!(volumes(&[member], &Budget::default()).unwrap().len(), 1);
     assert_eq!(counting.take().0, 3, "label, header of the area, text");
 }
 
@@ -380,7 +383,7 @@ fn rich() -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn the_disk_to_be_damaged_is_sound() {
     let (one, other) = rich();
-    let found = volumes(&[memory("a", one), memory("b", other)]).unwrap();
+    let found = volumes(&[memory("a", one), memory("b", other)], &Budget::default()).unwrap();
     assert_eq!(found.iter().map(|volume| volume.disk.is_ok()).collect::<Vec<_>>(), [true, true]);
     let mut bytes = vec![0; 3 * 1024];
     found[1].disk.as_ref().unwrap().read_at(&mut bytes, 0).unwrap();
@@ -409,8 +412,8 @@ proptest! {
         }
         one.truncate(cut.max(1));
         for members in [vec![memory("a", one.clone())], vec![memory("a", one), memory("b", other)]] {
-            let _ = describe(&members);
-            for volume in volumes(&members).into_iter().flatten() {
+            let _ = describe(&members, &Budget::default());
+            for volume in volumes(&members, &Budget::default()).into_iter().flatten() {
                 let Ok(disk) = volume.disk else { continue };
                 prop_assert_eq!(volume.size, disk.size());
                 let mut at = 0;

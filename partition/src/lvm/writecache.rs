@@ -4,14 +4,15 @@
 //! <https://docs.kernel.org/admin-guide/device-mapper/writecache.html>, on persistent memory and on other disks alike: a
 //! superblock, an entry for each block, and the blocks.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use images::{Disk, Result, corrupt, unsupported};
+use images::{Disk, Reservation, Result, corrupt, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, KnownLayout, Unaligned};
 
-use super::remap::{Remapped, Runs};
+use super::bounds::Bounds;
+use super::remap::{Copies, Runs};
 
 /// `MEMORY_SUPERBLOCK_MAGIC`.
 const MAGIC: u32 = 0x2348_9321;
@@ -21,8 +22,6 @@ const VERSION: u32 = 1;
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
 /// Where the entries begin, in bytes.
 const ENTRIES: u64 = 64;
-/// The most blocks that wait to be written. Ours: 96 MiB of memory.
-const MAX_BLOCKS: usize = 4 << 20;
 /// How many bytes of entries are read at once.
 const BATCH: usize = 64 << 10;
 
@@ -48,17 +47,19 @@ struct Entry {
 
 const _: () = assert!(size_of::<Superblock>() == 32 && size_of::<Entry>() == 16);
 
-/// The volume `name`, of this origin and this cache. LVM says that blocks have `block_size` bytes.
-pub fn open(name: &str, origin: Arc<dyn Disk>, cache: Arc<dyn Disk>, block_size: u32) -> Result<Arc<dyn Disk>> {
+/// What the volume `name` reads from this cache in place of its origin; `None` if the cache was never in use. LVM says that
+/// blocks have `block_size` bytes.
+pub fn open(name: &str, cache: Arc<dyn Disk>, block_size: u32, bounds: &Arc<Bounds>) -> Result<Option<Arc<Copies>>> {
     const WHAT: &str = "superblock of a writecache";
     let mut superblock = [0; size_of::<Superblock>()];
+    bounds.count(&*cache, 0)?;
     cache.read_at(&mut superblock, 0)?;
     let (superblock, _) =
         Superblock::ref_from_prefix(&superblock).map_err(|_| corrupt!(WHAT, 0u32, "it is cut off"))?;
     let [magic, version, size] = [superblock.magic, superblock.version, superblock.block_size].map(U32::get);
     // A cache that was never in use was wiped at its start.
     if (magic, version) == (0, 0) {
-        return Ok(origin);
+        return Ok(None);
     }
     if magic != MAGIC {
         return Err(corrupt!(WHAT, 0u32, "magic {magic:#x}, want {MAGIC:#x}"));
@@ -77,7 +78,8 @@ pub fn open(name: &str, origin: Arc<dyn Disk>, cache: Arc<dyn Disk>, block_size:
         return Err(corrupt!(WHAT, 0u32, "{blocks} blocks of {size} bytes, in {} bytes", cache.size()));
     };
     let waiting = Waiting { cache: cache.clone(), blocks, size, data, seq_count: superblock.seq_count.get() };
-    Ok(Arc::new(Remapped::new(name, origin, cache, Box::new(move || waiting.runs()))))
+    let bounds = bounds.clone();
+    Ok(Some(Copies::new(cache, Box::new(move || waiting.runs(&bounds)))))
 }
 
 /// The blocks of a cache that may wait to be written.
@@ -92,52 +94,97 @@ struct Waiting {
     seq_count: u64,
 }
 
+/// A block that waits.
+#[derive(Clone, Copy)]
+struct Block {
+    /// Its number in the origin.
+    block: u64,
+    seq_count: u64,
+    /// Its number in the cache.
+    number: u64,
+}
+
 impl Waiting {
-    fn runs(&self) -> Result<Runs> {
-        // By the block of the origin: the newest one, and its number in the cache.
-        let mut newest: HashMap<u64, (u64, u64)> = HashMap::new();
+    fn runs(&self, bounds: &Bounds) -> Result<Runs> {
+        let mut waiting = Newest { blocks: Vec::new(), held: bounds.budget.empty() };
         let mut batch = vec![0; BATCH];
-        let per_batch = (BATCH / size_of::<Entry>()) as u64;
-        for first in (0..self.blocks).step_by(per_batch as usize) {
+        let (size, per_batch) = (size_of::<Entry>() as u64, (BATCH / size_of::<Entry>()) as u64);
+        let mut first = 0;
+        while first < self.blocks {
             let count = (self.blocks - first).min(per_batch);
+            let at = ENTRIES + first * size;
+            bounds.count(&*self.cache, count * size)?;
+            let hole = self.cache.extent_at(at).ok().filter(|extent| extent.data.reads_zero());
+            let zeros = hole.map_or(0, |extent| extent.len / size).min(self.blocks - first);
+            if zeros >= count {
+                // All of them are for the same block, and the first counts.
+                self.add(&Entry::new_zeroed(), first, at, &mut waiting)?;
+                first += zeros;
+                continue;
+            }
             let batch = &mut batch[..count as usize * size_of::<Entry>()];
-            let at = ENTRIES + first * size_of::<Entry>() as u64;
             self.cache.read_at(batch, at)?;
             let entries = <[Entry]>::ref_from_bytes(batch).map_err(|_| corrupt!("writecache", at, "an odd size"))?;
             for (number, entry) in (first..).zip(entries) {
-                let (sector, seq_count) = (entry.original_sector.get(), entry.seq_count.get());
-                if seq_count >= self.seq_count {
-                    continue;
-                }
-                if !sector.is_multiple_of(self.size / 512) {
-                    return Err(corrupt!(
-                        "writecache",
-                        at,
-                        "entry {number} is for sector {sector:#x}, where no block starts"
-                    ));
-                }
-                if newest.len() == MAX_BLOCKS {
-                    return Err(unsupported!("more than {MAX_BLOCKS} blocks wait in the writecache"));
-                }
-                let known = newest.entry(sector / (self.size / 512)).or_insert((seq_count, number));
-                if known.0 < seq_count {
-                    *known = (seq_count, number);
-                }
+                self.add(entry, number, at, &mut waiting)?;
             }
+            first += count;
         }
-        let mut runs = Runs::new(self.size);
-        for (block, (_, number)) in newest {
+        waiting.sort();
+        let mut runs = Runs::new(self.size, &bounds.budget);
+        for Block { block, number, .. } in waiting.blocks {
             runs.push(block, self.data + number * self.size)?;
         }
         Ok(runs)
+    }
+
+    /// Adds the block of entry `number`, if it has one. The entry was read with others from `at`.
+    fn add(&self, entry: &Entry, number: u64, at: u64, waiting: &mut Newest) -> Result<()> {
+        let (sector, seq_count) = (entry.original_sector.get(), entry.seq_count.get());
+        if seq_count >= self.seq_count {
+            return Ok(());
+        }
+        if !sector.is_multiple_of(self.size / 512) {
+            return Err(corrupt!("writecache", at, "entry {number} is for sector {sector:#x}, where no block starts"));
+        }
+        waiting.add(Block { block: sector / (self.size / 512), seq_count, number })
+    }
+}
+
+/// The blocks that wait; of those that wait more than once, the newest count.
+struct Newest {
+    blocks: Vec<Block>,
+    held: Reservation,
+}
+
+impl Newest {
+    fn add(&mut self, block: Block) -> Result<()> {
+        if self.blocks.len() == self.blocks.capacity() {
+            self.sort();
+            if self.blocks.len() >= self.blocks.capacity() / 2 {
+                let more = self.blocks.len().max(1024);
+                self.held.grow((more * size_of::<Block>()) as u64, "the list of blocks that wait in its writecache")?;
+                self.blocks.reserve_exact(more);
+            }
+        }
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    /// Puts them in order, and leaves out all but the newest.
+    fn sort(&mut self) {
+        self.blocks.sort_unstable_by_key(|found| (found.block, Reverse(found.seq_count), found.number));
+        self.blocks.dedup_by_key(|found| found.block);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use images::Budget;
     use images::disk::Memory;
 
     use super::*;
+    use crate::lvm::remap::remapped;
 
     const BLOCK: usize = 512;
 
@@ -159,7 +206,9 @@ mod tests {
 
     fn read(bytes: Vec<u8>) -> Result<Vec<u8>> {
         let origin = Arc::new(Memory::new("origin", vec![0; 8 * BLOCK]));
-        let disk = open("vg/w", origin, Arc::new(Memory::new("cache", bytes)), BLOCK as u32)?;
+        let bounds = Bounds::new(&Budget::default());
+        let copies = open("vg/w", Arc::new(Memory::new("cache", bytes)), BLOCK as u32, &bounds)?;
+        let disk = remapped("vg/w", origin, copies);
         let mut content = vec![9; 8 * BLOCK];
         disk.read_at(&mut content, 0)?;
         Ok(content.chunks(BLOCK).map(|block| block[0]).collect())

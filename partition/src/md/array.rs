@@ -54,10 +54,6 @@ impl<'a> Array<'a> {
         self.members.push(member);
     }
 
-    pub fn uuid(&self) -> [u8; 16] {
-        self.newest().superblock.array_uuid
-    }
-
     /// The member that was written last and has, or had, a place. The first of several.
     fn newest(&self) -> &Member<'a> {
         let rank = |member: &Member<'_>| {
@@ -97,6 +93,7 @@ impl<'a> Array<'a> {
             uuid: Some(of.uuid()),
             frame: false,
             disk: disk.map_err(Arc::new),
+            shared_bytes: 0,
         }
     }
 

@@ -11,16 +11,17 @@ mod level;
 mod patchy;
 mod superblock;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use images::{Disk, Error, Result};
+use images::{Budget, Disk, Error, Result};
 
 use crate::{Scheme, Volume};
 use array::{Array, Member};
 use superblock::Superblock;
 
 pub const SCHEME: Scheme =
-    Scheme { name: "md", shares: true, hides: Some(hides), probe, volumes, groups: |_| Vec::new() };
+    Scheme { name: "md", shares: true, hides: Some(hides), probe, volumes, groups: |_, _| Vec::new() };
 
 /// Whether the disk has a superblock that is sound, also one that is not supported.
 fn probe(disk: &dyn Disk) -> Result<bool> {
@@ -44,11 +45,16 @@ fn hides(disk: &dyn Disk, partitions: &[Volume]) -> bool {
 }
 
 /// The arrays of these members, in the order of the first member of each.
-fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
+fn volumes(members: &[Arc<dyn Disk>], budget: &Budget) -> Result<Vec<Volume>> {
     let mut arrays: Vec<Array> = Vec::new();
-    let mut problems = Vec::new();
+    let mut by_uuid: HashMap<[u8; 16], usize> = HashMap::new();
+    let (mut problems, mut held) = (Vec::new(), budget.empty());
     for (index, disk) in members.iter().enumerate() {
-        let superblock = match Superblock::find(&**disk) {
+        let found = Superblock::find(&**disk).and_then(|found| {
+            held.grow(found.as_ref().map_or(0, Superblock::bytes), format_args!("{disk}: its MD superblock"))?;
+            Ok(found)
+        });
+        let superblock = match found {
             Ok(Some(superblock)) => superblock,
             Ok(None) => continue,
             Err(error) => {
@@ -58,9 +64,12 @@ fn volumes(members: &[Arc<dyn Disk>]) -> Result<Vec<Volume>> {
         };
         let uuid = superblock.array_uuid;
         let member = Member { index, disk, superblock };
-        match arrays.iter_mut().find(|array| array.uuid() == uuid) {
-            Some(array) => array.add(member),
-            None => arrays.push(Array::new(member)),
+        match by_uuid.get(&uuid) {
+            Some(array) => arrays[*array].add(member),
+            None => {
+                by_uuid.insert(uuid, arrays.len());
+                arrays.push(Array::new(member));
+            }
         }
     }
     if arrays.is_empty() && !problems.is_empty() {

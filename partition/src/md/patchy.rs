@@ -72,6 +72,10 @@ impl Disk for Patchy {
     fn sector_size(&self) -> Option<u32> {
         self.inner.sector_size()
     }
+
+    fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
 }
 
 #[cfg(test)]

@@ -249,6 +249,11 @@ impl Superblock {
         Ok(Some(found))
     }
 
+    /// What it takes in memory, in bytes.
+    pub fn bytes(&self) -> u64 {
+        (size_of::<Self>() + size_of_val(&*self.roles) + self.name.len()) as u64
+    }
+
     /// What this superblock says of the member with this number.
     pub fn role_of(&self, number: u32) -> Role {
         match self.roles.get(number as usize) {

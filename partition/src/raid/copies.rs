@@ -7,7 +7,7 @@ use std::fmt;
 use images::disk::check_range;
 use images::{Disk, Error, Extent, Result, unsupported};
 
-use super::{Legs, Level, by_chunk, halving};
+use super::{Legs, Level, by_chunk, by_sector};
 
 /// Where the copies of a chunk lie.
 #[derive(Clone, Copy, Debug)]
@@ -124,13 +124,14 @@ impl Copies {
     }
 
     /// Where the row with chunk `number` and all rows after it that read as zeros on all legs end, as an offset in the
-    /// array.
-    fn zeros_until(&self, number: u64) -> u64 {
+    /// array. Of `leg` it is known that it reads as zeros up to its byte `known`.
+    fn zeros_until(&self, number: u64, leg: usize, known: u64) -> u64 {
         let Pattern { near, far, .. } = self.pattern;
         let legs = self.legs.len() as u64;
         let row = number * near / legs;
         let row_size = self.chunk * self.pattern.depth();
-        let rows = self.legs.zeros(row.saturating_mul(row_size)) / row_size;
+        let at = row.saturating_mul(row_size);
+        let rows = self.legs.zeros(at, Some((leg, known.saturating_sub(at)))) / row_size;
         let turns = row.saturating_add(rows).saturating_mul(legs);
         let end = match self.legs.present() == self.legs.len() {
             // Only the first copies are asked, which begin in these rows.
@@ -156,7 +157,7 @@ impl Disk for Copies {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         by_chunk(self, self.chunk, buf, offset, |part, offset| {
             let (number, inside) = (offset / self.chunk, offset % self.chunk);
-            halving(part, inside, &mut |part, inside| {
+            let read = |part: &mut [u8], inside: u64| {
                 let mut why: Option<Error> = None;
                 for (leg, start) in self.present(number) {
                     match self.legs.read(leg, part, start + inside) {
@@ -165,7 +166,8 @@ impl Disk for Copies {
                     }
                 }
                 Err(why.unwrap_or_else(|| super::missing(&self.legs.name, &Level::Mirror, 0, self.legs.len())))
-            })
+            };
+            read(part, inside).or_else(|error| by_sector(part, inside, error, read))
         })
     }
 
@@ -177,14 +179,19 @@ impl Disk for Copies {
             return Err(super::missing(&self.legs.name, &Level::Mirror, 0, self.legs.len()));
         };
         let extent = self.legs.extent(leg, start + inside, left);
-        if extent.data.reads_zero() && extent.len == left {
-            let end = self.zeros_until(number).min(self.size);
+        if extent.data.reads_zero() && extent.len >= left {
+            let known = start.saturating_add(inside).saturating_add(extent.len);
+            let end = self.zeros_until(number, leg, known).min(self.size);
             return Ok(Extent { len: end.saturating_sub(offset).max(left), ..extent });
         }
-        Ok(extent)
+        Ok(extent.at_most(left))
     }
 
     fn sector_size(&self) -> Option<u32> {
         self.legs.sector_size()
+    }
+
+    fn amplification(&self) -> u64 {
+        self.legs.amplification
     }
 }

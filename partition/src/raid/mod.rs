@@ -18,6 +18,7 @@ use images::{Data, Disk, Error, Extent, Result, corrupt, unsupported};
 
 pub use rotation::{Rotation, Rotation6};
 
+use crate::amplification;
 use copies::Copies;
 use parity::{Parities, Parity};
 
@@ -104,6 +105,8 @@ struct Legs {
     legs: Vec<Option<Arc<dyn Disk>>>,
     /// How many bytes of each leg can be used: the size of the smallest.
     size: u64,
+    /// How many reads of images a read of the array may take.
+    amplification: u64,
 }
 
 impl Legs {
@@ -111,7 +114,12 @@ impl Legs {
         let Some(size) = legs.iter().flatten().map(|leg| leg.size()).min() else {
             return Err(missing(&name, level, 0, legs.len()));
         };
-        Ok(Self { name, legs, size })
+        // Where one cannot be read all others may be, and for a second parity once more. Also asking them for holes counts.
+        let passes = if matches!(level, Level::Raid6(_)) { 2 } else { 1 };
+        let each = legs.iter().flatten().map(|leg| leg.amplification());
+        let reads = each.fold(0, u64::saturating_add).saturating_mul(passes);
+        let amplification = amplification::bounded(&name, reads)?;
+        Ok(Self { name, legs, size, amplification })
     }
 
     fn len(&self) -> usize {
@@ -143,16 +151,22 @@ impl Legs {
         }
     }
 
-    /// The extent of a leg; what cannot be told is opaque.
-    fn extent(&self, leg: usize, at: u64, most: u64) -> Extent<'_> {
+    /// The extent of a leg, which may go on for longer than the array; what cannot be told is opaque for `len` bytes.
+    fn extent(&self, leg: usize, at: u64, len: u64) -> Extent<'_> {
         let known = self.legs[leg].as_ref().and_then(|disk| disk.extent_at(at).ok());
-        known.unwrap_or(Extent { len: most, data: Data::Opaque }).at_most(most)
+        known.unwrap_or(Extent { len, data: Data::Opaque })
     }
 
-    /// How many bytes from `at` read as zeros on all legs that are there.
-    fn zeros(&self, at: u64) -> u64 {
+    /// How many bytes from `at` read as zeros on all legs that are there. Of one leg it may be known already; it is not
+    /// asked again, for arrays may lie on each other.
+    fn zeros(&self, at: u64, known: Option<(usize, u64)>) -> u64 {
         let mut least = self.size.saturating_sub(at);
-        for disk in self.legs.iter().flatten() {
+        for (leg, disk) in self.legs.iter().enumerate() {
+            let Some(disk) = disk else { continue };
+            if let Some((_, len)) = known.filter(|(known, _)| *known == leg) {
+                least = least.min(len);
+                continue;
+            }
             least = match disk.extent_at(at) {
                 Ok(extent) if extent.data.reads_zero() => least.min(extent.len),
                 _ => return 0,
@@ -175,21 +189,24 @@ fn missing(name: &str, level: &Level, there: usize, of: usize) -> Error {
 /// The least that is read on its own where a longer read failed, in bytes: the smallest sectors that disks have.
 const SECTOR_SIZE: u64 = 512;
 
-/// Reads `buf` from `at`; what fails is halved until that part of it is found for which nothing else can stand in.
-fn halving(buf: &mut [u8], at: u64, read: &mut dyn FnMut(&mut [u8], u64) -> Result<()>) -> Result<()> {
-    let failed = match read(buf, at) {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
-    let len = buf.len() as u64;
-    let middle = (at + len / 2) / SECTOR_SIZE * SECTOR_SIZE;
-    let middle = if middle > at { middle } else { at.saturating_add(SECTOR_SIZE) / SECTOR_SIZE * SECTOR_SIZE };
-    if middle <= at || middle >= at + len {
+/// Reads `buf` from `at` sector by sector, after reading all of it `failed`. Ends at the first sector for which nothing else
+/// can stand in. Not by halves: in arrays on arrays the halves of each would multiply.
+fn by_sector(
+    buf: &mut [u8],
+    mut at: u64,
+    failed: Error,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<()>,
+) -> Result<()> {
+    let first = buf.len().min((SECTOR_SIZE - at % SECTOR_SIZE) as usize);
+    if first == buf.len() {
         return Err(failed);
     }
-    let (left, right) = buf.split_at_mut((middle - at) as usize);
-    halving(left, at, read)?;
-    halving(right, middle, read)
+    let (first, rest) = buf.split_at_mut(first);
+    for sector in std::iter::once(first).chain(rest.chunks_mut(SECTOR_SIZE as usize)) {
+        read(sector, at)?;
+        at += sector.len() as u64;
+    }
+    Ok(())
 }
 
 /// Cuts a read into parts that end where chunks end: each is given its part of the buffer and where it begins.

@@ -6,7 +6,7 @@ use images::disk::check_range;
 use images::{Data, Disk, Error, Extent, Result, unsupported};
 
 use super::rotation::{Rotation, Rotation6, Row};
-use super::{Legs, Level, MAX_LEGS_OF_RAID6, by_chunk, galois, halving};
+use super::{Legs, Level, MAX_LEGS_OF_RAID6, by_chunk, by_sector, galois};
 
 /// How many bytes are made anew at once; each needs as many from all other legs.
 const REBUILT_AT_ONCE: usize = 64 << 10;
@@ -80,15 +80,15 @@ impl Parity {
         (roles, roles.data(index as usize), row * self.chunk + inside)
     }
 
-    /// Makes what `wanted` should hold at `at`, and cannot be read there for this reason, from the other legs. Those that
-    /// cannot be read are lost too.
-    fn rebuild(&self, buf: &mut [u8], row: &Row, at: u64, wanted: usize, why: Error) -> Result<()> {
+    /// Makes what `wanted` should hold at `at`, and cannot be read there, maybe for this reason, from the other legs. Those
+    /// that cannot be read are lost too.
+    fn rebuild(&self, buf: &mut [u8], row: &Row, at: u64, wanted: usize, why: Option<Error>) -> Result<()> {
         let mut lost: Vec<usize> = (0..self.legs.len()).filter(|&leg| self.legs.legs[leg].is_none()).collect();
         if !lost.contains(&wanted) {
             lost.push(wanted);
         }
         // Of a leg that is there: that another one is missing is known.
-        let mut why = self.legs.legs[wanted].is_some().then_some(why);
+        let mut why = why.filter(|_| self.legs.legs[wanted].is_some());
         loop {
             match self.solve(buf, row, at, wanted, &lost) {
                 Ok(()) => return Ok(()),
@@ -188,19 +188,18 @@ impl Disk for Parity {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         by_chunk(self, self.chunk, buf, offset, |part, offset| {
             let (row, leg, at) = self.place(offset);
+            let Err(failed) = self.legs.read(leg, part, at) else { return Ok(()) };
             if self.legs.legs[leg].is_some() {
-                match self.legs.read(leg, part, at) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => log::debug!("{self}: {error}; it is made from the other members"),
-                }
+                log::debug!("{self}: {failed}; it is made from the other members");
             }
-            let mut at = at;
+            let (mut at, mut failed) = (at, Some(failed));
             for part in part.chunks_mut(REBUILT_AT_ONCE) {
-                let len = part.len() as u64;
-                halving(part, at, &mut |part, at| {
-                    self.legs.read(leg, part, at).or_else(|error| self.rebuild(part, &row, at, leg, error))
-                })?;
-                at += len;
+                if let Err(error) = self.rebuild(part, &row, at, leg, failed.take()) {
+                    by_sector(part, at, error, |part, at| {
+                        self.legs.read(leg, part, at).or_else(|error| self.rebuild(part, &row, at, leg, Some(error)))
+                    })?;
+                }
+                at += part.len() as u64;
             }
             Ok(())
         })
@@ -209,25 +208,32 @@ impl Disk for Parity {
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
         let (_, leg, at) = self.place(offset);
-        let left = self.chunk - offset % self.chunk;
-        let extent = match self.legs.legs[leg] {
-            Some(_) => self.legs.extent(leg, at, left),
+        let (row, inside) = (offset / self.chunk / self.data, offset % self.chunk);
+        let left = self.chunk - inside;
+        let zeros = |known| self.legs.zeros(row * self.chunk, known);
+        let (extent, zeros) = match self.legs.legs[leg] {
+            Some(_) => {
+                let extent = self.legs.extent(leg, at, left);
+                let whole = extent.data.reads_zero() && extent.len >= left;
+                let known = (leg, extent.len.saturating_add(inside));
+                (extent, if whole { zeros(Some(known)) } else { 0 })
+            }
             // The sum of zeros is zero.
-            None => match self.legs.zeros(at).min(left) {
-                0 => Extent { len: left, data: Data::Opaque },
-                len => Extent { len, data: Data::Hole },
+            None => match zeros(None) {
+                len if len <= inside => (Extent { len: left, data: Data::Opaque }, 0),
+                len => (Extent { len: len - inside, data: Data::Hole }, len),
             },
         };
-        if extent.data.reads_zero() && extent.len == left {
-            let row = offset / self.chunk / self.data;
-            let rows = self.legs.zeros(row * self.chunk) / self.chunk;
-            let end = row.saturating_add(rows).saturating_mul(self.data).saturating_mul(self.chunk).min(self.size);
-            return Ok(Extent { len: end.saturating_sub(offset).max(left), ..extent });
-        }
-        Ok(extent)
+        let end = row.saturating_add(zeros / self.chunk).saturating_mul(self.data).saturating_mul(self.chunk);
+        let len = end.min(self.size).saturating_sub(offset).max(extent.len.min(left));
+        Ok(Extent { len, ..extent })
     }
 
     fn sector_size(&self) -> Option<u32> {
         self.legs.sector_size()
+    }
+
+    fn amplification(&self) -> u64 {
+        self.legs.amplification
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! That the bytes lie as the kernel's drivers lay them is for the golden arrays of the whole program to say.
 
-use images::disk::{Faulty, Fill, Memory};
+use images::disk::{Counting, Faulty, Fill, Memory};
 
 use super::*;
 
@@ -295,4 +295,54 @@ fn arrays_that_cannot_be_are_refused() {
     assert!(empty.extent_at(0).is_err());
     let small = open("s".into(), &Layout { level: Level::Striped, chunk: u64::MAX }, vec![leg(), leg()]).unwrap();
     assert_eq!(small.size(), 0);
+}
+
+/// Arrays that lie on each other, each `legs` times on the one below it and the first time on nothing; the lowest on a disk
+/// whose reads are counted. Ends where the next one is refused.
+fn tower(level: Level, legs: usize, bad: bool) -> (Vec<Arc<dyn Disk>>, Arc<Counting>, Error) {
+    let lowest = vec![0; 64 << 10];
+    let lowest: Arc<dyn Disk> = match bad {
+        // Every second sector.
+        true => Arc::new(Faulty::new(memory(&lowest), (0..64 << 10).step_by(1024).map(|at| at..at + 1).collect())),
+        false => memory(&lowest),
+    };
+    let counting = Arc::new(Counting::new(lowest));
+    let mut floors: Vec<Arc<dyn Disk>> = vec![counting.clone()];
+    loop {
+        let below = floors.last().unwrap();
+        // All of the same size, so that the size does not grow with the height.
+        let part = images::disk::View::new("leg", below.clone(), 0, 64 << 10).unwrap();
+        let part: Arc<dyn Disk> = Arc::new(part);
+        let there = std::iter::repeat_n(Some(part), legs);
+        let all = std::iter::once(None).filter(|_| level != Level::Striped).chain(there).collect();
+        match assemble(level, all) {
+            Ok(array) => floors.push(array),
+            Err(error) => return (floors, counting, error),
+        }
+        assert!(floors.len() < 2000, "{level:?}: nothing ends it");
+    }
+}
+
+#[test]
+fn arrays_on_arrays_are_refused_before_they_take_too_long() {
+    for level in [Level::Raid5(Rotation::Last), Level::Raid6(Rotation6::ZeroRestart), Level::Mirror, Level::Striped] {
+        for (legs, bad) in [(2, false), (9, false), (2, true), (9, true)] {
+            let (floors, counting, error) = tower(level, legs, bad);
+            let what = format!("{level:?} of {legs}, bad: {bad}");
+            let error = error.to_string();
+            assert!(error.starts_with("array: lies on other volumes in such a way"), "{what}: {error}");
+            assert!(floors.len() >= 3, "{what}: {error}");
+            for (height, floor) in floors.iter().enumerate() {
+                let (reads, height) = (floor.amplification(), height as u64);
+                counting.take();
+                let _ = floor.read_at(&mut [0; 512], 512);
+                assert!(counting.take().0 <= reads, "{what}, {height}: more than {reads}");
+                let _ = floor.read_at(&mut [0; 4096], 0);
+                let (_, bytes) = counting.take();
+                // Where a longer read fails it is done again by sectors, once more a floor.
+                assert!(bytes <= 4096 * reads * (height + 1), "{what}, {height}: {bytes}");
+                let _ = floor.extent_at(0);
+            }
+        }
+    }
 }

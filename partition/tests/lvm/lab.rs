@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use images::disk::HostFile;
-use images::{Data, Disk};
+use images::{Budget, Data, Disk};
 use lvm2_parser::{Label, MetadataArea};
 use partition::lvm::volumes;
 use partition::{Name, Volume};
@@ -151,7 +151,7 @@ impl Lab {
         let files: Vec<u64> =
             (0..self.devices.len()).map(|index| std::fs::metadata(self.image(index)).unwrap().ino()).collect();
 
-        let found = volumes(&self.disks()).unwrap();
+        let found = volumes(&self.disks(), &Budget::default()).unwrap();
         let columns =
             "vg_name,lv_name,lv_uuid,lv_size,seg_start_pe,seg_size_pe,segtype,stripesize,vg_extent_size,devices";
         let mut checked = Checked { volumes: 0, segments: 0 };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
-use images::Disk;
 use images::disk::HostFile;
+use images::{Budget, Disk};
 use partition::{Name, Volume};
 
 /// A folder an array, and in it a file a member.
@@ -60,7 +60,7 @@ pub fn size(name: &str) -> usize {
 /// The one array of these disks.
 #[track_caller]
 pub fn array(disks: &[Arc<dyn Disk>]) -> Volume {
-    let mut discovery = partition::discover(disks, true);
+    let mut discovery = partition::discover(disks, true, &Budget::default());
     assert_eq!(discovery.found.len(), 1, "one scheme");
     let found = discovery.found.remove(0);
     assert_eq!(found.scheme.name, "md");

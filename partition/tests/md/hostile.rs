@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use images::Disk;
 use images::disk::Memory;
+use images::{Budget, Disk};
 use partition::discover;
 
 use crate::golden::folder;
@@ -58,7 +58,7 @@ fn seal(bytes: &mut [u8], at: usize, is_90: bool) {
 /// Looks at everything that is found, as far as it is reasonable in size. Returns whether there was an array.
 fn exercise(disks: &[Arc<dyn Disk>]) -> bool {
     let mut opened = false;
-    for found in discover(disks, true).found {
+    for found in discover(disks, true, &Budget::default()).found {
         for volume in found.volumes.into_iter().flatten() {
             let Ok(disk) = volume.disk else { continue };
             opened = true;

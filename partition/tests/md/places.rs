@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use images::Disk;
 use images::disk::Memory;
+use images::{Budget, Disk};
 use partition::discover;
 
 use crate::golden::{array, assert_content, folder};
@@ -30,13 +30,13 @@ fn put_mbr(bytes: &mut [u8], start: u32, size: u32) {
 fn schemes(disk: &Arc<dyn Disk>) -> (Option<&'static str>, Option<&'static str>) {
     let name = |disk: &Arc<dyn Disk>| {
         let both = [false, true].map(|shares| {
-            let found = discover(std::slice::from_ref(disk), shares).schemes.remove(0).unwrap();
+            let found = discover(std::slice::from_ref(disk), shares, &Budget::default()).schemes.remove(0).unwrap();
             found.map(|scheme| scheme.name)
         });
         assert_eq!(both[0], both[1], "the answer does not depend on what is asked for");
         both[0]
     };
-    let table = discover(std::slice::from_ref(disk), false).found.pop();
+    let table = discover(std::slice::from_ref(disk), false, &Budget::default()).found.pop();
     let first = table.and_then(|found| found.volumes.unwrap().remove(0).disk.ok());
     (name(disk), first.as_ref().and_then(name))
 }
@@ -51,7 +51,12 @@ fn a_superblock_in_the_last_partition_is_not_the_disks() {
         put_mbr(&mut bytes, 2048, sectors as u32);
         let whole = disk(bytes);
         assert_eq!(schemes(&whole), (Some("mbr"), Some("md")), "{version}");
-        let partition = discover(std::slice::from_ref(&whole), false).found.remove(0).volumes.unwrap().remove(0);
+        let partition = discover(std::slice::from_ref(&whole), false, &Budget::default())
+            .found
+            .remove(0)
+            .volumes
+            .unwrap()
+            .remove(0);
         assert_content(&array(&[partition.disk.unwrap()]), 65_536, version);
     }
 }
@@ -112,7 +117,7 @@ fn a_damaged_superblock_makes_no_member() {
     for word in bytes[256 << 10..][..4096].chunks_exact_mut(4) {
         word.reverse();
     }
-    let discovery = discover(&[disk(bytes)], true);
+    let discovery = discover(&[disk(bytes)], true, &Budget::default());
     let why = discovery.found[0].volumes.as_ref().err().unwrap().to_string();
     assert!(why.contains("big-endian byte order"), "{why}");
 }

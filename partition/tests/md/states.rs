@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use images::Disk;
 use images::disk::View;
+use images::{Budget, Disk};
 use partition::Name;
 
 use crate::golden::{array, assert_content, members, names, refusal, size};
@@ -149,7 +149,7 @@ fn several_arrays_are_told_apart() {
     let names = ["raid1-3", "raid6-ddf-N-restart", "linear-3"];
     let mut disks: Vec<_> = names.iter().flat_map(|name| members(name)).collect();
     disks.reverse();
-    let mut discovery = partition::discover(&disks, true);
+    let mut discovery = partition::discover(&disks, true, &Budget::default());
     let volumes = discovery.found.remove(0).volumes.unwrap();
     assert_eq!(volumes.len(), 3);
     for (volume, name) in volumes.iter().zip(names.iter().rev()) {

@@ -10,8 +10,8 @@ mod tools;
 
 use std::sync::Arc;
 
-use images::Disk;
 use images::disk::{Memory, View};
+use images::{Budget, Disk};
 use partition::{Name, Volume, discover};
 
 const MIB: u64 = 1 << 20;
@@ -27,7 +27,7 @@ fn forced(bytes: &[u8], sector_size: u32) -> Arc<dyn Disk> {
 
 /// The scheme and the volumes of one disk.
 fn table(disk: Arc<dyn Disk>) -> (Option<&'static str>, Result<Vec<Volume>, String>) {
-    let mut answer = discover(&[disk], false);
+    let mut answer = discover(&[disk], false, &Budget::default());
     let scheme = answer.schemes.remove(0).unwrap();
     match answer.found.pop() {
         Some(found) => {

@@ -28,6 +28,7 @@ impl<const SIZE: usize> Array<SIZE> {
         for number in 0..count.div_ceil(Self::PER_BLOCK) {
             let first = number * Self::PER_BLOCK;
             let wanted = (count - first).min(Self::PER_BLOCK);
+            store.count(1)?;
             let Some(block) = tree.get(store, number)? else {
                 return Err(corrupt!(
                     "array",

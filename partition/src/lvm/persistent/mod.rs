@@ -11,39 +11,47 @@ pub mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use images::disk::{Cached, Page, Pages};
+use images::disk::{Cached, Page};
 use images::{Disk, Error, Extent, Result, corrupt};
 use zerocopy::FromBytes;
 
+use super::bounds::Bounds;
 pub use array::Array;
 pub use btree::Tree;
 use layout::{ARRAY_CSUM_XOR, ArrayBlock, BLOCK_SIZE, BTREE_CSUM_XOR, INTERNAL_NODE, LEAF_NODE, NodeHeader};
-
-/// How many bytes of a pool's or cache's metadata are kept. Ours: the nodes of a mapping of some 100 GiB in blocks of 64
-/// KiB.
-const KEPT: u64 = 16 << 20;
 
 /// The metadata of a pool or a cache.
 pub struct Store {
     inner: Arc<dyn Disk>,
     nodes: Cached,
     arrays: Cached,
+    pub bounds: Arc<Bounds>,
 }
 
 impl Store {
     /// The metadata on this disk.
-    pub fn new(inner: Arc<dyn Disk>) -> Self {
-        let pages = Pages::new(BLOCK_SIZE, KEPT);
+    pub fn new(inner: Arc<dyn Disk>, bounds: &Arc<Bounds>) -> Self {
         let checked = |check| {
             let checked = Arc::new(Checked { inner: inner.clone(), check });
-            Cached::sharing(checked, BLOCK_SIZE, pages.clone())
+            Cached::sharing(checked, BLOCK_SIZE, bounds.pages.clone())
         };
-        Self { nodes: checked(check_node), arrays: checked(check_array), inner }
+        Self { nodes: checked(check_node), arrays: checked(check_array), inner, bounds: bounds.clone() }
+    }
+
+    /// How many reads of images a read of it may take.
+    pub fn amplification(&self) -> u64 {
+        self.inner.amplification()
+    }
+
+    /// Counts so many blocks that are read to find out which blocks lie where. Fails if there were too many.
+    pub fn count(&self, blocks: u64) -> Result<()> {
+        self.bounds.count(&*self.inner, blocks.saturating_mul(BLOCK_SIZE as u64))
     }
 
     /// The first block, whose checksum is mixed with `xor`. `None` if it is all zeros: nothing was ever kept here.
     pub fn superblock(&self, xor: u32) -> Result<Option<Vec<u8>>> {
         let mut block = vec![0; BLOCK_SIZE];
+        self.count(1)?;
         self.inner.read_at(&mut block, 0)?;
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);

@@ -1,5 +1,6 @@
 //! Trees and arrays that the kernel does not make: circles, contradictions, damage.
 
+use images::Budget;
 use images::disk::{Counting, Memory};
 use proptest::prelude::*;
 
@@ -57,7 +58,7 @@ pub fn array_block(number: u64, values: &[u64]) -> Vec<u8> {
 /// A store of these blocks, after a first one that is not asked for.
 fn store(blocks: &[Vec<u8>]) -> Store {
     let bytes = [&vec![0; BLOCK_SIZE], blocks.concat().as_slice()].concat();
-    Store::new(Arc::new(Memory::new("metadata", bytes)))
+    Store::new(Arc::new(Memory::new("metadata", bytes)), &Bounds::new(&Budget::default()))
 }
 
 const TREE: Tree<8> = Tree { root: 1 };
@@ -89,7 +90,7 @@ fn keys_are_found_through_levels() {
 fn blocks_are_read_and_checked_once() {
     let bytes = [vec![0; BLOCK_SIZE], node(1, LEAF_NODE, &[(1, 2)])].concat();
     let counting = Arc::new(Counting::new(Arc::new(Memory::new("metadata", bytes))));
-    let store = Store::new(counting.clone());
+    let store = Store::new(counting.clone(), &Bounds::new(&Budget::default()));
     for _ in 0..3 {
         assert_eq!(value(&store, 1).unwrap(), Some(2));
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use images::{Disk, Result, corrupt, unsupported};
 use zerocopy::FromBytes;
 
+use super::bounds::Bounds;
 use super::persistent::{Store, Tree};
 use layout::{
     CSUM_XOR, DATA_BLOCK_MAX_SECTORS, DATA_BLOCK_MIN_SECTORS, MAGIC, MAX_VERSION, METADATA_BLOCK_SECTORS, NEEDS_CHECK,
@@ -44,9 +45,10 @@ impl Pool {
         data: Arc<dyn Disk>,
         chunk_size: u32,
         transaction_id: u64,
+        bounds: &Arc<Bounds>,
     ) -> Result<Self> {
         const WHAT: &str = "superblock of a thin pool";
-        let metadata = Store::new(metadata);
+        let metadata = Store::new(metadata, bounds);
         let Some(block) = metadata.superblock(CSUM_XOR)? else {
             return Err(unsupported!(
                 "{name}: the thin pool was never in use, or its metadata was wiped: it is all zeros"
@@ -100,6 +102,7 @@ impl Pool {
 
     /// The mapping of a device.
     fn device(&self, name: &str, id: u32) -> Result<Tree<8>> {
+        self.metadata.count(1)?;
         let known = self.details.get(&self.metadata, id.into())?.is_some();
         match self.devices.get(&self.metadata, id.into())? {
             Some(root) if known => Ok(Tree { root: u64::from_le_bytes(root) }),

@@ -1,5 +1,6 @@
 //! Pools that the kernel does not make: contradictions, blocks outside, damage. Metadata of five blocks, in memory.
 
+use images::Budget;
 use images::disk::Memory;
 use proptest::prelude::*;
 
@@ -35,7 +36,8 @@ fn metadata() -> Vec<Vec<u8>> {
 fn open(metadata: &[Vec<u8>], id: u32, origin: Option<Vec<u8>>) -> Result<ThinVolume> {
     let data = (1..=4).flat_map(|block| [block; BLOCK]).collect();
     let (metadata, data) = (Memory::new("tmeta", metadata.concat()), Memory::new("tdata", data));
-    let pool = Pool::open("vg/pool", Arc::new(metadata), Arc::new(data), DATA_BLOCK_MIN_SECTORS, 7)?;
+    let bounds = Bounds::new(&Budget::default());
+    let pool = Pool::open("vg/pool", Arc::new(metadata), Arc::new(data), DATA_BLOCK_MIN_SECTORS, 7, &bounds)?;
     let origin = origin.map(|bytes| Arc::new(Memory::new("origin", bytes)) as _);
     ThinVolume::open("vg/thin", Arc::new(pool), id, 10 * BLOCK as u64 + 512, origin)
 }

@@ -8,6 +8,7 @@ use images::{Data, Disk, Extent, Result, corrupt};
 
 use super::super::persistent::Tree;
 use super::{Pool, Run};
+use crate::amplification;
 
 /// A volume whose blocks lie in a pool, or nowhere.
 pub struct ThinVolume {
@@ -17,7 +18,11 @@ pub struct ThinVolume {
     size: u64,
     /// What is read where the volume has no block of its own. May be shorter, and is then followed by zeros.
     origin: Option<Arc<dyn Disk>>,
+    amplification: u64,
 }
+
+/// How many nodes of the mapping a read of a block may take that are not kept: a leaf, and the one above it.
+const NODES: u64 = 2;
 
 /// Where bytes of a volume come from, and how many of them.
 enum Place<'v> {
@@ -30,7 +35,10 @@ impl ThinVolume {
     /// The device `id` of the pool, as a disk of `size` bytes.
     pub fn open(name: &str, pool: Arc<Pool>, id: u32, size: u64, origin: Option<Arc<dyn Disk>>) -> Result<Self> {
         let mapping = pool.device(name, id)?;
-        Ok(Self { name: name.into(), pool, mapping, size, origin })
+        let block = pool.data.amplification().max(origin.as_ref().map_or(1, |origin| origin.amplification()));
+        let nodes = pool.metadata.amplification().saturating_mul(NODES);
+        let amplification = amplification::bounded(name, block.saturating_add(nodes))?;
+        Ok(Self { name: name.into(), pool, mapping, size, origin, amplification })
     }
 
     /// Where byte `offset` lies, and how many bytes this holds for; no more than about `most` are looked up.
@@ -95,5 +103,9 @@ impl Disk for ThinVolume {
 
     fn sector_size(&self) -> Option<u32> {
         self.pool.data.sector_size()
+    }
+
+    fn amplification(&self) -> u64 {
+        self.amplification
     }
 }
