@@ -45,7 +45,7 @@ pub fn run(request: &Request, options: &Timeline) -> Result<u8> {
 /// The file systems, and what stands before their paths: nothing, or a path without a slash at its end.
 fn places(stack: &Stack, options: &Timeline) -> Result<Vec<(String, Source)>> {
     if options.inspector {
-        let guest = inspect::guest(stack, options.root.as_deref())?;
+        let (guest, _tree) = inspect::guest(stack, options.root.as_deref())?;
         for warning in &guest.warnings {
             log::warn!("{warning}");
         }
