@@ -235,11 +235,11 @@ impl Synthetic {
     }
 }
 
-/// Version 2; user::rw-, user:1000:r--, group::r--, mask::r--, other::---.
+/// Version 2; user::rw-, nobody:r--, group::r--, mask::r--, other::---.
 fn acl() -> Vec<u8> {
     let mut acl = 2u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in
-        [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)]
+        [(1u16, 6u16, u32::MAX), (2, 4, 65534), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)]
     {
         acl.extend(tag.to_le_bytes());
         acl.extend(permissions.to_le_bytes());

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the images of the target `deleted`: the kernel and mtools delete. Root; `seeds.sh` calls it.
 set -eu
-export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
+export LC_ALL=C
 cd "$(dirname "$0")"
 mkdir -p seeds/deleted
 mounted=$(mktemp -d)

@@ -1,9 +1,8 @@
 #!/bin/sh
 # Makes the images that the fuzz targets change. Root: LVM's tools want block devices, and only the kernel writes fast
-# commits. Needs: e2fsprogs qemu-utils dosfstools mtools fdisk gdisk lvm2 btrfs-progs xfsprogs ntfs-3g squashfs-tools
-# genisoimage cryptsetup-bin mdadm util-linux ewf-tools parted xz-utils zstd bzip2 tabix.
+# commits. `cargo xtask setup fuzz` installs what this calls; `cargo xtask test --long` lets it call nothing else.
 set -eu
-export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
+export LC_ALL=C
 cd "$(dirname "$0")"
 rm -rf seeds && mkdir -p seeds corpus/lvm_text corpus/inspect
 scratch=$(mktemp -d)

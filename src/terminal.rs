@@ -131,11 +131,6 @@ impl JsonArray {
         self.out.write(json.as_bytes())
     }
 
-    /// Whether nobody reads any more.
-    pub fn is_gone(&self) -> bool {
-        self.out.is_gone()
-    }
-
     /// Ends it.
     pub fn finish(mut self) -> Result<()> {
         self.out.write(if self.empty { b"]\n" } else { b"\n]\n" })?;

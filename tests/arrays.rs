@@ -7,7 +7,6 @@ mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use program::{Point, fails, imgmount, works};
 
@@ -116,8 +115,6 @@ fn an_array_is_a_file_that_other_tools_read() {
     }
     for (name, size) in [("md0p1", 1 << 20), ("demo/home", 256 << 10)] {
         assert_eq!(fs::metadata(point.join(name)).unwrap().len(), size, "{name}");
-        let output = Command::new("e2fsck").arg("-fn").arg(point.join(name)).output();
-        let output = output.expect("e2fsck can be started: apt-get install e2fsprogs");
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+        toolbox::run(toolbox::command("e2fsck").arg("-fn").arg(point.join(name)));
     }
 }

@@ -10,27 +10,25 @@ use std::path::{Path, PathBuf};
 
 use program::sparse::{assert_same, runs};
 use program::{Point, fails_with, guest, qemu_img, tool, works};
-
-/// The user of the unprivileged runs; it need not exist.
-const USER: u32 = 1000;
+use toolbox::NOBODY;
 
 #[test]
 fn tools_that_read_devices_accept_the_files() {
     let point = Point::mount(&["-a", &guest(), "--blocks"]);
     let file = |name: &str| point.join(name).to_str().unwrap().to_owned();
     for volume in ["demo/root", "demo/home"] {
-        tool(&["e2fsck", "-fn", &file(volume)], "e2fsprogs");
-        let found = tool(&["blkid", "-p", &file(volume)], "util-linux");
+        tool(&["e2fsck", "-fn", &file(volume)]);
+        let found = tool(&["blkid", "-p", &file(volume)]);
         assert!(found.contains("TYPE=\"ext4\""), "{found}");
-        assert!(tool(&["file", &file(volume)], "file").contains("ext4 filesystem"));
+        assert!(tool(&["file", &file(volume)]).contains("ext4 filesystem"));
     }
-    tool(&["fsck.fat", "-n", &file("sda1")], "dosfstools");
-    assert!(tool(&["blkid", "-p", &file("sda1")], "util-linux").contains("UUID=\"DE30-0E5B\""));
-    assert!(tool(&["blkid", "-p", &file("sda2")], "util-linux").contains("LVM2_member"));
-    assert!(tool(&["blkid", "-p", &file("demo/swap")], "util-linux").contains("swap"));
-    assert!(tool(&["blkid", "-p", &file("sda")], "util-linux").contains("PTTYPE=\"gpt\""));
+    tool(&["fsck.fat", "-n", &file("sda1")]);
+    assert!(tool(&["blkid", "-p", &file("sda1")]).contains("UUID=\"DE30-0E5B\""));
+    assert!(tool(&["blkid", "-p", &file("sda2")]).contains("LVM2_member"));
+    assert!(tool(&["blkid", "-p", &file("demo/swap")]).contains("swap"));
+    assert!(tool(&["blkid", "-p", &file("sda")]).contains("PTTYPE=\"gpt\""));
     // sgdisk checks both copies of the table and its checksums.
-    let checked = tool(&["sgdisk", "--verify", &file("sda")], "gdisk");
+    let checked = tool(&["sgdisk", "--verify", &file("sda")]);
     assert!(checked.contains("No problems found"), "{checked}");
 }
 
@@ -72,7 +70,7 @@ fn copies_hold_only_the_data() {
     let disk = point.join("sda");
     let data = fs::metadata(&disk).unwrap().blocks() * 512;
     let copy = directory.path().join("copy");
-    tool(&["cp", "--sparse=auto", disk.to_str().unwrap(), copy.to_str().unwrap()], "coreutils");
+    tool(&["cp", "--sparse=auto", disk.to_str().unwrap(), copy.to_str().unwrap()]);
     assert_same(&copy, &disk);
     let copied = fs::metadata(&copy).unwrap().blocks() * 512;
     assert!(copied <= data + (64 << 10), "cp made {copied} bytes of {data}");
@@ -82,7 +80,7 @@ fn copies_hold_only_the_data() {
     let converted = fs::metadata(&converted).unwrap().blocks() * 512;
     assert!(converted <= data + (1 << 20), "qemu-img made {converted} bytes of {data}");
     // What it maps is what is there: the kernel and QEMU see the same holes.
-    let map = tool(&["qemu-img", "map", "-f", "raw", "--output=json", disk.to_str().unwrap()], "qemu-utils");
+    let map = tool(&["qemu-img", "map", "-f", "raw", "--output=json", disk.to_str().unwrap()]);
     let map: serde_json::Value = serde_json::from_str(&map).unwrap();
     let mapped = map.as_array().unwrap().iter().filter(|run| run["data"] == true);
     assert_eq!(mapped.map(|run| run["length"].as_u64().unwrap()).sum::<u64>(), data);
@@ -97,7 +95,7 @@ fn with_snapshots(directory: &Path) -> PathBuf {
         [("1M", Some("before/../install")), ("40M", Some("twice")), ("2M", Some("twice")), ("63M", None)]
     {
         // Whole clusters: of a part that was never written the host may say hole or data, as its cache stands.
-        tool(&["qemu-io", "-f", "qcow2", "-c", &format!("write -P 0x5a {at} 256k"), path], "qemu-utils");
+        tool(&["qemu-io", "-f", "qcow2", "-c", &format!("write -P 0x5a {at} 256k"), path]);
         if let Some(snapshot) = snapshot {
             qemu_img(&["snapshot", "-q", "-c", snapshot, path]);
         }
@@ -155,21 +153,21 @@ fn an_ordinary_user_has_the_same_view() {
     }
     fs::create_dir(at("mnt")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_imgmount"), at("imgmount")).unwrap();
-    let script = "set -e; export PATH=\"$PATH:/usr/sbin:/sbin\"; cd \"$1\"
+    let script = "set -e; cd \"$1\"
         ./imgmount -a guest.qcow2 --blocks mnt
         trap './imgmount unmount mnt' EXIT
         e2fsck -fn mnt/demo/root; fsck.fat -n mnt/sda1; blkid -p mnt/demo/home; file mnt/sda
         qemu-img convert -O raw guest.qcow2 raw; cmp raw mnt/sda
         cp --sparse=auto mnt/sda copy; test $(stat -c %b copy) -lt $(($(stat -c %s copy) / 2048)); cmp raw copy";
-    let mut words = vec!["sh", "-c", script, "sh", directory.path().to_str().unwrap()];
-    let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
-    if rustix::process::geteuid().is_root() {
+    let mut shell = toolbox::command("sh");
+    shell.args(["-c", script, "sh", directory.path().to_str().unwrap()]);
+    if toolbox::is_root() {
         for name in [".", "base.qcow2", "guest.qcow2", "mnt"] {
-            chown(at(name), Some(USER), Some(USER)).unwrap();
+            chown(at(name), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        words.splice(0..0, ["setpriv", &user, &group, "--clear-groups"]);
+        shell = toolbox::as_nobody(&shell);
     }
-    tool(&words, "util-linux");
+    toolbox::run(&mut shell);
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn a_key_derivation_without_end() {
         key,
         volume_text,
     ];
-    tool(&make, "cryptsetup-bin");
+    tool(&make);
     let mut bytes = fs::read(&volume).unwrap();
     // The iterations of the first slot of keys.
     bytes[212..216].fill(0xff);

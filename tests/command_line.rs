@@ -74,7 +74,7 @@ fn guestmount_and_guestunmount_are_names_of_the_program() {
     let linked = |name: &str| {
         let link = folder.path().join(name);
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imgmount"), &link).unwrap();
-        move |arguments: &[&str]| std::process::Command::new(&link).args(arguments).output().unwrap()
+        move |arguments: &[&str]| toolbox::command(&link).args(arguments).output().unwrap()
     };
     let (guestmount, guestunmount) = (linked("guestmount"), linked("guestunmount"));
     let point = Point::new();
@@ -137,7 +137,7 @@ fn a_signal_unmounts() {
     let pid_file = directory.path().join("pid");
     let point = Point::mount(&["-a", &guest(), "-i", "--pid-file", pid_file.to_str().unwrap()]);
     let pid = fs::read_to_string(&pid_file).unwrap();
-    let kill = std::process::Command::new("kill").args(["-TERM", pid.trim_end()]).status().unwrap();
+    let kill = toolbox::command("kill").args(["-TERM", pid.trim_end()]).status().unwrap();
     assert!(kill.success());
     eventually("the unmounting", || !point.is_mounted() && !pid_file.exists());
 }

@@ -6,17 +6,13 @@ mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use program::{Point, fails_with, guest, imgmount, qemu_img, run, works};
 use serde_json::Value;
 
 #[track_caller]
-fn tool(directory: &Path, words: &[&str], package: &str) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).current_dir(directory).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install {package}", words[0]));
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+fn tool(directory: &Path, words: &[&str]) -> String {
+    toolbox::run(toolbox::command(words[0]).args(&words[1..]).current_dir(directory))
 }
 
 /// A descriptor with a disk in each of these files.
@@ -39,19 +35,19 @@ fn appliance(directory: &Path) {
     fs::write(path("second.img"), vec![7; 1 << 20]).unwrap();
     fs::write(path("one.ovf"), descriptor(&["disk1.vmdk"])).unwrap();
     fs::write(path("two.ovf"), descriptor(&["disk1.vmdk", "second.img"])).unwrap();
-    let sums = tool(directory, &["sha256sum", "one.ovf", "disk1.vmdk"], "coreutils");
+    let sums = tool(directory, &["sha256sum", "one.ovf", "disk1.vmdk"]);
     let lines = sums.lines().map(|line| line.split_once("  ").unwrap());
     let manifest: String = lines.map(|(sum, name)| format!("SHA256({name})= {sum}\n")).collect();
     fs::write(path("one.mf"), manifest).unwrap();
-    tool(directory, &["tar", "--format=ustar", "-cf", "one.ova", "one.ovf", "one.mf", "disk1.vmdk"], "tar");
-    tool(directory, &["tar", "--format=ustar", "-cf", "two.ova", "two.ovf", "disk1.vmdk", "second.img"], "tar");
+    tool(directory, &["tar", "--format=ustar", "-cf", "one.ova", "one.ovf", "one.mf", "disk1.vmdk"]);
+    tool(directory, &["tar", "--format=ustar", "-cf", "two.ova", "two.ovf", "disk1.vmdk", "second.img"]);
 }
 
 /// Every path in a mounted tree, with the hash of every file.
 fn tree(arguments: &[&str]) -> String {
     let point = Point::mount(arguments);
     let script = "find . | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum";
-    tool(point.path(), &["sh", "-c", script], "findutils")
+    tool(point.path(), &["sh", "-c", script])
 }
 
 #[test]
@@ -59,7 +55,7 @@ fn the_same_guest() {
     let directory = tempfile::tempdir().unwrap();
     appliance(directory.path());
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    tool(directory.path(), &["ewfacquire", "-q", "-u", "-S", "1048576", "-t", "guest", "guest.raw"], "ewf-tools");
+    tool(directory.path(), &["ewfacquire", "-q", "-u", "-S", "1048576", "-t", "guest", "guest.raw"]);
     assert!(fs::exists(path("guest.E02")).unwrap());
     let want = tree(&["-a", &guest(), "-i"]);
     assert!(want.lines().count() > 50, "{want}");
@@ -67,10 +63,9 @@ fn the_same_guest() {
         assert_eq!(tree(&["-a", &path(image), "-i"]), want, "{image}");
     }
     // Each segment is an open file; the limit is raised as far as it may.
-    let mut limited = Command::new("prlimit");
+    let mut limited = toolbox::command("prlimit");
     limited.args(["--nofile=40:4096"]).arg(env!("CARGO_BIN_EXE_imgmount")).args(["info", &path("guest.E01")]);
-    let output = limited.output().expect("prlimit (package util-linux) can be started");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    toolbox::run(&mut limited);
 }
 
 #[test]
@@ -81,7 +76,7 @@ fn the_disks_of_an_appliance_have_names() {
     let point = Point::mount(&["-a", &path("two.ova"), "-a", &path("second.img"), "--blocks"]);
     for (name, want) in [("sda", "guest.raw"), ("sdb", "second.img"), ("sdc", "second.img")] {
         let file = point.join(name).to_str().unwrap().to_owned();
-        tool(directory.path(), &["cmp", &file, want], "diffutils");
+        tool(directory.path(), &["cmp", &file, want]);
     }
     drop(point);
     let listed: Vec<Value> = serde_json::from_str(&works(&["info", "--json", &path("two.ova")])).unwrap();
@@ -99,7 +94,7 @@ fn hashes_are_compared() {
     let directory = tempfile::tempdir().unwrap();
     appliance(directory.path());
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    tool(directory.path(), &["ewfacquire", "-q", "-u", "-d", "sha1", "-t", "e", "second.img"], "ewf-tools");
+    tool(directory.path(), &["ewfacquire", "-q", "-u", "-d", "sha1", "-t", "e", "second.img"]);
     let results = |image: &str| {
         let output = run(&["info", "--verify", "--json", &path(image)]);
         let layers: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();

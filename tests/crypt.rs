@@ -10,9 +10,10 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use program::{Point, works};
+use toolbox::NOBODY;
 
 /// Each guest, and the line in its `/home/note`.
 const GUESTS: [(&str, &str); 2] = [
@@ -26,14 +27,14 @@ fn image(name: &str) -> String {
 
 /// The program without a terminal, with this on its standard input.
 fn without_terminal(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new("setsid")
+    let mut child = toolbox::command("setsid")
         .args(["--wait", "timeout", "60", env!("CARGO_BIN_EXE_imgmount")])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("setsid can be started: it is in util-linux");
+        .unwrap();
     // It need not read what it does not want.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
@@ -88,8 +89,11 @@ fn keys_are_not_in_the_list_of_processes() {
     assert!(!targets.iter().any(|path| path.to_string_lossy().contains("memfd")), "{targets:?}");
     drop(point);
     let point = Point::new();
-    let mut server =
-        Command::new(env!("CARGO_BIN_EXE_imgmount")).args(arguments).args(["--no-fork", point.text()]).spawn().unwrap();
+    let mut server = toolbox::command(env!("CARGO_BIN_EXE_imgmount"))
+        .args(arguments)
+        .args(["--no-fork", point.text()])
+        .spawn()
+        .unwrap();
     program::eventually("the mount", || point.is_mounted() && pid_file.exists());
     let seen = shown(&server.id().to_string());
     assert!(seen.contains("--key all:key:…") && !seen.contains(":demo"), "{seen}");
@@ -99,7 +103,7 @@ fn keys_are_not_in_the_list_of_processes() {
 
 #[test]
 fn an_ordinary_user_needs_no_more_than_the_key() {
-    if !rustix::process::geteuid().is_root() {
+    if !toolbox::is_root() {
         // The test above has shown it.
         return;
     }
@@ -113,14 +117,12 @@ fn an_ordinary_user_needs_no_more_than_the_key() {
         fs::copy(image(guest), &disk).unwrap();
         let mount = folder.path().join(guest);
         fs::create_dir(&mount).unwrap();
-        std::os::unix::fs::chown(&mount, Some(1000), Some(1000)).unwrap();
+        std::os::unix::fs::chown(&mount, Some(NOBODY), Some(NOBODY)).unwrap();
         let script = "\"$1\" -a \"$2\" -i --key all:key:demo \"$3\" && cat \"$3/etc/hostname\" \"$3/home/note\"; \
                       \"$1\" unmount \"$3\"";
-        let output = Command::new("setpriv")
-            .args(["--reuid", "1000", "--regid", "1000", "--clear-groups", "--", "sh", "-c", script, "sh"])
-            .args([&program, &disk, &mount])
-            .output()
-            .expect("setpriv can be started: it is in util-linux");
+        let mut shell = toolbox::command("sh");
+        shell.args(["-c", script, "sh"]).args([&program, &disk, &mount]);
+        let output = toolbox::as_nobody(&shell).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{guest}\n{note}"), "{output:?}");
     }
 }
@@ -198,12 +200,12 @@ fn keys_come_from_standard_input_and_go_nowhere_else() {
 /// Runs the program at a terminal of its own, on which this is typed; returns what was seen there.
 fn at_terminal(arguments: &str, typed: &str) -> (String, bool) {
     let command = format!("exec timeout --foreground 60 {} {arguments}", env!("CARGO_BIN_EXE_imgmount"));
-    let mut child = Command::new("script")
+    let mut child = toolbox::command("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("script can be started: apt-get install bsdutils");
+        .unwrap();
     let mut input = child.stdin.take().unwrap();
     // After the question: what is typed before it is thrown away, and shown.
     for line in typed.split_inclusive('\n') {
@@ -238,8 +240,9 @@ fn the_terminal_is_asked_and_does_not_show_the_answer() {
 
 /// A BitLocker volume with this key, and its listing.
 fn bitlocker(name: &str, keys: &[&str]) -> (String, String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/bitlocker/{name}"));
-    let image = path.with_extension("qcow2").display().to_string();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bitlocker/bitlk-{name}.img"));
+    assert!(path.exists(), "{} is not there: `cargo xtask setup test` fetches it", path.display());
+    let image = path.display().to_string();
     let mut arguments = vec!["filesystems", "-a", &image];
     keys.iter().for_each(|key| arguments.extend(["--key", key]));
     let listing = works(&arguments);
@@ -249,16 +252,16 @@ fn bitlocker(name: &str, keys: &[&str]) -> (String, String) {
 #[test]
 fn bitlocker_opens_with_its_keys() {
     let inside = "/dev/mapper/cryptsda";
-    let (image, listing) = bitlocker("to-go", &["sda:key:anaconda"]);
+    let (image, listing) = bitlocker("togo-aes-cbc-128", &["sda:key:anaconda"]);
     assert!(listing.contains(inside) && listing.contains("vfat") && listing.contains("168C-33E6"), "{listing}");
     let point = Point::mount(&["-a", &image, "-m", inside, "--key", "all:key:anaconda"]);
     assert!(fs::read_dir(point.path()).unwrap().next().is_some());
     let recovery = "/dev/sda:key:607552-529496-550902-707531-545787-248358-370216-060401";
-    assert!(bitlocker("to-go", &[recovery]).1.contains(inside));
-    let (image, listing) = bitlocker("startup-key", &[]);
+    assert!(bitlocker("togo-aes-cbc-128", &[recovery]).1.contains(inside));
+    let (image, listing) = bitlocker("aes-xts-128-startup-key", &[]);
     assert!(listing.contains("BitLocker") && !listing.contains(inside), "{listing}");
-    let file = Path::new(&image).with_file_name("startup-key.bek");
-    let (_, listing) = bitlocker("startup-key", &[&format!("all:file:{}", file.display())]);
+    let file = Path::new(&image).with_file_name("4381F759-C4F8-4DE0-BB61-FC33A831BDA5.BEK");
+    let (_, listing) = bitlocker("aes-xts-128-startup-key", &[&format!("all:file:{}", file.display())]);
     assert!(listing.contains(inside) && listing.contains("27F7B5DB3754A2A9"), "{listing}");
     let point = Point::new();
     let could_not = "could not find key to open BitLocker encrypted /dev/sda";
@@ -274,8 +277,7 @@ fn encrypted_guest(folder: &Path) -> String {
     let qemu_img = |arguments: &[&str]| {
         let objects = ["--object", "secret,id=one,data=base key", "--object", "secret,id=two,data=top key"];
         let all = [&arguments[..1], &objects, &arguments[1..]].concat();
-        let output = Command::new("qemu-img").args(&all).output().expect("qemu-img: apt-get install qemu-utils");
-        assert!(output.status.success(), "{all:?}: {output:?}");
+        toolbox::run(toolbox::command("qemu-img").args(&all));
     };
     let options = |key: &str| format!("encrypt.format=luks,encrypt.iter-time=1,encrypt.key-secret={key}");
     let (base, top) = (path("base.qcow2"), path("top.qcow2"));

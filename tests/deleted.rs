@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use program::{Point, fails_with, guest, run, works};
 use sha2::{Digest, Sha256};
@@ -194,7 +193,7 @@ fn wrong_requests_are_refused() {
 /// Needs root, which the test of CI is: others cannot mount an image for writing.
 #[test]
 fn nothing_is_written_into_the_image_that_is_read() {
-    if !rustix::process::geteuid().is_root() {
+    if !toolbox::is_root() {
         return;
     }
     let place = tempfile::tempdir().unwrap();
@@ -202,12 +201,9 @@ fn nothing_is_written_into_the_image_that_is_read() {
     let point = place.path().join("mnt");
     fs::create_dir(&point).unwrap();
     fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
-    let tool = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{program}: {output:?}");
-    };
+    let tool = |program: &str, arguments: &[&str]| toolbox::run(toolbox::command(program).args(arguments));
     let (image, point) = (image.to_str().unwrap(), point.to_str().unwrap());
-    tool("/sbin/mke2fs", &["-q", "-t", "ext2", image]);
+    tool("mke2fs", &["-q", "-t", "ext2", image]);
     tool("mount", &["-o", "loop", image, point]);
     let inside = format!("{point}/a/b");
     let outcome = std::panic::catch_unwind(|| {

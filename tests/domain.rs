@@ -63,7 +63,7 @@ esac
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", self.at("bin").display(), toolbox::search_path());
         imgmount().args(arguments).env("PATH", path).output().unwrap()
     }
 
@@ -176,11 +176,8 @@ fn what_virsh_does_not_do_is_said() {
     // Without any virsh.
     let empty = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_imgmount"));
-    let output = std::process::Command::new(program)
-        .args(["filesystems", "-d", "demo"])
-        .env("PATH", empty.path())
-        .output()
-        .unwrap();
+    let output =
+        toolbox::command(program).args(["filesystems", "-d", "demo"]).env("PATH", empty.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("libvirt-clients") && said.contains("dumpxml"), "{said}");
 }

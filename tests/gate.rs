@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use program::{Point, fails, guest, qemu_img, run, tool, works};
 
@@ -26,12 +26,8 @@ fn every_command_says_that_a_qemu_writes_the_image() {
     let image = directory.path().join("vm.qcow2").to_str().unwrap().to_owned();
     fs::copy(guest(), &image).unwrap();
     fs::copy(Path::new(&guest()).with_file_name("base.qcow2"), directory.path().join("base.qcow2")).unwrap();
-    let mut qemu = Command::new("qemu-io")
-        .arg(&image)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("qemu-io can be started: apt-get install qemu-utils");
+    let mut qemu =
+        toolbox::command("qemu-io").arg(&image).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // It answers a command only after the image is open.
     qemu.stdin.as_mut().unwrap().write_all(b"length\n").unwrap();
     BufReader::new(qemu.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
@@ -66,10 +62,10 @@ fn a_device_that_looks_like_an_image_is_raw_with_a_warning() {
     let image = directory.path().join("guest.raw").to_str().unwrap().to_owned();
     qemu_img(&["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", &secret(&directory), &image, "1M"]);
     fs::File::options().write(true).open(&image).unwrap().set_len(1 << 20).unwrap();
-    let device = tool(&["losetup", "--find", "--show", &image], "mount").trim().to_owned();
+    let device = tool(&["losetup", "--find", "--show", &image]).trim().to_owned();
     let output = run(&["info", &device]);
     let told = run(&["info", "--format=qcow2", &device]);
-    tool(&["losetup", "--detach", &device], "mount");
+    tool(&["losetup", "--detach", &device]);
     let [said, shown] = [output.stderr, output.stdout].map(|bytes| String::from_utf8(bytes).unwrap());
     let want = format!(
         "imgmount: warning: {device} starts like a qcow2 image and is read as raw, as all devices are: --format=qcow2 if not\n"
@@ -92,7 +88,7 @@ fn an_image_in_a_mounted_guest_gets_nothing_private_of_the_host() {
         qemu_img(&["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", base, &inside(name), "1M"]);
     }
     let image = directory.path().join("guest.img").to_str().unwrap().to_owned();
-    tool(&["mke2fs", "-q", "-t", "ext4", "-d", tree.to_str().unwrap(), &image, "16M"], "e2fsprogs");
+    tool(&["mke2fs", "-q", "-t", "ext4", "-d", tree.to_str().unwrap(), &image, "16M"]);
     let point = Point::mount(&["-a", &image, "-m", "/dev/sda"]);
     let at = |name: &str| point.join(name).to_str().unwrap().to_owned();
     let said = fails(&["filesystems", "-a", &at("evil.qcow2")]);
@@ -118,13 +114,9 @@ fn a_refusal_is_one_line_and_no_mount() {
     let point = Point::new();
     chown(point.path(), Some(61002), Some(61002)).unwrap();
     for user in [0, 61002] {
-        let mut command = Command::new("setpriv");
+        let mut command = toolbox::command("setpriv");
         command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
-        let output = command
-            .arg(&program)
-            .args(["-a", &image, "--blocks", point.text()])
-            .output()
-            .expect("setpriv can be started: it is in util-linux");
+        let output = command.arg(&program).args(["-a", &image, "--blocks", point.text()]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         let want = format!(
             "imgmount: {image}: it names {secret}, which user 61001, the owner of {image}, may not read; \

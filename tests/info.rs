@@ -7,7 +7,6 @@ mod program;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::Command;
 
 use program::{fails_with, guest, qemu_img, run, works};
 use serde_json::Value;
@@ -17,10 +16,8 @@ fn ours(image: &str) -> Vec<Value> {
 }
 
 fn qemus(image: &str) -> Vec<Value> {
-    let output = Command::new("qemu-img").args(["info", "--output=json", "--backing-chain", image]).output();
-    let output = output.expect("qemu-img can be started: apt-get install qemu-utils");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut info = toolbox::command("qemu-img");
+    serde_json::from_str(&toolbox::run(info.args(["info", "--output=json", "--backing-chain", image]))).unwrap()
 }
 
 /// All that `theirs` has is in `ours` and equal; but what nobody here reads.
@@ -104,7 +101,7 @@ fn extents_add_up() {
     let extents = &top["extents"];
     let sum: u64 = ["data", "zero", "hole", "not-counted"].iter().map(|name| extents[name].as_u64().unwrap()).sum();
     assert_eq!(sum, top["virtual-size"].as_u64().unwrap());
-    let map = Command::new("qemu-img").args(["map", "--output=json", &guest()]).output().unwrap();
+    let map = toolbox::command("qemu-img").args(["map", "--output=json", &guest()]).output().unwrap();
     let map: Value = serde_json::from_slice(&map.stdout).unwrap();
     let data = map.as_array().unwrap().iter().filter(|run| run["data"] == true);
     assert_eq!(extents["data"].as_u64().unwrap(), data.map(|run| run["length"].as_u64().unwrap()).sum::<u64>());

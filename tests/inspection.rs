@@ -9,18 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use program::{Point, fails_with, imgmount, works};
 
 const MIB: u64 = 1 << 20;
 /// The size of every partition; partition N starts at (8N - 7) MiB.
 const SIZE: u64 = 7 * MIB;
-
-fn tool(command: &mut Command, package: &str) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: apt-get install {package}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// A file system on a partition.
 struct FileSystem<'a> {
@@ -45,12 +40,12 @@ fn disk(place: &Path, name: &str, parts: &[FileSystem<'_>]) -> PathBuf {
         let uuid = format!("{}-0000-4000-8000-00000000000{number}", name_number(name));
         script += &format!("start={start}, size={size}, uuid={uuid}, name=part-{number}\n");
     }
-    let mut sfdisk = Command::new("sfdisk")
+    let mut sfdisk = toolbox::command("sfdisk")
         .args(["-q", "--no-reread", "--no-tell-kernel"])
         .arg(&image)
         .stdin(Stdio::piped())
         .spawn();
-    let sfdisk = sfdisk.as_mut().expect("sfdisk can be started: apt-get install fdisk");
+    let sfdisk = sfdisk.as_mut().unwrap();
     std::io::Write::write_all(sfdisk.stdin.as_mut().unwrap(), script.as_bytes()).unwrap();
     drop(sfdisk.stdin.take());
     assert!(sfdisk.wait().unwrap().success());
@@ -67,10 +62,10 @@ fn disk(place: &Path, name: &str, parts: &[FileSystem<'_>]) -> PathBuf {
             }
         }
         let offset = (8 * index as u64 + 1) * MIB;
-        let mut mke2fs = Command::new("mke2fs");
+        let mut mke2fs = toolbox::command("mke2fs");
         mke2fs.args(["-q", "-t", "ext4", "-F", "-L", part.label, "-U", part.uuid]).arg("-d").arg(&tree);
         mke2fs.args(["-E", &format!("offset={offset}")]).arg(&image).arg(format!("{}k", SIZE / 1024));
-        tool(&mut mke2fs, "e2fsprogs");
+        toolbox::run(&mut mke2fs);
     }
     image
 }

@@ -7,7 +7,6 @@ mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use program::{Point, fails_with, works};
 
@@ -35,8 +34,8 @@ fn check(case: &str, without: Option<usize>) {
         if without.is_some() && ["raid0", "mirror", "core"].iter().any(|kind| row[2].contains(kind)) {
             continue;
         }
-        let output = Command::new("sha256sum").arg(point.join(row[2])).output().expect("sha256sum is in coreutils");
-        assert_eq!(String::from_utf8_lossy(&output.stdout).split_whitespace().next(), Some(row[0]), "{row:?}");
+        let sum = toolbox::run(toolbox::command("sha256sum").arg(point.join(row[2])));
+        assert_eq!(sum.split_whitespace().next(), Some(row[0]), "{row:?}");
         checked += 1;
     }
     assert!(checked > 1, "{case}");

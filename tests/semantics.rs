@@ -5,10 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// The user of the unprivileged runs, when the tests run as root. It need not exist.
-const USER: u32 = 1000;
+use std::process::Output;
 
 /// A command of an example and what it prints.
 struct Example {
@@ -71,18 +68,11 @@ impl Place {
     }
 
     fn run(&self, command: &str) -> Output {
-        let shell = ["sh", "-c", command];
-        let words: Vec<String> = match self.user {
-            Some(user) => {
-                let ids = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()];
-                ["setpriv".into()].into_iter().chain(ids).chain(shell.map(str::to_owned)).collect()
-            }
-            None => shell.map(str::to_owned).to_vec(),
-        };
-        let path = format!("{}:/usr/sbin:/sbin:{}", self.path().display(), std::env::var("PATH").unwrap());
-        let mut run = Command::new(&words[0]);
-        run.args(&words[1..]).current_dir(self.path()).env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC");
-        run.output().unwrap_or_else(|error| panic!("cannot run {}: {error}; setpriv is in util-linux", words[0]))
+        let path = format!("{}:{}", self.path().display(), toolbox::search_path());
+        let mut shell = toolbox::command("sh");
+        shell.args(["-c", command]).current_dir(self.path()).env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC");
+        let mut run = if self.user.is_some() { toolbox::as_nobody(&shell) } else { shell };
+        run.output().unwrap()
     }
 }
 
@@ -133,11 +123,7 @@ fn the_examples_hold_for_who_runs_the_tests() {
 #[test]
 fn the_examples_hold_for_an_ordinary_user() {
     // Who is not root is an ordinary user himself, and the test above has shown it.
-    if is_root() {
-        all_hold(Some(USER));
+    if toolbox::is_root() {
+        all_hold(Some(toolbox::NOBODY));
     }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0).unwrap()
 }

@@ -4,7 +4,7 @@ mod program;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use imgmount::terminal::is_harmful;
 use program::{Point, imgmount, qemu_img, tool};
@@ -44,12 +44,12 @@ impl Guest {
         write(&format!("file\n{HOSTILE}"), "there".to_owned());
         let part = folder.path().join("part.img");
         let [tree, disk, part] = [&tree, &disk, &part].map(|path| path.to_str().unwrap());
-        tool(&["mkfs.ext4", "-q", "-L", LABEL, "-d", tree, part, "8M"], "e2fsprogs");
-        tool(&["debugfs", "-w", "-R", &format!("rm /gone{HOSTILE}"), part], "e2fsprogs");
+        tool(&["mkfs.ext4", "-q", "-L", LABEL, "-d", tree, part, "8M"]);
+        tool(&["debugfs", "-w", "-R", &format!("rm /gone{HOSTILE}"), part]);
         fs::File::create(disk).unwrap().set_len(12 << 20).unwrap();
         let name = format!("2:p{HOSTILE}");
-        tool(&["sgdisk", "-n", "2:2048:18431", "-c", &name, disk], "gdisk");
-        tool(&["dd", &format!("if={part}"), &format!("of={disk}"), "bs=1M", "seek=1", "conv=notrunc"], "coreutils");
+        tool(&["sgdisk", "-n", "2:2048:18431", "-c", &name, disk]);
+        tool(&["dd", &format!("if={part}"), &format!("of={disk}"), "bs=1M", "seek=1", "conv=notrunc"]);
         let image = folder.path().join("guest.qcow2");
         let image = image.to_str().unwrap();
         qemu_img(&["convert", "-f", "raw", "-O", "qcow2", disk, image]);
@@ -116,11 +116,11 @@ fn a_terminal_gets_none_either() {
         let words = words(command, &guest.image(), &guest.0.path().join(format!("out{number}")));
         let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
         let command = format!("exec timeout --foreground 60 {} {}", env!("CARGO_BIN_EXE_imgmount"), quoted.join(" "));
-        let output = Command::new("script")
+        let output = toolbox::command("script")
             .args(["--quiet", "--return", "--command", &command, "/dev/null"])
             .stdin(Stdio::null())
             .output()
-            .expect("script can be started: apt-get install bsdutils");
+            .unwrap();
         let seen = String::from_utf8_lossy(&output.stdout);
         assert!(!seen.trim().is_empty(), "{command:?}");
         // A bar is drawn with controls of our own.
@@ -153,7 +153,7 @@ fn who_uses_a_mount_is_named_without_harm() {
     let guest = Guest::new();
     let point = Point::mount(&["-a", guest.image().to_str().unwrap(), "-m", "/dev/sda2"]);
     let mut user =
-        Command::new("sleep").arg("60").current_dir(point.join(&format!("d{HOSTILE}/n\ne"))).spawn().unwrap();
+        toolbox::command("sleep").arg("60").current_dir(point.join(&format!("d{HOSTILE}/n\ne"))).spawn().unwrap();
     let output = imgmount().args(["unmount", "--no-retry", point.text()]).output().unwrap();
     user.kill().unwrap();
     user.wait().unwrap();

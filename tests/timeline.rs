@@ -9,20 +9,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use sha2::{Digest, Sha256};
 
 fn run(program: &str, arguments: &[&str], directory: &Path) -> Output {
-    let path = format!("/usr/sbin:/sbin:{}", std::env::var("PATH").unwrap());
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(directory).env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC");
-    command.env("MTOOLS_SKIP_CHECK", "1");
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("cannot run {program}: {error}; apt-get install sleuthkit e2fsprogs mtools dosfstools")
-    });
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
+    let mut command = toolbox::command(program);
+    command.args(arguments).current_dir(directory).env("LC_ALL", "C").env("TZ", "UTC").env("MTOOLS_SKIP_CHECK", "1");
+    toolbox::output(&mut command)
 }
 
 fn imgmount(arguments: &[&str], directory: &Path) -> Output {

@@ -1,8 +1,6 @@
 //! Folded names against e2fsprogs: `dx_hash -c` of debugfs hashes the name as it folds it.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::process::Command;
-
 use filesystems::FileSystem;
 use filesystems::ext::casefold::fold;
 
@@ -16,7 +14,7 @@ fn hashes(names: &[Vec<u8>], options: &str) -> Vec<String> {
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    let output = Command::new("debugfs").arg("-f").arg(file.path()).output().expect("apt-get install e2fsprogs");
+    let output = toolbox::command("debugfs").arg("-f").arg(file.path()).output().unwrap();
     let mut hashes = Vec::new();
     for line in output.stdout.split(|byte| *byte == b'\n') {
         if line.starts_with(b"Hash of ") {
@@ -68,8 +66,7 @@ fn lookup_in_a_directory() {
     let dir = tempfile::TempDir::new().unwrap();
     let image = dir.path().join("casefold.img");
     std::fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
-    let mke2fs = Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-O", "casefold"]).arg(&image).status();
-    assert!(mke2fs.expect("apt-get install e2fsprogs").success());
+    toolbox::run(toolbox::command("mke2fs").args(["-q", "-F", "-t", "ext4", "-O", "casefold"]).arg(&image));
     // Set while the directory is empty, as chattr +F demands; debugfs writes linear directories.
     let script = dir.path().join("script");
     let names = ["ReadMe.TXT", "Stra\u{df}e", "\u{c9}te\u{301}", "invalid \u{fffd}"];
@@ -78,7 +75,7 @@ fn lookup_in_a_directory() {
         requests += &format!("write /dev/null \"/fold/{name}\"\nwrite /dev/null \"/plain/{name}\"\n");
     }
     std::fs::write(&script, requests).unwrap();
-    assert!(Command::new("debugfs").args(["-w", "-f"]).args([&script, &image]).output().unwrap().status.success());
+    toolbox::run(toolbox::command("debugfs").args(["-w", "-f"]).args([&script, &image]));
 
     let disk = images::disk::HostFile::new(&image, std::fs::File::open(&image).unwrap()).unwrap();
     let fs = filesystems::ext::mount(std::sync::Arc::new(disk), &Default::default()).unwrap();

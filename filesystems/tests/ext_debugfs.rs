@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use ext_image::{Image, open, run, scratch};
@@ -41,7 +40,7 @@ fn populate(root: &Path) {
             fs::write(directory.join(format!("entry-{index:05}-{}", "x".repeat(index % 60))), "").unwrap();
         }
     }
-    assert!(Command::new("mkfifo").arg(root.join("fifo")).status().unwrap().success());
+    toolbox::run(toolbox::command("mkfifo").arg(root.join("fifo")));
 }
 
 /// What `mke2fs -d` copies of a record; without lost+found.
@@ -71,8 +70,7 @@ fn check(fs: &dyn FileSystem, source: &Path, options: &str) {
 
 /// Rebuilds directories with hash trees and checks everything.
 fn index_directories(image: &Image) {
-    let fsck = Command::new("/sbin/e2fsck").args(["-fyD"]).arg(&image.path).output();
-    let fsck = fsck.expect("e2fsck (apt install e2fsprogs)");
+    let fsck = toolbox::command("e2fsck").args(["-fyD"]).arg(&image.path).output().unwrap();
     assert!(fsck.status.code().is_some_and(|code| code <= 1), "{fsck:?}");
 }
 
@@ -157,7 +155,7 @@ fn the_identity_is_that_of_blkid() {
         let identity = (ext::DRIVER.probe)(&*image.memory()).unwrap().unwrap();
         let tag = |tag: &str| {
             let path = image.path.to_str().unwrap();
-            run("util-linux", "blkid", &["-p", "-s", tag, "-o", "value", path]).trim().to_string()
+            run("blkid", &["-p", "-s", tag, "-o", "value", path]).trim().to_string()
         };
         assert_eq!(identity.kind, tag("TYPE"), "{options}");
         assert_eq!(identity.uuid.unwrap(), tag("UUID"), "{options}");

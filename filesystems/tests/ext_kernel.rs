@@ -162,7 +162,7 @@ fn case(options: &str, block_size: usize, many: usize) {
 }
 
 fn same_statfs(options: &str, image: &Image, mount: &Mount) {
-    let stat = run("coreutils", "stat", &["-f", "-c", "%S %b %f %a %c %d", mount.path.to_str().unwrap()]);
+    let stat = run("stat", &["-f", "-c", "%S %b %f %a %c %d", mount.path.to_str().unwrap()]);
     let file = File::open(&image.path).unwrap();
     let fs = ext_image::open(Arc::new(HostFile::new(&image.path, file).unwrap())).unwrap();
     let info = fs.info(fs.root()).unwrap();

@@ -6,16 +6,15 @@ mod kernel;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 
 use kernel::*;
 
 fn set(path: &Path, name: &str, value: &str) {
-    run("attr", Command::new("setfattr").args(["-h", "-n", name, "-v", value]).arg(path));
+    toolbox::run(toolbox::command("setfattr").args(["-h", "-n", name, "-v", value]).arg(path));
 }
 
 fn acl(path: &Path, entries: &str) {
-    run("acl", Command::new("setfacl").args(["-m", entries]).arg(path));
+    toolbox::run(toolbox::command("setfacl").args(["-m", entries]).arg(path));
 }
 
 /// All kinds of attributes, in the inode, in a block, and in both.
@@ -45,7 +44,7 @@ fn attributes(root: &Path) {
     }
     fs::write(root.join("long name"), "").unwrap();
     set(&root.join("long name"), &format!("user.{}", "n".repeat(250)), "long name");
-    run("attr", Command::new("setfattr").args(["-x", "user.small"]).arg(root.join("other")));
+    toolbox::run(toolbox::command("setfattr").args(["-x", "user.small"]).arg(root.join("other")));
 }
 
 fn compare(image: &Image) {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the images in this folder with qemu-img and qemu-io (package qemu-utils); no root. The guest's bytes are the same every time.
+# Makes the images in this folder with qemu-img and qemu-io; no root. The guest's bytes are the same every time.
 set -eu
 cd "$(dirname "$0")"
 rm -f ./*.qcow2 ./*.raw ./*.data expected.txt

@@ -37,7 +37,7 @@ fn is_locked(file: &File, byte: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Child, Stdio};
 
     use super::*;
 
@@ -46,13 +46,13 @@ mod tests {
 
     impl QemuIo {
         fn open(options: &[&str], path: &std::path::Path) -> Self {
-            let mut child = Command::new("qemu-io")
+            let mut child = toolbox::command("qemu-io")
                 .args(options)
                 .arg(path)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
-                .expect("qemu-io is needed: apt-get install qemu-utils");
+                .unwrap();
             // It answers a command only after the image is open.
             child.stdin.as_mut().unwrap().write_all(b"length\n").unwrap();
             let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();

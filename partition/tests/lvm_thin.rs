@@ -12,7 +12,6 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,11 +71,7 @@ impl Pool {
         let (description, metadata) = (folder.path().join("xml"), folder.path().join("metadata"));
         std::fs::write(&description, text).unwrap();
         File::create(&metadata).unwrap().set_len(metadata_size).unwrap();
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-        let mut command = Command::new("thin_restore");
-        command.env("PATH", path).arg("-i").arg(&description).arg("-o").arg(&metadata);
-        let output = command.output().expect("cannot run thin_restore: apt-get install thin-provisioning-tools");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        toolbox::run(toolbox::command("thin_restore").arg("-i").arg(&description).arg("-o").arg(&metadata));
         let bytes = std::fs::read(&metadata).unwrap();
         for (number, block) in bytes.chunks(4096).enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0)) {
             file.write_all_at(block, self.metadata_at + number as u64 * 4096).unwrap();

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
 use crate::program::sparse::{assert_same, runs};
@@ -112,8 +111,5 @@ fn mapped_holes(folder: &Path, format: &str, image: &str) -> Vec<(u64, u64)> {
 /// Runs a command in this folder, which must work; its standard output.
 #[track_caller]
 fn tool_in(folder: &Path, words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).current_dir(folder).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install qemu-utils", words[0]));
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    toolbox::run(toolbox::command(words[0]).args(&words[1..]).current_dir(folder))
 }

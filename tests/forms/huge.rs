@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 
 use crate::program::{Point, tool};
 
@@ -22,17 +21,16 @@ fn peak(process: &str) -> u64 {
 fn huge(format: &str, options: &str, size: u64) {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("huge").to_str().unwrap().to_owned();
-    let mut create = Command::new("qemu-img");
+    let mut create = toolbox::command("qemu-img");
     create.args(["create", "-q", "-f", format]).args(options.split_whitespace()).args([&image, &size.to_string()]);
-    let output = create.output().expect("qemu-img can be started: apt-get install qemu-utils");
-    assert!(output.status.success(), "{create:?}: {}", String::from_utf8_lossy(&output.stderr));
+    toolbox::run(&mut create);
     let places = [0, 3 << 30, size / 2, size - (5 << 30), size - PIECE as u64];
     let mut write = vec!["qemu-io".to_owned(), "-f".into(), format.into()];
     for (number, at) in places.iter().enumerate() {
         write.extend(["-c".to_owned(), format!("write -P {} {at} {PIECE}", number + 1)]);
     }
     write.push(image.clone());
-    tool(&write.iter().map(String::as_str).collect::<Vec<_>>(), "qemu-utils");
+    tool(&write.iter().map(String::as_str).collect::<Vec<_>>());
 
     let pid = folder.path().join("pid");
     let point = Point::mount(&["-a", &image, "--blocks", "--pid-file", pid.to_str().unwrap()]);

@@ -1,7 +1,6 @@
 //! Disks in very many files: more than a process may have open when it starts.
 
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::{fs, fs::File};
 
 use crate::program::Point;
@@ -26,7 +25,7 @@ fn more_extents_than_the_soft_limit_of_open_files() {
     let point = Point::new();
     let script = "ulimit -S -n 1024; exec \"$0\" -a \"$1\" --blocks \"$2\"";
     let program = env!("CARGO_BIN_EXE_imgmount");
-    let output = Command::new("sh").args(["-c", script, program]).arg(&image).arg(point.path()).output().unwrap();
+    let output = toolbox::command("sh").args(["-c", script, program]).arg(&image).arg(point.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let file = File::open(point.join("sda")).unwrap();
     let size = u64::from(SECTORS) * 512;

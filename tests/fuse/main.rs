@@ -1,6 +1,6 @@
 //! What a mount shows and how it ends, on a tree that is made up in memory (`examples/synthetic.rs`).
 //!
-//! Everything is done by the user who runs the tests; if that is root, the second half also as user 1000. Needs
+//! Everything is done by the user who runs the tests; if that is root, the second half also as nobody. Needs
 //! /dev/fuse and fusermount3 (`apt install fuse3`).
 
 // The functions that the tests share are tests too, which clippy cannot see.

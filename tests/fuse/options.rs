@@ -57,7 +57,7 @@ fn permissions_are_checked_for_others_only_with_allow_other() {
         (output.status.success(), text(&output.stdout))
     };
     assert_eq!(see("ls m/many | wc -l"), (true, "100\n".into()));
-    // 0640 of another owner: no; the same with an ACL for user 1000: yes.
+    // 0640 of another owner: no; the same with an ACL for nobody: yes.
     assert!(!see("cat m/hard").0);
     assert!(see("cat m/tagged").0);
     assert!(!see("test -r m/secret").0);

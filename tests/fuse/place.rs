@@ -10,13 +10,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use toolbox::NOBODY;
 
 /// The program `synthetic`. Cargo builds examples only together with all tests, so it is asked to.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = toolbox::command(env!("CARGO"));
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--example", "synthetic"]);
         if profile.file_name() == Some(OsStr::new("release")) {
             cargo.arg("--release");
@@ -35,7 +36,7 @@ pub enum User {
 
 /// Me; and if I am root, an ordinary user as well.
 pub fn users() -> Vec<User> {
-    if rustix::process::geteuid().is_root() { vec![User::Me, User::Other] } else { vec![User::Me] }
+    if toolbox::is_root() { vec![User::Me, User::Other] } else { vec![User::Me] }
 }
 
 /// A directory to mount on, and what is mounted there.
@@ -55,7 +56,7 @@ impl Place {
         let mut program = program().to_owned();
         if user == User::Other {
             for path in [dir.path(), &dir.path().join("m")] {
-                chown(path, Some(1000), Some(1000)).unwrap();
+                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
             }
             // The source tree may lie where only root can look.
             let copy = dir.path().join("synthetic");
@@ -80,12 +81,8 @@ impl Place {
     /// Any command, run in the directory that holds the mountpoint `m`.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = match self.user {
-            User::Me => Command::new(program),
-            User::Other => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", "1000", "--regid", "1000", "--clear-groups", "--"]).arg(program);
-                command
-            }
+            User::Me => toolbox::command(program),
+            User::Other => toolbox::as_nobody(&toolbox::command(program)),
         };
         command.current_dir(self.dir.path());
         command
@@ -121,7 +118,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_mounted() {
-            let _ = Command::new("fusermount3").arg("-uz").arg(self.point()).output();
+            let _ = toolbox::command("fusermount3").arg("-uz").arg(self.point()).output();
         }
     }
 }

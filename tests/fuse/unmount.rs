@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn root_unmounts_for_others_and_dead_mounts_can_be_removed() {
         let place = Place::new(user);
         assert!(place.program(&["--pid-file", "pid", "m"]).output().unwrap().status.success());
         let pid: u32 = fs::read_to_string(place.dir.path().join("pid")).unwrap().trim().parse().unwrap();
-        let output = Command::new(program()).arg("unmount").arg(place.point()).output().unwrap();
+        let output = toolbox::command(program()).arg("unmount").arg(place.point()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(!place.is_mounted() && !is_running(pid), "{user:?}");
 

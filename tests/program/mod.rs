@@ -19,14 +19,14 @@ pub fn guest() -> String {
 
 /// The program, to be run at most for a minute.
 pub fn imgmount() -> Command {
-    let mut command = Command::new("timeout");
+    let mut command = toolbox::command("timeout");
     command.args(["--foreground", PATIENCE, env!("CARGO_BIN_EXE_imgmount")]);
     command
 }
 
 /// Runs it with these arguments.
 pub fn run(arguments: &[&str]) -> Output {
-    imgmount().args(arguments).output().expect("timeout (package coreutils) can be started")
+    imgmount().args(arguments).output().unwrap()
 }
 
 /// Runs it, which must work, and returns what it printed.
@@ -95,7 +95,7 @@ impl Point {
 impl Drop for Point {
     fn drop(&mut self) {
         if self.is_mounted() {
-            let _ = Command::new("fusermount3").args(["-u", "-z"]).arg(self.path()).output();
+            let _ = toolbox::command("fusermount3").args(["-u", "-z"]).arg(self.path()).output();
         }
         // Removing the directory under a live mount would reach into the guest.
         if self.is_mounted() {
@@ -117,18 +117,12 @@ pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
 /// qemu-img with these arguments, which must work.
 #[track_caller]
 pub fn qemu_img(arguments: &[&str]) {
-    let output = Command::new("qemu-img").args(arguments).output();
-    let output = output.expect("qemu-img can be started: apt-get install qemu-utils");
-    assert!(output.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    toolbox::run(toolbox::command("qemu-img").args(arguments));
 }
 
-/// A command, which must work: what it printed.
+/// A command, which must work: all that it said.
 #[track_caller]
-pub fn tool(words: &[&str], package: &str) -> String {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    let output = Command::new(words[0]).args(&words[1..]).env("PATH", path).env("LC_ALL", "C").output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install {package}", words[0]));
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{words:?}: {} {said}", output.status);
-    said
+pub fn tool(words: &[&str]) -> String {
+    let output = toolbox::output(toolbox::command(words[0]).args(&words[1..]));
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
 }

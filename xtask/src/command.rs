@@ -7,18 +7,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::interrupt;
 
-/// Where Debian keeps the programs that an ordinary user's `PATH` leaves out.
-const SYSTEM_DIRECTORIES: &str = "/usr/local/sbin:/usr/sbin:/sbin";
-
-/// The `PATH` that outside programs are looked for in.
-pub fn search_path() -> String {
-    format!("{}:{SYSTEM_DIRECTORIES}", std::env::var("PATH").unwrap_or_default())
-}
-
-/// A command with its arguments; its language is fixed because some output is read.
+/// A command with its arguments: an outside program by name, an own one by its path.
 pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).env("PATH", search_path()).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    let mut command = toolbox::command(program);
+    command.args(arguments).stdin(Stdio::null());
     command
 }
 

@@ -3,9 +3,12 @@
 #![allow(missing_docs, reason = "a program for ourselves: names say what a field is")]
 
 mod bench;
+mod bitlocker;
 mod check;
 mod command;
 mod demo;
+mod fuse;
+mod golden;
 mod guest;
 mod hostile;
 mod interrupt;
@@ -27,9 +30,9 @@ use packages::Purpose;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "The work on imgmount that needs root or outside tools")]
 enum Task {
-    /// Install the Debian packages that a purpose needs, or name the one apt line that does
+    /// Install the Debian packages that a purpose needs, or name the one apt line that does; fetch what tests need
     Setup {
-        /// What for; every purpose if not given
+        /// What for: demo, test, bench, fuzz (the seeds of the fuzz targets) or golden; all of it if not given
         purpose: Option<Purpose>,
         /// Only print the table
         #[arg(long)]
@@ -39,7 +42,7 @@ enum Task {
     Demo,
     /// Check formatting, lints and documentation
     Check,
-    /// Run every test; what needs root is named if this is not root
+    /// Run every test, with the time of each step; what did not run is named in the end, and in CI that is a failure
     Test {
         /// The whole Debian in every image format, not only in a few, and the fuzz targets
         #[arg(long)]
@@ -49,6 +52,13 @@ enum Task {
         program: Option<PathBuf>,
         /// Only the steps whose names contain this
         only: Option<String>,
+    },
+    /// Make golden images anew, with the script beside them
+    Golden {
+        /// Their folder, for example tests/golden/demo
+        folder: PathBuf,
+        /// What the script is told
+        arguments: Vec<String>,
     },
     /// Measure imgmount beside the kernel's own mount, qemu-img and cp (root)
     Bench {
@@ -106,7 +116,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match run(Task::parse()) {
+    let result = run(Task::parse());
+    packages::close_toolbox();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -121,13 +133,14 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { list: true, .. } => packages::list(),
         Task::Setup { purpose: Some(purpose), .. } => packages::ensure(purpose)?,
         Task::Setup { purpose: None, .. } => {
-            for purpose in [Purpose::Demo, Purpose::Test, Purpose::Bench, Purpose::Fuzz] {
+            for purpose in Purpose::ALL {
                 packages::ensure(purpose)?;
             }
         }
         Task::Demo => demo::run()?,
         Task::Check => check::run_all()?,
         Task::Test { long, program, only } => test::run(long, program, only)?,
+        Task::Golden { folder, arguments } => golden::make(&folder, &arguments)?,
         Task::Bench { part, runs, json, program } => bench::run_all(part, runs, program, json)?,
         Task::Read { file, random } => bench::reader::run(&file, random)?,
         Task::Guest { all } => {

@@ -3,17 +3,15 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
+use toolbox::NOBODY;
 
 use crate::command::{any_output, command, run};
 use crate::walk::Manifest;
-
-/// The user `nobody`, an ordinary user on every machine.
-const NOBODY: u32 = 65534;
 
 /// How long an unmounted server may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
@@ -33,9 +31,8 @@ impl User {
         match self {
             Self::Myself => command(program, [""; 0]),
             Self::Nobody => {
-                let id = NOBODY.to_string();
-                let mut command = command("setpriv", ["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
-                command.arg(program).env("HOME", "/nonexistent");
+                let mut command = toolbox::as_nobody(&command(program, [""; 0]));
+                command.stdin(Stdio::null());
                 command
             }
         }
@@ -151,7 +148,7 @@ impl Drop for GuestMount {
         }
         let point = self.path();
         let (program, flags) = if is_root() { ("umount", "-l") } else { ("fusermount3", "-uz") };
-        let _ = Command::new(program).arg(flags).arg(&point).output();
+        let _ = command(program, [""; 0]).arg(flags).arg(&point).output();
         let since = Instant::now();
         while self.server != 0 && runs(self.server) && since.elapsed() < GONE {
             std::thread::sleep(Duration::from_millis(5));
@@ -186,10 +183,10 @@ impl Drop for Bind {
 
 fn release(directory: &mut TempDir, program: &str, flags: &[&str]) {
     if is_mounted(directory.path()) {
-        let _ = Command::new(program).arg(directory.path()).output();
+        let _ = command(program, [""; 0]).arg(directory.path()).output();
     }
     if is_mounted(directory.path()) {
-        let _ = Command::new(program).args(flags).arg(directory.path()).output();
+        let _ = command(program, [""; 0]).args(flags).arg(directory.path()).output();
     }
     if is_mounted(directory.path()) {
         directory.disable_cleanup(true);

@@ -1,6 +1,5 @@
 //! The places of this repository, and cargo run in it.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,9 +19,11 @@ pub fn target() -> PathBuf {
 
 /// A cargo command in the repository.
 pub fn cargo(arguments: &[&str]) -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = command(cargo, arguments);
-    command.current_dir(root());
+    // As cargo says when it runs this; it calls compilers and linkers, which are in no package of ours.
+    let cargo = std::env::var_os("CARGO").map(PathBuf::from);
+    let cargo = cargo.or_else(|| toolbox::find("cargo", &toolbox::whole_path()));
+    let mut command = command(cargo.unwrap_or_else(|| PathBuf::from("./cargo")), arguments);
+    command.current_dir(root()).env("PATH", toolbox::whole_path()).env(toolbox::TOOLBOX, toolbox::search_path());
     command
 }
 

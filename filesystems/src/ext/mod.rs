@@ -71,17 +71,17 @@ pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
     let (superblock, mut notes) = superblock_or_backup(&disk)?;
     let disk = journal::external::join(disk, &options.journals, &superblock)?;
     if !superblock.needs_recovery() {
-        return Ext::new(Volume::new(disk, superblock), notes, &options.budget, options.budget.empty());
+        return Ext::new(Volume::new(disk, superblock), notes);
     }
     if !options.replay {
         notes.push("the journal was not replayed: the tree is what the disk holds, and may be inconsistent".into());
-        return Ext::new(Volume::new(disk, superblock), notes, &options.budget, options.budget.empty());
+        return Ext::new(Volume::new(disk, superblock), notes);
     }
-    let replayed = journal::replay(disk, &superblock, &options.budget)?;
+    let replayed = journal::replay(disk, &superblock)?;
     // The journal may hold a newer superblock, or the only sound one.
     let (superblock, mut notes) = superblock_or_backup(&replayed.disk)?;
     notes.extend(replayed.notes);
-    Ext::new(Volume::new(replayed.disk, superblock), notes, &options.budget, replayed.held)
+    Ext::new(Volume::new(replayed.disk, superblock), notes)
 }
 
 /// The superblock, or, if it is damaged, a backup of it and a note that says so. Fails as the primary's reading did if

@@ -26,8 +26,9 @@ impl<'a> Window<'a> {
             self.page.clear();
             self.page.resize(len as usize, 0);
             self.start = start;
-            if self.disk.read_at(&mut self.page, start).is_err() {
+            if let Err(error) = self.disk.read_at(&mut self.page, start) {
                 self.page.clear();
+                return Err(error);
             }
         }
         if let Some(bytes) = self.page.get(inside as usize..).and_then(|rest| rest.first_chunk()) {

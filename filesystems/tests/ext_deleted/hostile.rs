@@ -22,7 +22,8 @@ fn damaged_images() {
                 fs::write(path, bytes).unwrap();
             }
             sync();
-            let status = Command::new("rm").arg("-r").args((0..3).map(|i| mount.path.join(format!("d{i}")))).status();
+            let status =
+                toolbox::command("rm").arg("-r").args((0..3).map(|i| mount.path.join(format!("d{i}")))).status();
             assert!(status.unwrap().success());
         }
         let bytes = image.bytes();
@@ -58,7 +59,7 @@ fn damaged_images() {
                 continue;
             };
             let Ok(list) = fs.deleted() else { continue };
-            for entry in list.iter() {
+            for entry in &list {
                 nodes += 1;
                 let Ok(stat) = fs.stat(entry.node) else { continue };
                 let _ = (fs.xattrs(entry.node), fs.read_link(entry.node), fs.extent_at(entry.node, 0));

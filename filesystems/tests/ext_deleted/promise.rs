@@ -44,7 +44,7 @@ fn overwrite_without_commit(image: &Image, root: &Path) {
     let source = image.directory.path().join("source");
     fs::write(&source, content(40 << 20, 99)).unwrap();
     let (from, to) = (format!("if={}", source.display()), format!("of={}", root.join("new").display()));
-    run("coreutils", "dd", &[&from, &to, "bs=1M", "oflag=direct", "status=none"]);
+    run("dd", &[&from, &to, "bs=1M", "oflag=direct", "status=none"]);
 }
 
 #[test]

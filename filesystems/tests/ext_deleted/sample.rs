@@ -66,7 +66,7 @@ pub fn populate(root: &Path) -> Files {
 }
 
 pub fn sync() {
-    run("coreutils", "sync", &[]);
+    run("sync", &[]);
 }
 
 pub fn remove(root: &Path, files: &Files) {
@@ -80,7 +80,7 @@ pub fn remove(root: &Path, files: &Files) {
         if path.ends_with("lost+found") || path.ends_with("keep") {
             continue;
         }
-        let done = Command::new("rm").arg("-r").arg(&path).status().unwrap();
+        let done = toolbox::command("rm").arg("-r").arg(&path).status().unwrap();
         assert!(done.success());
     }
 }

@@ -78,12 +78,12 @@ fn external_journal() {
     let directory = ext_image::scratch();
     let journal = directory.path().join("journal");
     File::create(&journal).unwrap().set_len(16 << 20).unwrap();
-    run("e2fsprogs", "mke2fs", &["-q", "-F", "-b", "4096", "-O", "journal_dev", journal.to_str().unwrap()]);
-    let device = run("mount", "losetup", &["--find", "--show", journal.to_str().unwrap()]);
+    run("mke2fs", &["-q", "-F", "-b", "4096", "-O", "journal_dev", journal.to_str().unwrap()]);
+    let device = run("losetup", &["--find", "--show", journal.to_str().unwrap()]);
     let device = device.trim();
     let image = Image::new(&format!("{options} -J device={device}"), 256, None);
     let (files, dirty) = filled_and_emptied(&image, || (image.bytes(), fs::read(&journal).unwrap()));
-    run("mount", "losetup", &["--detach", device]);
+    run("losetup", &["--detach", device]);
     for (name, (bytes, journal)) in [("clean", (image.bytes(), fs::read(&journal).unwrap())), ("dirty", dirty)] {
         let disk = |name: &str, bytes| -> Arc<dyn images::Disk> { Arc::new(Memory::new(name, bytes)) };
         let mut options = filesystems::Options::default();

@@ -6,7 +6,6 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use filesystems::{FileSystem, Options, ext};
@@ -19,20 +18,9 @@ pub struct Image {
     pub path: PathBuf,
 }
 
-/// Runs a command of a Debian package; its standard output.
-pub fn run(package: &str, command: &str, arguments: &[&str]) -> String {
-    // mke2fs and debugfs are in /sbin, which is not in every user's PATH.
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new(command)
-        .args(arguments)
-        .env("PATH", &path)
-        .env("LC_ALL", "C")
-        .env("MKE2FS_CONFIG", "/dev/null")
-        .output()
-        .unwrap_or_else(|error| panic!("{command}: {error} (apt install {package})"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command} {arguments:?}: {stdout}{stderr}");
-    stdout.into_owned()
+/// Runs a command; its standard output.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    toolbox::run(toolbox::command(program).args(arguments).env("MKE2FS_CONFIG", "/dev/null"))
 }
 
 /// A directory for scratch files: in memory where there is such a place, because the tests write a lot.
@@ -53,7 +41,7 @@ impl Image {
             arguments.extend(["-d", tree]);
         }
         arguments.push(path.to_str().unwrap());
-        run("e2fsprogs", "mke2fs", &arguments);
+        run("mke2fs", &arguments);
         Self { directory, path }
     }
 
@@ -72,7 +60,7 @@ impl Image {
 
     /// What debugfs answers to a request.
     pub fn debugfs(&self, request: &str) -> String {
-        run("e2fsprogs", "debugfs", &["-R", request, self.path.to_str().unwrap()])
+        run("debugfs", &["-R", request, self.path.to_str().unwrap()])
     }
 
     /// Where the record of an inode begins in the image, in bytes; the inode as debugfs takes it, a path or `<number>`.
@@ -93,7 +81,7 @@ impl Image {
     pub fn debugfs_write(&self, requests: &str) {
         let script = self.directory.path().join("requests");
         fs::write(&script, requests).unwrap();
-        run("e2fsprogs", "debugfs", &["-w", "-f", script.to_str().unwrap(), self.path.to_str().unwrap()]);
+        run("debugfs", &["-w", "-f", script.to_str().unwrap(), self.path.to_str().unwrap()]);
     }
 }
 
@@ -112,15 +100,14 @@ impl Mount {
         let path = image.directory.path().join("mount");
         fs::create_dir_all(&path).unwrap();
         let (from, to) = (image.path.to_str().unwrap(), path.to_str().unwrap());
-        run("mount", "mount", &["-t", "ext4", "-o", &format!("loop,{options}"), from, to]);
+        run("mount", &["-t", "ext4", "-o", &format!("loop,{options}"), from, to]);
         Self { path }
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(&self.path).status();
-        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking(), "umount failed");
+        assert!(toolbox::unmount(&self.path) || std::thread::panicking(), "cannot unmount {}", self.path.display());
     }
 }
 

@@ -89,7 +89,7 @@ fn an_extent_is_a_place_of_the_host_file() {
     let image = super::tools::format(dir.path(), "image", 8192, &["-F", "16", "-s", "1"]);
     let (source, content) = (dir.path().join("source"), noise(5, 20_000));
     std::fs::write(&source, &content).unwrap();
-    super::tools::run("mtools", "mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::f"]);
+    super::tools::run("mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::f"]);
     let fs = open(super::tools::disk(&image)).unwrap();
     let node = fs.lookup(fs.root(), b"f").unwrap();
     let extent = fs.extent_at(node, 1234).unwrap();

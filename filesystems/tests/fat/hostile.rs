@@ -40,7 +40,7 @@ impl Volume {
             std::fs::write(tree.join(format!("sub directory/one of many files {number}")), "x").unwrap();
         }
         let image_text = image.to_str().unwrap();
-        tools::run("mtools", "mcopy", &["-s", "-i", image_text, tree.to_str().unwrap(), "::"]);
+        tools::run("mcopy", &["-s", "-i", image_text, tree.to_str().unwrap(), "::"]);
         let mut bytes = std::fs::read(&image).unwrap();
         if bits == 32 {
             // Made large because mtools goes by the number of clusters, and then cut to what is in use.

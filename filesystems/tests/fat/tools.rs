@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use filesystems::{Kind, Time, identify, read_file, resolve};
@@ -11,15 +10,9 @@ use images::{Disk, Error};
 
 use super::{noise, open, walk_all};
 
-/// Runs a tool in UTC and UTF-8; a missing one fails the test and names its package.
-pub fn run(package: &str, program: &str, args: &[&str]) -> String {
-    let mut command = Command::new(program);
-    command.args(args).envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
-    command.env("MTOOLS_SKIP_CHECK", "1");
-    let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}: apt install {package}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+/// Runs a tool in UTC.
+pub fn run(program: &str, args: &[&str]) -> String {
+    toolbox::run(toolbox::command(program).args(args).env("TZ", "UTC").env("MTOOLS_SKIP_CHECK", "1"))
 }
 
 pub fn disk(path: &Path) -> Arc<dyn Disk> {
@@ -30,7 +23,7 @@ pub fn disk(path: &Path) -> Arc<dyn Disk> {
 pub fn format(dir: &Path, name: &str, kilobytes: u64, args: &[&str]) -> PathBuf {
     let path = dir.join(name);
     File::create(&path).unwrap().set_len(kilobytes << 10).unwrap();
-    run("dosfstools", "mkfs.fat", &[args, &[path.to_str().unwrap()]].concat());
+    run("mkfs.fat", &[args, &[path.to_str().unwrap()]].concat());
     path
 }
 
@@ -83,7 +76,7 @@ fn make_tree(root: &Path) {
         write(&format!("many/file number {number} of many.txt"), format!("{number}").as_bytes());
     }
     for (name, time) in [("README.TXT", "2001-02-03 04:05:06"), ("sizes/1", "2099-12-31 23:59:58")] {
-        run("coreutils", "touch", &["-d", time, root.join(name).to_str().unwrap()]);
+        run("touch", &["-d", time, root.join(name).to_str().unwrap()]);
     }
 }
 
@@ -121,7 +114,7 @@ fn every_kind_of_volume() {
         let top: Vec<String> =
             fs::read_dir(&tree).unwrap().map(|entry| entry.unwrap().path().display().to_string()).collect();
         args.extend(top.iter().map(String::as_str));
-        run("mtools", "mcopy", &[&args[..], &["::"]].concat());
+        run("mcopy", &[&args[..], &["::"]].concat());
 
         let fs = open(disk(&image)).unwrap_or_else(|error| panic!("{what}: {error}"));
         let seen = walk_all(fs.as_ref());
@@ -142,7 +135,7 @@ fn every_kind_of_volume() {
 
         // mtools counts what is free by the FAT; mkfs.fat and mcopy keep FSInfo up to date.
         let info = fs.info(fs.root()).unwrap();
-        let listing = run("mtools", "mdir", &["-i", image_text, "::"]);
+        let listing = run("mdir", &["-i", image_text, "::"]);
         let digits: String = listing
             .lines()
             .rev()
@@ -155,7 +148,7 @@ fn every_kind_of_volume() {
         assert!(info.notes.is_empty(), "{:?}", info.notes);
 
         let (_, identity) = identify(&disk(&image)).unwrap().unwrap();
-        let blkid = run("util-linux", "blkid", &["-p", "-o", "export", image_text]);
+        let blkid = run("blkid", &["-p", "-o", "export", image_text]);
         let value = |key| blkid.lines().find_map(|line: &str| line.strip_prefix(key)).map(|v| v.replace('\\', ""));
         assert_eq!(value("TYPE="), Some(identity.kind), "{what}");
         assert_eq!(value("UUID="), identity.uuid, "{what}");
@@ -176,14 +169,14 @@ fn short_names_and_attributes() {
     let image_text = image.to_str().unwrap();
     let source = dir.path().join("source");
     fs::write(&source, "content").unwrap();
-    let put = |name: &str| run("mtools", "mcopy", &["-i", image_text, source.to_str().unwrap(), &format!("::{name}")]);
+    let put = |name: &str| run("mcopy", &["-i", image_text, source.to_str().unwrap(), &format!("::{name}")]);
     put("A long name.text");
     put("readonly.txt");
     put("HIDDEN.SYS");
-    run("mtools", "mattrib", &["-i", image_text, "+r", "::readonly.txt"]);
-    run("mtools", "mattrib", &["-i", image_text, "+h", "+s", "::HIDDEN.SYS"]);
+    run("mattrib", &["-i", image_text, "+r", "::readonly.txt"]);
+    run("mattrib", &["-i", image_text, "+h", "+s", "::HIDDEN.SYS"]);
     put("gone");
-    run("mtools", "mdel", &["-i", image_text, "::gone"]);
+    run("mdel", &["-i", image_text, "::gone"]);
     let fs = open(disk(&image)).unwrap();
     let find = |name: &str| fs.lookup(fs.root(), name.as_bytes());
     let node = find("A long name.text").unwrap();
@@ -215,7 +208,7 @@ fn labels_of_all_kinds() {
     for (kind, cluster) in [("12", "64"), ("16", "4"), ("32", "1")] {
         let image = format(dir.path(), "none", 40 << 10, &["-F", kind, "-s", cluster]);
         assert_eq!(label(&image), None);
-        run("mtools", "mlabel", &["-i", image.to_str().unwrap(), "::NEW ONE"]);
+        run("mlabel", &["-i", image.to_str().unwrap(), "::NEW ONE"]);
         assert_eq!(label(&image).as_deref(), Some(&b"NEW ONE"[..]), "in the root directory");
         assert_eq!(walk_all(open(disk(&image)).unwrap().as_ref()).len(), 0, "a label is no file");
     }
@@ -230,7 +223,7 @@ fn reading_goes_on_where_it_ended() {
     for number in 0..300 {
         fs::write(tree.join(format!("a name of {number} parts {}", "p".repeat(number % 200))), "").unwrap();
     }
-    run("mtools", "mcopy", &["-s", "-i", image.to_str().unwrap(), tree.to_str().unwrap(), "::"]);
+    run("mcopy", &["-s", "-i", image.to_str().unwrap(), tree.to_str().unwrap(), "::"]);
     let fs = open(disk(&image)).unwrap();
     let dir = fs.lookup(fs.root(), b"D").unwrap();
     let (mut from, mut one_by_one, mut at_once) = (0, Vec::new(), Vec::new());
@@ -264,7 +257,7 @@ fn a_volume_with_one_fat_in_use() {
     let source = dir.path().join("source");
     let content = noise(3, 5000);
     fs::write(&source, &content).unwrap();
-    run("mtools", "mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::file"]);
+    run("mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::file"]);
     let mut bytes = fs::read(&image).unwrap();
     let fat_size = u32::from_le_bytes(bytes[36..40].try_into().unwrap()) as usize * 512;
     let fat = usize::from(bytes[14]) * 512;
@@ -287,7 +280,7 @@ fn what_the_boot_sector_and_fsinfo_say() {
     let image = format(dir.path(), "image", 40 << 10, &["-F", "32", "-s", "1", "-n", "OLD"]);
     let source = dir.path().join("source");
     fs::write(&source, noise(3, 5000)).unwrap();
-    run("mtools", "mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::file"]);
+    run("mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::file"]);
     let sound = fs::read(&image).unwrap();
     let info = |patches: &[(usize, &[u8])]| {
         let mut bytes = sound.clone();

@@ -31,9 +31,9 @@ impl Volume {
             write(&tree, &format!("first directory/inner/a file {number}"), &noise(number, 700 + number as usize));
             write(&tree, &format!("another directory/file {number}"), &noise(100 + number, 100));
         }
-        run("mtools", "mcopy", &["-s", "-i", text(&image), text(&tree), "::"]);
+        run("mcopy", &["-s", "-i", text(&image), text(&tree), "::"]);
         if is_deleted {
-            run("mtools", "mdeltree", &["-i", text(&image), "::TREE"]);
+            run("mdeltree", &["-i", text(&image), "::TREE"]);
         }
         Self::of(fs::read(&image).unwrap())
     }
@@ -132,7 +132,7 @@ fn the_high_half_is_found_again() {
         fs::write(image, bytes).unwrap();
         let keep = image.with_file_name("KEPT");
         fs::write(&keep, "kept").unwrap();
-        run("mtools", "mcopy", &["-i", text(image), text(&keep), "::"]);
+        run("mcopy", &["-i", text(image), text(&keep), "::"]);
     };
     let mut volume = Volume::new("32", 40 << 10, far, true);
     let mut erased = 0;
@@ -165,7 +165,7 @@ fn the_search_has_a_budget() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("sparse");
     fs::write(&image, &volume.bytes).unwrap();
-    run("util-linux", "fallocate", &["--dig-holes", text(&image)]);
+    run("fallocate", &["--dig-holes", text(&image)]);
     let counting = Arc::new(Counting::new(disk(&image)));
     let fs = open(counting.clone());
     counting.take();
@@ -183,7 +183,7 @@ fn exercise(disk: Arc<dyn Disk>) {
     let Ok(all) = fs.deleted() else { return };
     let by_node: HashMap<NodeId, &Deleted> = all.iter().map(|deleted| (deleted.node, deleted)).collect();
     assert_eq!(by_node.len(), all.len(), "every node is another");
-    for deleted in all.iter() {
+    for deleted in &all {
         let stat = fs.stat(deleted.node).unwrap();
         if deleted.state == State::Intact {
             assert_eq!(stat.size, 0);

@@ -9,7 +9,6 @@ mod recovered;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use filesystems::{Deleted, FileSystem, Kind, NodeId, Options, Parent, State};
@@ -17,15 +16,9 @@ use images::Disk;
 use images::disk::{HostFile, Memory};
 use sha2::{Digest, Sha256};
 
-/// Runs a tool in UTC and UTF-8; a missing one fails the test and names its package.
-fn run(package: &str, program: &str, args: &[&str]) -> String {
-    let mut command = Command::new(program);
-    command.args(args).envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
-    command.env("MTOOLS_SKIP_CHECK", "1");
-    let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}: apt install {package}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// Runs a tool in UTC.
+fn run(program: &str, args: &[&str]) -> String {
+    toolbox::run(toolbox::command(program).args(args).env("TZ", "UTC").env("MTOOLS_SKIP_CHECK", "1"))
 }
 
 fn text(path: &Path) -> &str {
@@ -36,7 +29,7 @@ fn text(path: &Path) -> &str {
 fn format(dir: &Path, kilobytes: u64, args: &[&str]) -> PathBuf {
     let path = dir.join("image");
     File::create(&path).unwrap().set_len(kilobytes << 10).unwrap();
-    run("dosfstools", "mkfs.fat", &[args, &[text(&path)]].concat());
+    run("mkfs.fat", &[args, &[text(&path)]].concat());
     path
 }
 
@@ -187,13 +180,13 @@ fn live_paths(fs: &dyn FileSystem) -> HashMap<NodeId, String> {
 fn sleuth_kit(dir: &Path, image: &Path) -> BTreeSet<[u8; 32]> {
     let target = dir.join("tsk");
     let _ = fs::remove_dir_all(&target);
-    run("sleuthkit", "tsk_recover", &[text(image), text(&target)]);
+    run("tsk_recover", &[text(image), text(&target)]);
     files_below(&target).values().map(|content| hash(content)).collect()
 }
 
 /// How many deleted entries The Sleuth Kit lists.
 fn sleuth_kit_count(image: &Path) -> usize {
-    run("sleuthkit", "fls", &["-r", "-d", text(image)]).lines().count()
+    run("fls", &["-r", "-d", text(image)]).lines().count()
 }
 
 /// The files below a directory of the host.

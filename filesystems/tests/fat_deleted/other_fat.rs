@@ -17,12 +17,12 @@ fn case(bits: &str, kilobytes: u64) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let image = format(dir.path(), kilobytes, &["-F", bits, "-s", "1"]);
     let copy = |name: &str, content: &[u8]| {
         write(dir.path(), name, content);
-        run("mtools", "mcopy", &["-i", text(&image), text(&dir.path().join(name)), "::"]);
+        run("mcopy", &["-i", text(&image), text(&dir.path().join(name)), "::"]);
     };
     let delete = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| format!("::{name}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        run("mtools", "mdel", &[&["-i", text(&image)], &names[..]].concat());
+        run("mdel", &[&["-i", text(&image)], &names[..]].concat());
     };
     for number in 0..20 {
         copy(&format!("F{number}"), &noise(number, 512));

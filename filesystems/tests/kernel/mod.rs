@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use filesystems::ext::journal::Run;
@@ -26,30 +25,20 @@ pub struct Image {
     dir: TempDir,
 }
 
-/// Runs a tool and returns what it prints; a failure names the package.
-pub fn run(package: &str, command: &mut Command) -> String {
-    let name = format!("{command:?}");
-    let output = command.output().unwrap_or_else(|error| panic!("{name}: {error} (apt-get install {package})"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{name}: {}{text}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
 /// Runs one debugfs request.
 pub fn debugfs(image: &Path, write: bool, request: &str) -> String {
-    let mut command = Command::new("debugfs");
+    let mut command = toolbox::command("debugfs");
     if write {
         command.arg("-w");
     }
-    run("e2fsprogs", command.args(["-R", request]).arg(image))
+    toolbox::run(command.args(["-R", request]).arg(image))
 }
 
 /// Runs several debugfs requests, one a line, that may write.
 pub fn debugfs_script(image: &Path, script: &str) {
     let file = image.with_extension("debugfs");
     fs::write(&file, script).unwrap();
-    let output = Command::new("debugfs").args(["-w", "-f"]).args([&file, image]).output();
-    let output = output.unwrap_or_else(|error| panic!("debugfs: {error} (apt-get install e2fsprogs)"));
+    let output = toolbox::command("debugfs").args(["-w", "-f"]).args([&file, image]).output().unwrap();
     // It prints its version, and what fails, to standard error.
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.lines().count() == 1, "{script}: {errors}");
@@ -71,11 +60,11 @@ pub struct Mount(PathBuf);
 impl Mount {
     pub fn new(image: &Path, at: &Path, options: &str) -> Self {
         assert!(
-            run("coreutils", Command::new("id").arg("-u")).trim() == "0",
+            toolbox::run(toolbox::command("id").arg("-u")).trim() == "0",
             "this test needs root for a loop mount: run it as root, as the CI does"
         );
         fs::create_dir_all(at).unwrap();
-        run("mount", Command::new("mount").args(["-o", &format!("loop,{options}")]).arg(image).arg(at));
+        toolbox::run(toolbox::command("mount").args(["-o", &format!("loop,{options}")]).arg(image).arg(at));
         Self(at.to_owned())
     }
     pub fn path(&self) -> &Path {
@@ -85,14 +74,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Another test's child holds our open files until it executes its program.
-        for _ in 0..100 {
-            if Command::new("umount").arg("-q").arg(&self.0).status().is_ok_and(|status| status.success()) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        assert!(std::thread::panicking(), "cannot unmount {}", self.0.display());
+        assert!(toolbox::unmount(&self.0) || std::thread::panicking(), "cannot unmount {}", self.0.display());
     }
 }
 
@@ -103,12 +85,12 @@ impl Image {
         let dir = TempDir::new().unwrap();
         let live = dir.path().join("live.img");
         File::create(&live).unwrap().set_len(megabytes << 20).unwrap();
-        run("e2fsprogs", Command::new("mke2fs").args(["-q", "-F"]).args(features).arg(&live));
+        toolbox::run(toolbox::command("mke2fs").args(["-q", "-F"]).args(features).arg(&live));
         let image = Self { name: name.to_owned(), block_size: block_size(&live), dir };
         // Nothing is committed but what the work asks for.
         let mount = Mount::new(&live, &image.dir.path().join("mnt"), &format!("commit=600,{options}"));
         work(mount.path());
-        run("coreutils", Command::new("cp").arg("--sparse=always").arg(&live).arg(image.path()));
+        toolbox::run(toolbox::command("cp").arg("--sparse=always").arg(&live).arg(image.path()));
         drop(mount);
         fs::remove_file(&live).unwrap();
         image
@@ -119,7 +101,7 @@ impl Image {
         let dir = TempDir::new().unwrap();
         let image = Self { name: name.to_owned(), block_size: 0, dir };
         File::create(image.path()).unwrap().set_len(megabytes << 20).unwrap();
-        run("e2fsprogs", Command::new("mke2fs").args(["-q", "-F"]).args(features).arg(image.path()));
+        toolbox::run(toolbox::command("mke2fs").args(["-q", "-F"]).args(features).arg(image.path()));
         Self { block_size: block_size(&image.path()), ..image }
     }
 
@@ -139,7 +121,7 @@ impl Image {
     pub fn copy(&self) -> Self {
         let dir = TempDir::new().unwrap();
         let copy = Self { name: self.name.clone(), block_size: self.block_size, dir };
-        run("coreutils", Command::new("cp").arg("--sparse=always").arg(self.path()).arg(copy.path()));
+        toolbox::run(toolbox::command("cp").arg("--sparse=always").arg(self.path()).arg(copy.path()));
         copy
     }
 
@@ -210,7 +192,7 @@ pub fn walk_damaged(fs: &dyn FileSystem) {
 }
 
 fn block_size(image: &Path) -> u32 {
-    let header = run("e2fsprogs", Command::new("dumpe2fs").arg("-h").arg(image));
+    let header = toolbox::run(toolbox::command("dumpe2fs").arg("-h").arg(image));
     let line = header.lines().find(|line| line.starts_with("Block size:")).unwrap();
     line.split_whitespace().last().unwrap().parse().unwrap()
 }

@@ -1,7 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
-use std::process::Command;
 
 use super::*;
 use crate::image::open_with;
@@ -338,7 +337,7 @@ fn snapshots_and_sector_sizes_reach_the_format() {
 #[test]
 fn a_fifo_is_refused_and_does_not_hang() {
     let dir = Dir::new();
-    let status = Command::new("mkfifo").arg(dir.path("fifo")).status().unwrap();
+    let status = toolbox::command("mkfifo").arg(dir.path("fifo")).status().unwrap();
     assert!(status.success());
     dir.write("top", "link\nfifo");
     dir.fails("top", "DIR/top: DIR/fifo is a FIFO: a disk image is a regular file or a block device");

@@ -142,7 +142,7 @@ fn a_folder_without_room_is_named() {
         "trap '' XFSZ; ulimit -f 1024; COMPRESSED_IMAGE=$PWD/packed TMPDIR=$PWD {} --exact nested::opened_for_another_test --nocapture",
         program.display()
     );
-    let output = std::process::Command::new("bash").args(["-c", &line]).current_dir(folder.path("")).output().unwrap();
+    let output = toolbox::command("bash").args(["-c", &line]).current_dir(folder.path("")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     let want = "(the variable TMPDIR can name another folder): File too large";

@@ -45,12 +45,12 @@ const VOLUMES: &[(&str, &str, &str)] = &[
         "5bb6ff5acbded10be990c6fa208ab479934a08bc2e88740a1aa2642af2f42025",
     ),
     (
-        "to-go",
+        "togo-aes-cbc-128",
         "607552-529496-550902-707531-545787-248358-370216-060401",
         "3fb19a2b9cf89962216cc7b27f7127ea7f241c39b7b340d7431a232f81c36eb1",
     ),
     (
-        "startup-key",
+        "aes-xts-128-startup-key",
         "363770-230505-096371-652674-567006-579150-291038-408111",
         "bbb68369d8f7badb2c2330349d9d0cf12e68f54eece25e718d2bb13feba23f7a",
     ),
@@ -58,13 +58,16 @@ const VOLUMES: &[(&str, &str, &str)] = &[
 /// The recovery password of the volume whose protection is suspended.
 const CLEAR_KEY_RECOVERY: &[u8] = b"528561-251702-140283-271590-717365-674234-182611-409563";
 
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/bitlocker").join(name)
+/// A file that `cargo xtask setup test` has fetched.
+fn fetched(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bitlocker").join(name);
+    assert!(path.exists(), "{} is not there: `cargo xtask setup test` fetches it", path.display());
+    path
 }
 
 /// The volume in this image.
 pub fn volume(name: &str) -> Arc<dyn Disk> {
-    images::open(&golden(&format!("{name}.qcow2")), &Options::default()).unwrap()
+    images::open(&fetched(&format!("bitlk-{name}.img")), &Options::default()).unwrap()
 }
 
 /// Its bytes, for changing them.
@@ -105,8 +108,8 @@ fn every_cipher_and_every_key_of_windows() {
         let inside = unlock(disk.clone(), recovery.as_bytes()).unwrap().unwrap_or_else(|| panic!("{name}"));
         assert_eq!((inside.size(), sha256(&*inside)), (disk.size(), (*want).to_owned()), "{name}");
         let (secret, wrong) = match *name {
-            "startup-key" => {
-                let key = std::fs::read(golden("startup-key.bek")).unwrap();
+            "aes-xts-128-startup-key" => {
+                let key = std::fs::read(fetched("4381F759-C4F8-4DE0-BB61-FC33A831BDA5.BEK")).unwrap();
                 let wrong = [&key[..140], &[key[140] ^ 1], &key[141..]].concat();
                 (key, wrong)
             }
@@ -162,7 +165,7 @@ fn metadata_is_hidden_and_the_rest_is_no_hole() {
 /// is refused; so its mark says otherwise here.
 #[test]
 fn suspended_protection_needs_no_key() {
-    let mut bytes = bytes("clear-key");
+    let mut bytes = bytes("clearkey-aes-cbc-128");
     assert!(unlock(memory(bytes.clone()), PASSWORD).err().unwrap().to_string().contains("encrypt-on-write"));
     bytes[160..176].copy_from_slice(b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01");
     let disk = memory(bytes);
@@ -180,7 +183,7 @@ fn suspended_protection_needs_no_key() {
 #[test]
 fn what_is_not_read_is_refused_by_name() {
     let refused = |disk| unlock(disk, PASSWORD).err().expect("it is refused").to_string();
-    assert!(refused(volume("encrypt-on-write")).contains("encrypt-on-write"));
+    assert!(refused(volume("aes-xts-128-eow")).contains("encrypt-on-write"));
     let mut vista = bytes("aes-cbc-256");
     vista[..3].copy_from_slice(b"\xeb\x52\x90");
     assert!(refused(memory(vista)).contains("Vista"));

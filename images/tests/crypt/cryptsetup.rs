@@ -12,7 +12,7 @@ const CHEAP: &[&str] = &["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"
 const CONTENT: usize = 600 << 10;
 
 fn cryptsetup(arguments: &[&str]) -> String {
-    run("cryptsetup", "cryptsetup-bin", arguments)
+    run("cryptsetup", arguments)
 }
 
 struct Made {

@@ -16,7 +16,7 @@ fn volume(version: &str) -> Vec<u8> {
         arguments.extend(["--luks2-metadata-size", "16k", "--luks2-keyslots-size", "512k"]);
     }
     arguments.extend(["--key-file", key.to_str().unwrap(), path.to_str().unwrap()]);
-    run("cryptsetup", "cryptsetup-bin", &arguments);
+    run("cryptsetup", &arguments);
     std::fs::read(&path).unwrap()
 }
 

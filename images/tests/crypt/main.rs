@@ -11,7 +11,6 @@ mod qcow;
 mod qemu;
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use images::crypt::{Sealed, recognise};
@@ -33,14 +32,10 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(len).collect()
 }
 
-/// Runs a program that must work, with `input` on its standard input, and returns what it printed.
+/// Runs a program that must work, and returns what it printed.
 #[track_caller]
-fn run(program: &str, package: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}: apt-get install {package}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+fn run(program: &str, arguments: &[&str]) -> String {
+    toolbox::run(toolbox::command(program).args(arguments))
 }
 
 /// Tries a secret on a volume that must be recognised.

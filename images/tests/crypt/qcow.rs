@@ -54,7 +54,7 @@ impl Folder {
             words.split_whitespace().map(|word| word.replace('@', &format!("{}/", self.0.path().display()))).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let secrets = ["--object", "secret,id=one,data=pass", "--object", "secret,id=two,data=another passphrase"];
-        run("qemu-img", "qemu-utils", &[&words[..1], &secrets, &words[1..]].concat())
+        run("qemu-img", &[&words[..1], &secrets, &words[1..]].concat())
     }
 
     /// Runs commands of qemu-io on the image that these options describe.
@@ -64,7 +64,7 @@ impl Folder {
             vec!["--object", "secret,id=one,data=pass", "--object", "secret,id=two,data=another passphrase"];
         words.extend(commands.iter().flat_map(|command| ["-c", command]));
         words.extend(["--image-opts", &image]);
-        run("qemu-io", "qemu-utils", &words);
+        run("qemu-io", &words);
     }
 
     /// What QEMU reads.

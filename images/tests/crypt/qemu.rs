@@ -25,7 +25,7 @@ fn ciphers_modes_and_hashes() {
     for options in cases {
         let options = format!("key-secret=s,iter-time=1,{options}");
         let arguments = ["convert", "--object", "secret,id=s,data=pass", "-f", "raw", "-O", "luks", "-o", &options];
-        run("qemu-img", "qemu-utils", &[&arguments, &[raw.to_str().unwrap(), luks.to_str().unwrap()][..]].concat());
+        run("qemu-img", &[&arguments, &[raw.to_str().unwrap(), luks.to_str().unwrap()][..]].concat());
         assert_holds(&luks, &content, &options);
     }
     assert!(unlock(file(&luks), None, b"wrong").unwrap().is_none());

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use images::disk::Memory;
@@ -39,7 +38,7 @@ pub fn convert(folder: &Folder, format: &str, options: &str) {
     if (format, options) == ("qcow", "-c") {
         // qemu-img 10.0 writes all of the image, and ends with status 1 and no word.
         let words: Vec<_> = command.split(' ').collect();
-        let output = Command::new(words[0]).args(&words[1..]).current_dir(folder.path("")).output().unwrap();
+        let output = toolbox::command(words[0]).args(&words[1..]).current_dir(folder.path("")).output().unwrap();
         assert!(output.stderr.is_empty(), "{output:?}");
         return;
     }

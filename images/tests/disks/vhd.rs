@@ -54,9 +54,12 @@ fn whose_size_counts() {
             let info = folder.run("qemu-img info -f vpc --output=json image");
             let info: serde_json::Value = serde_json::from_str(&info).unwrap();
             let disk = folder.open("image");
-            assert_eq!(disk.size(), info["virtual-size"].as_u64().unwrap(), "{subformat} {creator:?}");
-            let geometry = matches!(creator, b"vpc " | b"qemu");
-            assert_eq!(disk.size(), if geometry { 100 * 4 * 17 * 512 } else { 5 << 20 });
+            let (stored, geometry) = (5 << 20, 100 * 4 * 17 * 512);
+            let want = if matches!(creator, b"vpc " | b"qemu") { geometry } else { stored };
+            assert_eq!(disk.size(), want, "{subformat} {creator:?}");
+            let qemu = info["virtual-size"].as_u64().unwrap();
+            // Azure's disks: QEMU 7.2 does not know that creator yet, and counts by the geometry.
+            assert!(qemu == want || creator == b"wa\0\0" && qemu == geometry, "{subformat} {creator:?}: {qemu}");
         }
     }
 }

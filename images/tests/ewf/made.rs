@@ -1,18 +1,10 @@
 //! Images that ewf-tools makes.
 
-use std::process::Command;
-
 use crate::tools::*;
 
 /// Runs one of ewf-tools in a folder.
 pub fn run(folder: &Folder, words: &[&str]) {
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .current_dir(folder.path(""))
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}; apt install ewf-tools", words[0]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {}{said}", String::from_utf8_lossy(&output.stdout));
+    toolbox::run(toolbox::command(words[0]).args(&words[1..]).current_dir(folder.path("")));
 }
 
 /// Acquires `bytes` with these options (words parted by spaces): `image.E01`, or whatever the format calls it.

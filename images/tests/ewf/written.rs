@@ -1,7 +1,6 @@
 //! What ewfacquire and ewfacquirestream write is read byte for byte.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use crate::check::*;
 use crate::made::*;
@@ -72,14 +71,9 @@ fn several_segments() {
 fn streams() {
     let want = patterned(33, 3 * MIB);
     let folder = acquire(&want, "-c best");
-    let mut child = Command::new("ewfacquirestream")
-        .args(["-q", "-t", "stream", "-c", "fast"])
-        .current_dir(folder.path(""))
-        .stdin(Stdio::from(fs::File::open(folder.path("source")).unwrap()))
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("apt install ewf-tools");
-    assert!(child.wait().unwrap().success());
+    let mut acquire = toolbox::command("ewfacquirestream");
+    acquire.args(["-q", "-t", "stream", "-c", "fast"]).current_dir(folder.path(""));
+    toolbox::run(acquire.stdin(fs::File::open(folder.path("source")).unwrap()));
     reads(&folder.open("stream.E01"), &want);
     // The other way round: their reader finds in the image what ours does.
     run(&folder, &["ewfexport", "-q", "-u", "-f", "raw", "-t", "raw", "stream.E01"]);

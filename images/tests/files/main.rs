@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, Once};
 
 use images::{Backing, Data, Disk, Options, open};
@@ -18,12 +18,7 @@ const MIB: u64 = 1 << 20;
 /// Runs a command line that is split at spaces in the directory `dir`; returns what it printed.
 fn run(dir: &Path, line: &str) -> String {
     let words: Vec<_> = line.split(' ').collect();
-    let package = if words[0].starts_with("qemu") { "qemu-utils" } else { "util-linux" };
-    let path = "/usr/sbin:/sbin:/usr/bin:/bin";
-    let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).env("PATH", path).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install {package}", words[0]));
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    toolbox::run(toolbox::command(words[0]).args(&words[1..]).current_dir(dir))
 }
 
 /// A directory with a raw `base.img` of 1 MiB, filled with `b`.
@@ -134,12 +129,8 @@ struct QemuIo(Child);
 
 impl QemuIo {
     fn open(image: &Path) -> Self {
-        let mut child = Command::new("qemu-io")
-            .arg(image)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("apt-get install qemu-utils");
+        let mut child =
+            toolbox::command("qemu-io").arg(image).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // It answers a command only after the image is open.
         child.stdin.as_mut().unwrap().write_all(b"length\n").unwrap();
         let mut line = String::new();

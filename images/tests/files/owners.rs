@@ -18,13 +18,13 @@ fn own(path: &Path, uid: u32, gid: u32, mode: u32) {
 
 /// Opens the image in a process of Alice, who is also in the group; returns what that printed.
 fn as_alice(dir: &Path, image: &str) -> String {
-    let output = Command::new("setpriv")
+    let output = toolbox::command("setpriv")
         .args([format!("--reuid={ALICE}"), format!("--regid={ALICE}"), format!("--groups={GROUP}")])
         .arg(dir.join("tests"))
         .args(["--exact", "owners::ordinary_users", "--nocapture"])
         .env(OPEN, dir.join(image))
         .output()
-        .expect("apt-get install util-linux");
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find_map(|line| line.split_once("ANSWER "));
     let (_, answer) = line.unwrap_or_else(|| panic!("{text} {}", String::from_utf8_lossy(&output.stderr)));

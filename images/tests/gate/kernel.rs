@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 /// Opens each file that it is told, and answers with its device and inode.
 const PROGRAM: &str = r#"$| = 1; while (<STDIN>) { chomp; if (open(F, "<", $_)) { @s = stat(F); print "$s[0]:$s[1]\n"; close F }
@@ -20,7 +20,7 @@ impl Kernel {
     /// A process of this user and group.
     pub fn of(user: u32, group: u32) -> Self {
         // Of a process of root that becomes another user, std clears the groups.
-        let mut child = Command::new("perl")
+        let mut child = toolbox::command("perl")
             .args(["-e", PROGRAM])
             .current_dir("/")
             .uid(user)

@@ -1,7 +1,7 @@
 //! Ways round the gate, one by one: each was open once, or is what one would try next.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use images::{Backing, Data, Disk, Error, Options};
 
@@ -138,7 +138,7 @@ fn unsaid(name: &str) -> Vec<u8> {
 #[test]
 fn what_another_process_has_is_not_named() {
     let world = world();
-    let mut child = Command::new("unshare")
+    let mut child = toolbox::command("unshare")
         .args(["--mount", "sh", "-c"])
         .arg(format!(
             "mount -t tmpfs none {0} && cp {1} {0}/f && chmod 644 {0}/f && echo && sleep 60",

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
@@ -82,7 +81,7 @@ impl World {
     pub fn mount(&self, name: &str, arguments: &[&str]) -> Mounted {
         let path = self.path(name);
         fs::create_dir_all(&path).unwrap();
-        let status = Command::new("mount").args(arguments).arg(&path).status().expect("apt-get install mount");
+        let status = toolbox::command("mount").args(arguments).arg(&path).status().unwrap();
         assert!(status.success(), "this test needs root: mount {arguments:?}");
         Mounted(path)
     }
@@ -106,7 +105,7 @@ pub struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = toolbox::command("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 

@@ -100,11 +100,11 @@ fn an_image_that_was_not_closed_is_readable() {
     let folder = Folder::new();
     folder.run("qemu-img create -f qcow2 -o lazy_refcounts=on image 3M");
     // qemu-io dies by a signal after this, so the dirty bit stays.
-    let status = std::process::Command::new("qemu-io")
+    let status = toolbox::command("qemu-io")
         .args(["-f", "qcow2", "-c", "write -P 7 1M 100k", "-c", "flush", "-c", "abort", "image"])
         .current_dir(folder.path(""))
         .output()
-        .expect("qemu-io is there: apt install qemu-utils")
+        .unwrap()
         .status;
     assert!(!status.success());
     let bytes = folder.read("image");

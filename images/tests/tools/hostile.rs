@@ -1,6 +1,5 @@
 //! Damaged bytes: opened and read within bounds, whatever they say.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,11 +59,11 @@ fn read_some(disk: &dyn Disk, chunks: u64) -> Result<()> {
 /// QEMU can and we cannot, `known` must know the reason.
 pub fn as_qemu_reads(folder: &Folder, format: &str, bytes: &[u8], known: fn(&str) -> bool) -> bool {
     folder.write("image", bytes);
-    let converted = Command::new("qemu-img")
+    let converted = toolbox::command("qemu-img")
         .args(["convert", "-q", "-f", format, "-O", "raw", "image", "theirs"])
         .current_dir(folder.path(""))
         .output()
-        .expect("qemu-img is there: apt install qemu-utils");
+        .unwrap();
     let disk = folder.open("image");
     let mut ours = vec![0; disk.size() as usize];
     let read = ours.chunks_mut(512).zip((0..).step_by(512)).try_for_each(|(buf, at)| disk.read_at(buf, at));

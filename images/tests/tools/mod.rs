@@ -7,7 +7,6 @@ pub mod map;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use images::{Disk, Error, FORMATS, Opener, Options, Request, Result};
@@ -40,13 +39,7 @@ impl Folder {
 
     /// As [`Self::run`], for words with spaces in them.
     pub fn run_words(&self, words: &[&str]) -> String {
-        let output = Command::new(words[0])
-            .args(&words[1..])
-            .current_dir(self.0.path())
-            .output()
-            .unwrap_or_else(|error| panic!("{}: {error}; apt install qemu-utils", words[0]));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{words:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        let text = toolbox::run(toolbox::command(words[0]).args(&words[1..]).current_dir(self.0.path()));
         assert!(!text.contains("failed"), "{words:?}: {text}");
         text
     }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use images::disk::HostFile;
@@ -73,13 +72,10 @@ impl Lab {
 
     /// Runs a command of LVM's, which must succeed, and returns what it prints.
     pub fn lvm(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("lvm");
+        let mut command = toolbox::command("lvm");
         command.args(arguments).args(["--driverloaded", "n"]);
-        command.env("LVM_SYSTEM_DIR", self.directory.path()).env("LVM_SUPPRESS_FD_WARNINGS", "1").env("LC_ALL", "C");
-        let output = command.output().expect("cannot run lvm: apt-get install lvm2");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "lvm {arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
+        command.env("LVM_SYSTEM_DIR", self.directory.path()).env("LVM_SUPPRESS_FD_WARNINGS", "1");
+        toolbox::run(&mut command)
     }
 
     /// `lvcreate` without touching the volume, which does not exist as a device.
@@ -223,7 +219,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for device in &self.devices {
-            let gone = Command::new("losetup").args(["-d", device]).status().is_ok_and(|status| status.success());
+            let gone = toolbox::command("losetup").args(["-d", device]).status().is_ok_and(|status| status.success());
             assert!(gone || std::thread::panicking(), "losetup -d {device} failed");
         }
     }
@@ -251,9 +247,9 @@ fn number(text: &str) -> u64 {
 fn attach(path: &Path, sector_size: u32) -> String {
     let mut errors = String::new();
     for _ in 0..50 {
-        let mut command = Command::new("losetup");
+        let mut command = toolbox::command("losetup");
         command.args(["-f", "--show", "-b", &sector_size.to_string()]).arg(path);
-        let output = command.output().expect("cannot run losetup: apt-get install util-linux");
+        let output = command.output().unwrap();
         if output.status.success() {
             return String::from_utf8(output.stdout).unwrap().trim().into();
         }

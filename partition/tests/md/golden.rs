@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, LazyLock};
 
 use images::disk::HostFile;
@@ -15,7 +15,7 @@ static UNPACKED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/raid/arrays.tar.zst");
     let archive = zstd::decode_all(fs::File::open(archive).unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mut tar = Command::new("tar")
+    let mut tar = toolbox::command("tar")
         .args(["--extract", "--directory"])
         .arg(folder.path())
         .stdin(Stdio::piped())

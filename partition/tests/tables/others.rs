@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::tools::{Made, PATH};
+use super::tools::Made;
 use super::*;
 
 /// Number, start and size in sectors, and kind.
@@ -27,9 +27,9 @@ fn sliced(os_type: &str) -> Made {
     let made = Made::new(16 * MIB, &[]);
     let script = format!("label: dos\n2048,20480,{os_type}\n22528,8192,5\n24576,4096,83\n");
     made.sfdisk("", &made.path(), &script);
-    let mut fdisk = std::process::Command::new("fdisk");
-    fdisk.arg(made.path()).env("PATH", PATH).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut fdisk = fdisk.spawn().expect("fdisk can be started: apt-get install fdisk");
+    let mut fdisk = toolbox::command("fdisk");
+    fdisk.arg(made.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut fdisk = fdisk.spawn().unwrap();
     // Two partitions that overlap, and `c` and `d` for the slice and the disk, which fdisk makes of no type.
     fdisk.stdin.take().unwrap().write_all(b"b\ny\nn\na\n\n+4M\nn\nb\n\n+3M\nt\na\n7\nt\nb\n1\nw\nq\n").unwrap();
     fdisk.wait().unwrap();

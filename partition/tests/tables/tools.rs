@@ -2,29 +2,15 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 
 use images::disk::HostFile;
 
 use super::*;
 
-/// Ordinary users do not have the directories of these tools in their path.
-pub const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
-
 /// Runs a command line that is split at spaces, with `DISK` replaced; returns what it printed.
 fn run(disk: &Path, line: &str) -> String {
-    let package = match line.split(' ').next().unwrap() {
-        "sgdisk" => "gdisk",
-        "parted" => "parted",
-        "mkfs.fat" => "dosfstools",
-        "sfdisk" => "fdisk",
-        _ => "util-linux",
-    };
     let words: Vec<String> = line.split(' ').map(|word| word.replace("DISK", disk.to_str().unwrap())).collect();
-    let output = Command::new(&words[0]).args(&words[1..]).env("PATH", PATH).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}: apt-get install {package}", words[0]));
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    toolbox::run(toolbox::command(&words[0]).args(&words[1..]))
 }
 
 pub struct Made(tempfile::TempDir);
@@ -49,10 +35,9 @@ impl Made {
     pub fn sfdisk(&self, options: &str, device: &Path, script: &str) {
         let script_path = self.0.path().join("script");
         std::fs::write(&script_path, script).unwrap();
-        let mut command = Command::new("sfdisk");
+        let mut command = toolbox::command("sfdisk");
         command.args(["--no-reread", "--no-tell-kernel", "--quiet"]).args(options.split_whitespace()).arg(device);
-        let status = command.env("PATH", PATH).stdin(File::open(script_path).unwrap()).status();
-        assert!(status.expect("apt-get install fdisk").success(), "{command:?}");
+        toolbox::run(command.stdin(File::open(script_path).unwrap()));
     }
 
     /// What `sfdisk --dump` says of each partition: number, start and size in bytes, type, UUID and name.

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Makes base.qcow2 and guest.qcow2 beside this script, with the kernel and Debian's tools. Needs root; takes a few seconds.
+# Run by: cargo xtask golden tests/golden/demo
 # Contents, UUIDs and modification times are the same every time; what the kernel stamps itself (ctime, mount times) is not.
 set -eu
+: "${XTASK:?run this with: cargo xtask golden tests/golden/demo}"
 
 # A mount and host name space of our own: mounts are gone when the script ends, and no real host name gets into LVM's metadata.
 if [ "${IMGMOUNT_DEMO_INSIDE:-}" != yes ]; then
@@ -203,7 +205,7 @@ qemu-img convert -c -O qcow2 -B base.qcow2 -F qcow2 "$work/overlay.qcow2" guest.
 cp "$work/deleted.txt" deleted.txt
 
 # --- what is expected: as the kernel and mtools show it ----------------------------------------------------------------------
-walker=$(cargo build --quiet --package xtask --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+walker=$XTASK
 mount -o ro,noload,loop "$work/root.fs" "$work/mnt"
 mount -o ro,noload,loop "$work/home.fs" "$work/mnt/home"
 "$walker" manifest --extents "$work/mnt" >root.json

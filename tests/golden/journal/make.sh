@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes fs.qcow2 and journal.qcow2 beside this script: an ext4 file system and its journal on a device of its own, copied while the kernel had
-# it mounted: the last transactions are in the journal only. Needs root (loop devices, mount), e2fsprogs and qemu-img.
+# it mounted: the last transactions are in the journal only. Needs root (loop devices, mount).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the images beside this script, and sums.txt: what each volume reads as, by the kernel. That kernel is a user-mode Linux with the host's
-# own tools: apt-get install user-mode-linux lvm2 thin-provisioning-tools e2fsprogs kmod perl qemu-utils. Needs no root.
+# own tools. Needs no root.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)

@@ -2,8 +2,7 @@
 # Makes what is beside this script, with the arrays that Linux's own driver wrote:
 #   arrays.tar.zst  members of arrays, a folder an array; their content is one and the same: sector N holds the line N, 64 times (arrays.sh)
 #   raid*-?.qcow2   the disks of two small guests (guests.sh)
-# The driver comes from Debian's user-mode-linux, a kernel that runs as an ordinary process: neither root nor a virtual machine is needed. Needs
-# the packages mdadm, kmod, zstd, e2fsprogs, gdisk, lvm2, qemu-utils and (unpacked here, not installed) user-mode-linux.
+# The driver comes from Debian's user-mode-linux, a kernel that runs as an ordinary process: neither root nor a virtual machine is needed.
 # A name after the script makes only that: arrays or guests.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,12 +11,6 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 cd "$work"
 export LC_ALL=C.UTF-8 TZ=UTC
-if [ -n "${UML:-}" ]; then
-    ln -s "$UML" uml
-else
-    apt-get download user-mode-linux >&2
-    dpkg -x user-mode-linux_*.deb uml
-fi
 seq -f %07g 0 8191 | awk '{ for (i = 0; i < 64; i++) print }' >content
 mkdir arrays guests
 cp "$here/arrays.sh" "$here/guests.sh" .
@@ -26,7 +19,7 @@ cat >init <<INIT
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TZ=UTC
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /run
 mkdir -p /run/modules/lib /run/work /run/mdadm
-ln -s $work/uml/usr/lib/uml/modules /run/modules/lib/modules
+ln -s /usr/lib/uml/modules /run/modules/lib/modules
 for module in loop linear raid0 raid1 raid10 raid456 dm-mod; do modprobe -d /run/modules \$module; done
 mount -t hostfs -o $work hostfs /run/work && cd /run/work && sh -eu inside.sh && touch finished
 sync
@@ -38,7 +31,7 @@ chmod +x init
 inside() {
     rm -f finished
     cp "$1" inside.sh
-    timeout 600 uml/usr/bin/linux.uml mem=256M quiet root=/dev/root rootfstype=hostfs rootflags=/ ro init="$work/init" con=null con0=null,fd:1 \
+    timeout 600 linux.uml mem=256M quiet root=/dev/root rootfstype=hostfs rootflags=/ ro init="$work/init" con=null con0=null,fd:1 \
         </dev/null >log 2>&1 || true
     [ -z "${VERBOSE:-}" ] || cat log
     [ -e finished ] || { cat log >&2; exit 1; }

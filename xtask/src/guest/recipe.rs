@@ -54,6 +54,8 @@ fn debian(root: &Path) -> Result<()> {
     let mirror = Mirror::of_this_machine()?;
     println!("debootstrap {} (about half a minute)", mirror.release);
     let mut debootstrap = command("debootstrap", ["--variant=minbase", &mirror.release]);
+    // It calls programs of its own.
+    debootstrap.env("PATH", toolbox::whole_path());
     if let Some(proxy) = &mirror.proxy {
         debootstrap.env("http_proxy", proxy);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Report;
+use super::report::Report;
 use super::stage::{Stage, arguments, equal};
 use crate::command::{command, run as run_command};
 use crate::mount::{KernelMount, User};

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Report;
+use super::report::Report;
 use crate::command::{command, pass_through, read, run as run_command};
 use crate::workspace::{cargo, root};
 
@@ -26,7 +26,7 @@ pub fn run(report: &mut Report) {
     let mut targets = String::new();
     report.step("fuzz: seeds and targets", || {
         targets = read(&mut fuzz(&["list"]))?;
-        run_command(&mut command(root().join("fuzz/seeds.sh"), [""; 0]))?;
+        run_command(command(root().join("fuzz/seeds.sh"), [""; 0]).env("PATH", toolbox::search_path()))?;
         run_command(&mut fuzz(&["build", "-s", "none"]))
     });
     for target in targets.lines() {

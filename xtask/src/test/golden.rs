@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::Report;
+use super::report::Report;
 use super::stage::{Stage, arguments, equal};
 use crate::walk::{self, Field, Manifest};
 use crate::workspace;

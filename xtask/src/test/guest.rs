@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::Report;
 use super::golden::split;
+use super::report::Report;
 use super::stage::{Stage, arguments, equal};
 use crate::guest::{Guest, RAW, VARIANTS, Variant};
 use crate::mount::{Bind, User};
@@ -12,7 +12,7 @@ use crate::workspace;
 
 const ESP: &str = "boot/efi";
 
-pub fn run(report: &mut Report, stage: &Stage, long: bool) {
+pub fn run(report: &mut Report, stage: &Stage) {
     let mut made = None;
     report.step("guest: made, and walked by the kernel", || {
         let guest = Guest::get(&workspace::target())?;
@@ -34,7 +34,7 @@ pub fn run(report: &mut Report, stage: &Stage, long: bool) {
             compare(&wanted, seen)
         });
     };
-    for variant in VARIANTS.iter().filter(|variant| long || variant.short) {
+    for variant in VARIANTS.iter().filter(|variant| stage.long || variant.short) {
         walk(*variant, User::Nobody);
     }
     walk(RAW, User::Myself);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::Report;
+use super::report::Report;
 use super::stage::Stage;
 use crate::command::{command, run as run_command};
 use crate::hostile::{ext, fat, gpt, lvm};
@@ -43,7 +43,8 @@ struct Case {
     long: bool,
 }
 
-pub fn run(report: &mut Report, stage: &Stage, long: bool) {
+pub fn run(report: &mut Report, stage: &Stage) {
+    let long = stage.long;
     for case in cases().into_iter().filter(|case| long || !case.long) {
         report.step(&format!("hostile: {}", case.name), || {
             let directory = TempDir::with_prefix("imgmount-hostile-")?;

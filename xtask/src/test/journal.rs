@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use rustix::fs::{XattrFlags, lsetxattr};
 
-use super::Report;
+use super::report::Report;
 use super::stage::{Stage, arguments, equal};
 use crate::command::{command, read, run as run_command};
 use crate::mount::KernelMount;

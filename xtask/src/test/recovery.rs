@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Report;
+use super::report::Report;
 use super::stage::Stage;
 use crate::command::{any_output, command, read, run as run_command};
 use crate::mount::KernelMount;

@@ -18,10 +18,12 @@ pub struct Stage {
     directory: TempDir,
     pub program: PathBuf,
     walker: PathBuf,
+    /// Whether there is time for everything.
+    pub long: bool,
 }
 
 impl Stage {
-    pub fn new(program: &Path) -> Result<Self> {
+    pub fn new(program: &Path, long: bool) -> Result<Self> {
         let directory = TempDir::with_prefix("imgmount-test-")?;
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
         let copy = |from: &Path, name: &str| -> Result<PathBuf> {
@@ -31,7 +33,7 @@ impl Stage {
             Ok(to)
         };
         let (program, walker) = (copy(program, "imgmount")?, copy(&std::env::current_exe()?, "xtask")?);
-        Ok(Self { directory, program, walker })
+        Ok(Self { directory, program, walker, long })
     }
 
     /// Where an image of this name goes.

@@ -88,10 +88,7 @@ impl Mapper<'_> {
         }
         let mut mapping = job.mapping;
         self.spent.set(self.spent.get().saturating_add(mapping.runs.len() + mapping.nodes.len()));
-        let bytes = size_of_val(&*mapping.runs)
-            + mapping.nodes.len() * (size_of::<u64>() + size_of::<Evidence>())
-            + size_of_val(&*mapping.missing);
-        if self.spent.get() > MAX_ALL || !self.geometry.room.take(2 * bytes) {
+        if self.spent.get() > MAX_ALL {
             mapping = Mapping { doubtful: true, ..Mapping::default() };
             mapping.missing.push((0, inode.size.div_ceil(self.geometry.volume.block_size())));
         }
