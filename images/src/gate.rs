@@ -80,6 +80,8 @@ pub(crate) struct Found {
     pub format: Option<&'static Format>,
     /// Whether the user or the image that names it said the format. Else its content did.
     pub is_told: bool,
+    /// The format that it looks like, though it is not read as one.
+    pub looks_like: Option<&'static str>,
     /// Those who had a say in its name.
     principals: Vec<Principal>,
 }
@@ -87,7 +89,7 @@ pub(crate) struct Found {
 impl Found {
     /// A file that the user named.
     pub fn by_user(file: HostFile, format: Option<&'static Format>, is_told: bool) -> Self {
-        Self { file: Arc::new(file), format, is_told, principals: Vec::new() }
+        Self { file: Arc::new(file), format, is_told, looks_like: None, principals: Vec::new() }
     }
 }
 
@@ -361,7 +363,7 @@ impl Gate<'_> {
                 found => found,
             },
         };
-        Ok(Found { file: Arc::new(file), format, is_told, principals })
+        Ok(Found { file: Arc::new(file), format, is_told, looks_like: None, principals })
     }
 
     /// Notes who made `file`, which is read for this image, and who had a say in its name.

@@ -82,13 +82,9 @@ pub(crate) fn recognised(path: &Path, options: &Options, formats: &'static [Form
     }
     let looks = format::recognise(&file, formats)?;
     if is_block_device(&file)? {
-        if let Some(looks) = looks {
-            let name = looks.name;
-            log::warn!(
-                "{file} starts like a {name} image and is read as raw, as all devices are: --format={name} if not"
-            );
-        }
-        return Ok(Found::by_user(file, None, true));
+        let mut found = Found::by_user(file, None, true);
+        found.looks_like = looks.map(|format| format.name);
+        return Ok(found);
     }
     if looks.is_some() {
         return Ok(Found::by_user(file, looks, false));
@@ -117,6 +113,11 @@ pub(crate) fn open_layer(
     let file = &found.file;
     if lock::has_writer(file.file()) {
         log::warn!("{file} is open for writing in a running QEMU: what is read may not fit together");
+    }
+    if let Some(format) = found.looks_like {
+        log::warn!(
+            "{file} starts like a {format} image and is read as raw, as all devices are: --format={format} if not"
+        );
     }
     let Some(format) = found.format else {
         return match snapshot {
