@@ -1,5 +1,7 @@
 //! `imgmount filesystems`: every disk, partition, array and logical volume in the images, and what each holds.
 
+use std::collections::HashMap;
+
 use images::Result;
 use partition::Group;
 use serde::Serialize;
@@ -23,91 +25,109 @@ pub fn run(request: &Request, list: &List) -> Result<()> {
 /// The table: what lies on something stands below it, indented.
 fn rows(stack: &Stack) -> Vec<Vec<String>> {
     let head = ["DEVICE", "SIZE", "CONTENTS", "LABEL", "UUID", "KIND"].map(str::to_owned).to_vec();
-    let mut rows = vec![head];
+    let mut rows = Rows { stack, above: stack.above(), group_of: HashMap::new(), rows: vec![head] };
+    for group in &stack.groups {
+        for member in group.members.iter().filter_map(|member| member.index) {
+            rows.group_of.entry(member).or_insert(group);
+        }
+    }
     for (at, device) in stack.devices.iter().enumerate() {
         if device.level == Level::Disk {
-            push(stack, at, 0, &mut rows);
+            rows.push(at, 0);
         }
     }
     // On several devices, and so below none of them.
     for (at, device) in stack.devices.iter().enumerate() {
         if matches!(device.level, Level::Array(_)) {
-            push(stack, at, 0, &mut rows);
+            rows.push(at, 0);
         }
     }
+    let volumes = stack.volumes();
     for group in &stack.groups {
         let members: Vec<&str> = members(stack, group).collect();
         let free = format!("volume group on {}, {} free", members.join(", "), terminal::size(group.free));
         let name = format!("/dev/{}", group.name);
-        rows.push(vec![name, terminal::size(group.size), String::new(), String::new(), group.uuid.clone(), free]);
-        let own =
-            |&(_, other): &(usize, &Device)| matches!(&other.level, Level::Logical(name, _) if *name == group.name);
-        for (at, _) in stack.devices.iter().enumerate().filter(own) {
-            push(stack, at, 1, &mut rows);
+        rows.rows.push(vec![name, terminal::size(group.size), String::new(), String::new(), group.uuid.clone(), free]);
+        for &at in volumes.get(group.name.as_str()).into_iter().flatten() {
+            rows.push(at, 1);
         }
     }
-    rows
+    rows.rows
 }
 
-/// The row of a device, and those of the partitions in it and of what was unlocked in it.
-fn push(stack: &Stack, at: usize, depth: usize, rows: &mut Vec<Vec<String>>) {
-    rows.push(row(stack, at, depth));
-    for (above, device) in stack.devices.iter().enumerate().skip(at + 1) {
-        if matches!(device.level, Level::Partition(_) | Level::Unlocked) && device.on == [at] {
-            push(stack, above, depth + 1, rows);
+/// The rows so far, and what they are made from.
+struct Rows<'a> {
+    stack: &'a Stack,
+    above: Vec<Vec<usize>>,
+    /// The group that a device is a member of.
+    group_of: HashMap<usize, &'a Group>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Rows<'_> {
+    /// The row of a device, and those of the partitions in it and of what was unlocked in it.
+    fn push(&mut self, at: usize, depth: usize) {
+        self.rows.push(self.row(at, depth));
+        for above in self.above[at].clone() {
+            let device = &self.stack.devices[above];
+            if matches!(device.level, Level::Partition(_) | Level::Unlocked) && device.on == [at] {
+                self.push(above, depth + 1);
+            }
         }
+    }
+
+    fn row(&self, at: usize, depth: usize) -> Vec<String> {
+        let device = &self.stack.devices[at];
+        let identity = device.identity();
+        let indent = "  ".repeat(depth);
+        let label = identity.and_then(|found| found.label.as_deref()).map(terminal::clean).unwrap_or_default();
+        let uuid = identity.and_then(|found| found.uuid.clone()).unwrap_or_default();
+        let contents = match &device.contents {
+            Contents::Table(scheme) => format!("{scheme} partition table"),
+            _ => device.contents_name().to_owned(),
+        };
+        let size = terminal::size(device.size);
+        vec![format!("{indent}{}", device.name), size, contents, label, uuid, self.kind(at)]
+    }
+
+    /// The last column: what the table says of the device, or why it cannot be read.
+    fn kind(&self, at: usize) -> String {
+        let stack = self.stack;
+        let device = &stack.devices[at];
+        let names = |on: &[usize]| on.iter().map(|&at| stack.devices[at].name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut said = match (&device.contents, &device.level, &device.disk) {
+            (Contents::Unreadable(error), Level::Array(_), _) => {
+                format!("{} on {}: {error}", device.kind, names(&device.on))
+            }
+            (Contents::Unreadable(error), ..) => error.to_string(),
+            (_, Level::Array(_), _) => format!("{} on {}", device.kind, names(&device.on)),
+            (_, Level::Disk, Ok(disk)) => disk.to_string(),
+            _ => device.kind.clone(),
+        };
+        let locked = match device.lock {
+            Some(Lock::NoKey) => Some("locked".to_owned()),
+            _ => device.locked(),
+        };
+        if let Some(why) = locked {
+            said = if said.is_empty() { why } else { format!("{said}, {why}") };
+        }
+        if let Some(group) = self.group_of.get(&at) {
+            said += &format!(", physical volume of {}", group.name);
+        }
+        if let Contents::Member("md") = device.contents {
+            let mut above = self.above[at].iter().map(|&above| &stack.devices[above]);
+            said += &match above.find(|device| matches!(device.level, Level::Array(_))) {
+                Some(array) => format!(", member of {}", array.name),
+                None => ", spare or left out of its array".to_owned(),
+            };
+        }
+        said
     }
 }
 
 /// The devices of a group's members; a missing one by what is known of it.
 fn members<'a>(stack: &'a Stack, group: &'a Group) -> impl Iterator<Item = &'a str> {
     group.members.iter().map(|member| member.index.map_or("a missing device", |at| &stack.devices[at].name))
-}
-
-fn row(stack: &Stack, at: usize, depth: usize) -> Vec<String> {
-    let device = &stack.devices[at];
-    let identity = device.identity();
-    let indent = "  ".repeat(depth);
-    let label = identity.and_then(|found| found.label.as_deref()).map(terminal::clean).unwrap_or_default();
-    let uuid = identity.and_then(|found| found.uuid.clone()).unwrap_or_default();
-    let contents = match &device.contents {
-        Contents::Table(scheme) => format!("{scheme} partition table"),
-        _ => device.contents_name().to_owned(),
-    };
-    let size = terminal::size(device.size);
-    vec![format!("{indent}{}", device.name), size, contents, label, uuid, kind(stack, at)]
-}
-
-/// The last column: what the table says of the device, or why it cannot be read.
-fn kind(stack: &Stack, at: usize) -> String {
-    let device = &stack.devices[at];
-    let names = |on: &[usize]| on.iter().map(|&at| stack.devices[at].name.as_str()).collect::<Vec<_>>().join(", ");
-    let mut said = match (&device.contents, &device.level, &device.disk) {
-        (Contents::Unreadable(error), Level::Array(_), _) => {
-            format!("{} on {}: {error}", device.kind, names(&device.on))
-        }
-        (Contents::Unreadable(error), ..) => error.to_string(),
-        (_, Level::Array(_), _) => format!("{} on {}", device.kind, names(&device.on)),
-        (_, Level::Disk, Ok(disk)) => disk.to_string(),
-        _ => device.kind.clone(),
-    };
-    let locked = match device.lock {
-        Some(Lock::NoKey) => Some("locked".to_owned()),
-        _ => device.locked(),
-    };
-    if let Some(why) = locked {
-        said = if said.is_empty() { why } else { format!("{said}, {why}") };
-    }
-    if let Some(group) = stack.group_of(at) {
-        said += &format!(", physical volume of {}", group.name);
-    }
-    if let Contents::Member("md") = device.contents {
-        said += &match stack.array_on(at) {
-            Some(array) => format!(", member of {}", array.name),
-            None => ", spare or left out of its array".to_owned(),
-        };
-    }
-    said
 }
 
 /// The listing as JSON.
@@ -181,6 +201,8 @@ struct MemberJson<'a> {
 
 impl<'a> Listing<'a> {
     fn of(stack: &'a Stack) -> Self {
+        let volumes = stack.volumes();
+        let volumes = |group: &Group| volumes.get(group.name.as_str()).into_iter().flatten();
         let group = |group: &'a Group| GroupJson {
             name: &group.name,
             uuid: &group.uuid,
@@ -195,7 +217,7 @@ impl<'a> Listing<'a> {
                     size: member.size,
                 })
                 .collect(),
-            logical_volumes: stack.volumes_of(group).map(|device| device.name.as_str()).collect(),
+            logical_volumes: volumes(group).map(|&at| stack.devices[at].name.as_str()).collect(),
         };
         Self {
             devices: stack.devices.iter().map(|device| DeviceJson::of(stack, device)).collect(),

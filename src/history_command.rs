@@ -19,7 +19,7 @@ pub fn run(request: &Request, options: &History) -> Result<()> {
     let stack = request.open()?;
     let path = options.path.as_os_str().as_bytes();
     if options.inspector {
-        let guest = inspect::guest(&stack, options.root.as_deref())?;
+        let (guest, tree) = inspect::guest(&stack, options.root.as_deref())?;
         // The deepest mount point above the path holds it, if it was deleted.
         let inside = |dir: &str| {
             let rest = path.strip_prefix(dir.trim_end_matches('/').as_bytes())?;
@@ -28,7 +28,7 @@ pub fn run(request: &Request, options: &History) -> Result<()> {
         let holds = guest.mounts.iter().filter_map(|(dir, at)| Some((dir.len(), *at, inside(dir)?)));
         let (_, at, rest) = holds.max_by_key(|(len, ..)| *len).unwrap_or((0, guest.root, path));
         let source = Source::open(&stack, at)?;
-        return show(&Versions::find(&guest.tree, path, &source, rest)?, &source, options);
+        return show(&Versions::find(&tree, path, &source, rest)?, &source, options);
     }
     let source = source(&stack, options.mount.as_deref())?;
     let versions = Versions::find(&**source.files.source(), path, &source, path)?;

@@ -1,10 +1,12 @@
 //! `imgmount inspect`: what the systems in the images say of themselves.
 
+use std::collections::HashMap;
+
 use images::Result;
 use serde::Serialize;
 
 use crate::cli::{List, Request};
-use crate::inspect::{Guest, guests};
+use crate::inspect::{Guest, inspect};
 use crate::stack::{Contents, Stack};
 use crate::terminal;
 
@@ -12,13 +14,15 @@ use crate::terminal;
 pub fn run(request: &Request, list: &List) -> Result<()> {
     terminal::start_log(list.images.verbose, list.images.trace);
     let stack = request.open_asking(|_, _| true)?;
-    let guests = guests(&stack)?;
+    let inspection = inspect(&stack)?;
+    let used: HashMap<_, _> = inspection.volumes.into_iter().map(|volume| (volume.at, volume.used)).collect();
+    let guests = inspection.guests;
     for warning in guests.iter().flat_map(|guest| &guest.warnings) {
         log::warn!("{warning}");
     }
     let report = Report {
         operating_systems: guests.iter().map(|guest| Os::of(&stack, guest)).collect(),
-        filesystems: stack.file_systems().map(|at| Volume::of(&stack, at)).collect(),
+        filesystems: stack.file_systems().map(|at| Volume::of(&stack, at, used.get(&at))).collect(),
     };
     if list.json { terminal::print_json(&report) } else { terminal::print(&report.page()) }
 }
@@ -117,19 +121,18 @@ impl<'a> Os<'a> {
 }
 
 impl<'a> Volume<'a> {
-    fn of(stack: &'a Stack, at: usize) -> Self {
+    /// The volume on this device, and what came of opening it.
+    fn of(stack: &'a Stack, at: usize, opened: Option<&std::result::Result<u64, String>>) -> Self {
         let device = &stack.devices[at];
         let identity = device.identity();
         let mut error = None;
         let mut used = None;
         match &device.contents {
             Contents::Unreadable(why) => error = Some(why.to_string()),
-            Contents::Known(..) => match stack.open(at).and_then(|fs| fs.info(fs.root())) {
-                Ok(info) => {
-                    let blocks = info.blocks.saturating_sub(info.blocks_free);
-                    used = Some(blocks.saturating_mul(info.block_size.into()));
-                }
-                Err(why) => error = Some(why.to_string()),
+            Contents::Known(..) => match opened {
+                Some(Ok(bytes)) => used = Some(*bytes),
+                Some(Err(why)) => error = Some(why.clone()),
+                None => error = Some("not opened: too many file systems are in the images".to_owned()),
             },
             _ => {}
         }

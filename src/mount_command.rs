@@ -109,14 +109,14 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
     let mut mounted = Vec::new();
     let mut tree: Option<Mounts> = None;
     if mount.inspector {
-        let guest = inspect::guest(stack, mount.root.as_deref())?;
+        let (guest, mounts) = inspect::guest(stack, mount.root.as_deref())?;
         for warning in &guest.warnings {
             log::warn!("{warning}");
         }
         for (_, at) in &guest.mounts {
             mounted.push((*at, stack.open(*at)?));
         }
-        tree = Some(guest.tree);
+        tree = Some(mounts);
     }
     for wanted in &mount.mount {
         let wanted = Wanted::parse(wanted)?;

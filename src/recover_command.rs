@@ -41,37 +41,36 @@ struct Wanted<'a> {
 /// Recovers from these file systems.
 pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Result<u8> {
     let filter = Filter::new(&options.filters);
-    let mut wanted = Vec::new();
-    let mut unsearched = false;
+    let (mut searched, mut count, mut bytes) = (Vec::new(), 0u64, 0u64);
     for source in sources {
-        match find(source, &filter) {
-            Ok(files) => wanted.push((source, files)),
-            Err(error) => {
-                terminal::complain(&format!("{}: {error}", source.device));
-                unsearched = true;
-            }
+        let counted = each(source, &filter, log::Level::Warn, &mut |wanted| {
+            (count, bytes) = (count + 1, bytes.saturating_add(wanted.stat.size));
+            Ok(())
+        });
+        match counted {
+            Ok(()) => searched.push(source),
+            Err(error) => terminal::complain(&format!("{}: {error}", source.device)),
         }
     }
-    if wanted.iter().all(|(_, files)| files.is_empty()) {
+    if count == 0 {
         terminal::complain(&"no deleted file was found that is asked for; `imgmount deleted` lists them");
         return Ok(INCOMPLETE);
     }
-    let sizes = wanted.iter().flat_map(|(_, files)| files).map(|wanted| wanted.stat.size);
-    let bar = terminal::progress_bar(sizes.fold(0, u64::saturating_add));
+    let bar = terminal::progress_bar(bytes);
     let destination = Destination::open(&options.to, options.all_xattrs)?;
     let mut report = Report::begin(&destination, images)?;
-    for (source, files) in &wanted {
+    for source in &searched {
         let mut writer = Writer { source, destination: &destination, options, bar: &bar, made: BTreeMap::new() };
-        for file in files {
-            let item = writer.item(file, &mut report.totals.bytes);
+        each(source, &filter, log::Level::Debug, &mut |file| {
+            let item = writer.item(&file, &mut report.totals.bytes);
             if let Some(why) = &item.why {
                 bar.suspend(|| {
                     let path = terminal::clean(&file.path);
                     terminal::complain(&format!("{}:/{path}: {why}", source.name));
                 });
             }
-            report.add(&item)?;
-        }
+            report.add(&item)
+        })?;
         writer.finish_directories();
     }
     bar.finish_and_clear();
@@ -92,22 +91,28 @@ pub fn recover(sources: &[Source], images: &[&Path], options: &Recover) -> Resul
     let mut page = terminal::Page::default();
     page.line(format_args!("{text}, {written} written; see {}", options.to.join(name).display()));
     terminal::print(&page)?;
-    let incomplete = unsearched || totals.partial + totals.skipped + totals.failed > 0;
+    let incomplete = searched.len() < sources.len() || totals.partial + totals.skipped + totals.failed > 0;
     Ok(if incomplete { INCOMPLETE } else { 0 })
 }
 
-fn find<'a>(source: &'a Source, filter: &Filter) -> Result<Vec<Wanted<'a>>> {
-    let mut wanted = Vec::new();
+/// Calls `each` with the deleted files of a file system that are wanted, one after the other: there may be very many.
+/// What cannot be read is said in the log.
+fn each<'a>(
+    source: &'a Source,
+    filter: &Filter,
+    level: log::Level,
+    each: &mut dyn FnMut(Wanted<'a>) -> Result<()>,
+) -> Result<()> {
     for found in source.files.found()? {
         let path = source.files.path(found.node)?;
         let stat = source.files.source().stat(found.deleted.node);
         match stat {
-            Ok(stat) if filter.wants(&found, &path, Some(&stat)) => wanted.push(Wanted { found, path, stat }),
+            Ok(stat) if filter.wants(&found, &path, Some(&stat)) => each(Wanted { found, path, stat })?,
             Ok(_) => {}
-            Err(error) => log::warn!("{}:/{}: {error}", source.name, terminal::clean(&path)),
+            Err(error) => log::log!(level, "{}:/{}: {error}", source.name, terminal::clean(&path)),
         }
     }
-    Ok(wanted)
+    Ok(())
 }
 
 /// Writes the files of one file system, below a directory with the name of its device.

@@ -2,7 +2,8 @@
 
 mod names;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use filesystems::{Driver, FileSystem, Identity, Options};
 use images::crypt::{self, Sealed};
@@ -11,6 +12,7 @@ use partition::{Group, Name, Volume};
 
 use crate::keys::{self, Keys, Outcome};
 
+use names::Index;
 pub use names::{decimal, disk_and_partition, of_disk};
 
 /// How deep volumes may lie in volumes: a partition table, then logical volumes in logical volumes; ours.
@@ -52,6 +54,7 @@ pub struct Stack {
     held: Vec<Reservation>,
     /// How many reads of images one read of each volume may take together.
     reads: u64,
+    index: Index,
 }
 
 /// One device, under the name that guestmount gives it.
@@ -80,7 +83,8 @@ pub struct Device {
     pub disk: std::result::Result<Arc<dyn Disk>, Arc<Error>>,
     /// For an encrypted volume of a kind that can be unlocked: whether it was.
     pub lock: Option<Lock>,
-    opened: OnceLock<std::result::Result<Arc<dyn FileSystem>, Arc<Error>>>,
+    /// The file system, as long as somebody has it.
+    opened: Mutex<Option<Weak<dyn FileSystem>>>,
 }
 
 /// What a device is.
@@ -134,7 +138,7 @@ impl Device {
             Err(error) => Contents::Unreadable(error.clone()),
         };
         let (on, kind, kind_id, label, uuid, group_uuid) = Default::default();
-        let (lock, opened) = (None, OnceLock::new());
+        let (lock, opened) = (None, Mutex::new(None));
         Self { name, level, on, size, kind, kind_id, label, uuid, group_uuid, contents, disk, lock, opened }
     }
 
@@ -189,9 +193,10 @@ impl Stack {
 
     /// The same, and in the encrypted volumes that these keys open.
     pub fn with_keys(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys) -> Result<Self> {
-        let mut stack = Self { devices: Vec::new(), groups: Vec::new(), options, held: Vec::new(), reads: 0 };
+        let (devices, groups, index) = (Vec::new(), Vec::new(), Index::default());
+        let mut stack = Self { devices, groups, options, held: Vec::new(), reads: 0, index };
         for (index, disk) in disks.into_iter().enumerate() {
-            stack.devices.push(Device::new(of_disk(index), Level::Disk, disk.size(), Ok(disk)));
+            stack.add(Device::new(of_disk(index), Level::Disk, disk.size(), Ok(disk)));
         }
         let (mut from, mut leaves) = (0, Vec::new());
         for _ in 0..MAX_LEVELS {
@@ -277,7 +282,7 @@ impl Stack {
             return Err(Error::Unsupported(format!("more than {MAX_DEVICES} devices in the images")));
         }
         let open = Lock::Open(self.devices.len());
-        self.devices.push(inside);
+        self.add(inside);
         self.locked(at, open, identity)
     }
 
@@ -318,13 +323,14 @@ impl Stack {
                     Err(error) => Contents::Unreadable(error.clone()),
                 };
             }
+            let uuids: HashMap<_, _> = found.groups.iter().map(|group| (&*group.name, &*group.uuid)).collect();
             for volume in volumes.unwrap_or_default() {
                 if self.devices.len() >= MAX_DEVICES {
                     return Err(Error::Unsupported(format!("more than {MAX_DEVICES} devices in the images")));
                 }
                 let on: Vec<usize> = volume.members.iter().map(|&member| candidates[member]).collect();
-                let device = self.volume(volume, on, &found.groups);
-                self.devices.push(device);
+                let device = self.volume(volume, on, &uuids);
+                self.add(device);
             }
             for mut group in found.groups {
                 for index in group.members.iter_mut().filter_map(|member| member.index.as_mut()) {
@@ -336,7 +342,8 @@ impl Stack {
         Ok(())
     }
 
-    fn volume(&mut self, volume: Volume, on: Vec<usize>, groups: &[Group]) -> Device {
+    /// The device that a volume is; `groups` has the UUIDs of volume groups by their names.
+    fn volume(&mut self, volume: Volume, on: Vec<usize>, groups: &HashMap<&str, &str>) -> Device {
         let (name, level) = match volume.name {
             Name::Number(number) => {
                 let whole = on.first().map_or("", |&at| &self.devices[at].name);
@@ -348,7 +355,7 @@ impl Stack {
             Name::Array { number, name } => (self.array_name(number), Level::Array(name)),
         };
         let group_uuid = match &level {
-            Level::Logical(name, _) => groups.iter().find(|group| group.name == *name).map(|group| group.uuid.clone()),
+            Level::Logical(name, _) => groups.get(name.as_str()).map(|uuid| (*uuid).to_owned()),
             _ => None,
         };
         let whole = Device::new(name, level, volume.size, self.count(volume.disk));
@@ -380,11 +387,16 @@ impl Stack {
         Ok(disk)
     }
 
-    /// The file system of a device, opened once and kept.
+    /// The file system of a device. It is opened once as long as somebody has it, and not kept by itself: there may be
+    /// very many.
     pub fn open(&self, at: usize) -> Result<Arc<dyn FileSystem>> {
-        let device = &self.devices[at];
-        let opened = device.opened.get_or_init(|| self.open_with(at, &self.options).map_err(Arc::new));
-        opened.clone().map_err(Error::Shared)
+        let opened = || self.devices[at].opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fs) = opened().as_ref().and_then(Weak::upgrade) {
+            return Ok(fs);
+        }
+        let fs = self.open_with(at, &self.options)?;
+        *opened() = Some(Arc::downgrade(&fs));
+        Ok(fs)
     }
 
     /// The file system of a device, opened anew with other options.
@@ -440,20 +452,26 @@ impl Stack {
         Error::Unknown(format!("no file system that can be read was found in the images; there is {there}"))
     }
 
-    /// The logical volumes of a group.
-    pub fn volumes_of(&self, group: &Group) -> impl Iterator<Item = &Device> {
-        let own = |device: &&Device| matches!(&device.level, Level::Logical(name, _) if *name == group.name);
-        self.devices.iter().filter(own)
+    /// The devices that lie on each device, in their order.
+    pub fn above(&self) -> Vec<Vec<usize>> {
+        let mut above = vec![Vec::new(); self.devices.len()];
+        for (at, device) in self.devices.iter().enumerate() {
+            for &below in &device.on {
+                above[below].push(at);
+            }
+        }
+        above
     }
 
-    /// The group that a device is a member of.
-    pub fn group_of(&self, at: usize) -> Option<&Group> {
-        self.groups.iter().find(|group| group.members.iter().any(|member| member.index == Some(at)))
-    }
-
-    /// The array that a device is a member of.
-    pub fn array_on(&self, at: usize) -> Option<&Device> {
-        self.devices.iter().find(|device| matches!(device.level, Level::Array(_)) && device.on.contains(&at))
+    /// The logical volumes of each group, by its name, in their order.
+    pub fn volumes(&self) -> HashMap<&str, Vec<usize>> {
+        let mut volumes: HashMap<_, Vec<_>> = HashMap::new();
+        for (at, device) in self.devices.iter().enumerate() {
+            if let Level::Logical(group, _) = &device.level {
+                volumes.entry(group.as_str()).or_default().push(at);
+            }
+        }
+        volumes
     }
 
     /// The disk that a device lies on, if it is one.

@@ -131,6 +131,11 @@ impl JsonArray {
         self.out.write(json.as_bytes())
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_gone(&self) -> bool {
+        self.out.is_gone()
+    }
+
     /// Ends it.
     pub fn finish(mut self) -> Result<()> {
         self.out.write(if self.empty { b"]\n" } else { b"\n]\n" })?;

@@ -3,10 +3,10 @@
 //! The body file of The Sleuth Kit 3.0 and later: `MD5|name|inode|mode|UID|GID|size|atime|mtime|ctime|crtime`, see
 //! <https://wiki.sleuthkit.org/index.php?title=Body_file>. Rows of live files are those of `fls -r -m`.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use filesystems::{Kind, NodeId, Stat, Time};
-use images::{Error, Result};
+use images::{Error, Result, unsupported};
 use serde::Serialize;
 
 use crate::cli::{Request, Timeline};
@@ -17,6 +17,12 @@ use crate::terminal::{self, JsonArray, Output};
 
 /// How deep directories may lie in each other; ours. A path of the kernel has at most 2048 names.
 const DEPTH_MAX: usize = 2048;
+/// The longest path, in bytes, below which is listed what is in it; Linux's PATH_MAX.
+const PATH_MAX: usize = 4096;
+/// How much of a directory is read at once, in bytes; ours.
+const CHUNK: usize = 16 << 10;
+/// What a directory that was read takes in memory, in bytes, about.
+const SEEN: u64 = 32;
 
 /// Prints the timeline. The value is the exit status: 1 if something could not be read, which is said.
 pub fn run(request: &Request, options: &Timeline) -> Result<u8> {
@@ -39,7 +45,7 @@ pub fn run(request: &Request, options: &Timeline) -> Result<u8> {
 /// The file systems, and what stands before their paths: nothing, or a path without a slash at its end.
 fn places(stack: &Stack, options: &Timeline) -> Result<Vec<(String, Source)>> {
     if options.inspector {
-        let guest = inspect::guest(stack, options.root.as_deref())?;
+        let (guest, _tree) = inspect::guest(stack, options.root.as_deref())?;
         for warning in &guest.warnings {
             log::warn!("{warning}");
         }
@@ -100,6 +106,36 @@ struct Name<'a> {
     deleted: Option<(String, Option<Time>)>,
 }
 
+impl Out {
+    /// Whether nobody reads any more.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Json(array) => array.is_gone(),
+            Self::Body(out) => out.is_gone(),
+        }
+    }
+}
+
+/// Name, node, and the kind where the directory says it.
+type LevelEntry = (Box<[u8]>, NodeId, Option<Kind>);
+
+/// A directory that is being read, piece by piece.
+struct Level {
+    dir: NodeId,
+    /// How long its path is.
+    path_len: usize,
+    /// Where reading goes on; `None` at its end.
+    next: Option<u64>,
+    /// What was read and is not listed yet.
+    entries: VecDeque<LevelEntry>,
+}
+
+impl Level {
+    fn new(dir: NodeId, path_len: usize) -> Self {
+        Self { dir, path_len, next: Some(0), entries: VecDeque::new() }
+    }
+}
+
 struct Writer {
     out: Out,
     failed: bool,
@@ -108,37 +144,56 @@ struct Writer {
 impl Writer {
     /// Every name that is there, directories before what is in them, in the order of the disk.
     fn live(&mut self, source: &Source, prefix: &[u8]) -> Result<()> {
-        let fs = source.files.source();
-        let mut seen = HashSet::from([fs.root()]);
-        let mut levels = vec![(prefix.to_vec(), self.list(source, fs.root(), prefix).into_iter())];
-        while let Some((dir, entries)) = levels.last_mut() {
-            let Some((name, node, kind)) = entries.next() else {
+        let root = source.files.source().root();
+        let (mut seen, mut held) = (HashSet::from([root]), source.budget.empty());
+        let mut path = prefix.to_vec();
+        let mut levels = vec![Level::new(root, path.len())];
+        while let Some(level) = levels.last_mut() {
+            path.truncate(level.path_len);
+            if level.entries.is_empty() {
+                self.read_on(source, level, &path);
+            }
+            let Some((name, node, kind)) = level.entries.pop_front() else {
                 levels.pop();
                 continue;
             };
-            let path = [&dir[..], b"/", &name].concat();
+            path.push(b'/');
+            path.extend_from_slice(&name);
             let stat = self.row(source, &Name { path: &path, kind, node, number: node.0, deleted: None })?;
+            if self.out.is_gone() {
+                break;
+            }
             // A directory that lies in itself is listed once.
-            let is_directory = stat.is_some_and(|stat| stat.kind == Kind::Directory);
-            if is_directory && levels.len() < DEPTH_MAX && seen.insert(node) {
-                let entries = self.list(source, node, &path).into_iter();
-                levels.push((path, entries));
+            if stat.is_none_or(|stat| stat.kind != Kind::Directory) || seen.contains(&node) {
+                continue;
+            }
+            if levels.len() >= DEPTH_MAX || path.len() > PATH_MAX {
+                let why = unsupported!("it lies too deep: what is in it is not listed");
+                self.complain(source, &path, &why);
+            } else if let Err(error) = held.grow(SEEN, "the list of the directories that were read") {
+                self.complain(source, &path, &error);
+            } else {
+                seen.insert(node);
+                levels.push(Level::new(node, path.len()));
             }
         }
         Ok(())
     }
 
-    /// The entries of a directory; an error is said, and what was read before it counts.
-    fn list(&mut self, source: &Source, dir: NodeId, path: &[u8]) -> Vec<(Box<[u8]>, NodeId, Option<Kind>)> {
-        let mut entries = Vec::new();
-        let listed = source.files.source().read_dir(dir, 0, &mut |entry| {
-            entries.push((entry.name.into(), entry.node, entry.kind));
-            true
+    /// Reads the next entries of a directory; an error is said, and what was read before it counts.
+    fn read_on(&mut self, source: &Source, level: &mut Level, path: &[u8]) {
+        let Some(from) = level.next.take() else { return };
+        let (entries, next, mut bytes) = (&mut level.entries, &mut level.next, 0);
+        let listed = source.files.source().read_dir(level.dir, from, &mut |entry| {
+            entries.push_back((entry.name.into(), entry.node, entry.kind));
+            bytes += size_of::<LevelEntry>() + entry.name.len();
+            *next = (bytes >= CHUNK).then_some(entry.next);
+            next.is_none()
         });
         if let Err(error) = listed {
+            level.next = None;
             self.complain(source, path, &error);
         }
-        entries
     }
 
     /// The deleted files, in their newest versions.

@@ -8,6 +8,8 @@ pub mod ext;
 mod fat;
 mod known;
 pub mod path;
+mod room;
+mod stored;
 pub mod tree;
 pub mod view;
 

@@ -47,9 +47,10 @@ pub trait FileSystem: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Every deleted node that can be found, all versions of each. A driver that cannot look for them has none.
-    fn deleted(&self) -> Result<Vec<Deleted>> {
-        Ok(Vec::new())
+    /// Every deleted node that can be found, all versions of each, as far as the budget of memory holds them; looked for
+    /// once. A driver that cannot look for them has none.
+    fn deleted(&self) -> Result<Arc<[Deleted]>> {
+        Ok(Arc::new([]))
     }
 
     /// The earlier versions of a node that is still there, as far as the disk remembers them, the newest first.

@@ -294,3 +294,109 @@ fn an_unreadable_place_is_an_error_for_what_lies_there_only() {
     assert_eq!(fs.read_at(large, &mut buf[..100], 5 * 1024 + 900).unwrap(), 100);
     assert_eq!(fs.read_at(find(&*fs, "small"), &mut buf, 0).unwrap(), 5);
 }
+
+/// What is listed of a directory, read in pieces of `piece` entries, and the error in the end.
+fn listed(fs: &dyn FileSystem, dir: NodeId, piece: usize) -> (Vec<String>, Option<String>) {
+    let (mut names, mut from) = (Vec::new(), 0);
+    loop {
+        let before = names.len();
+        let read = fs.read_dir(dir, from, &mut |entry| {
+            names.push(String::from_utf8(entry.name.to_vec()).unwrap());
+            from = entry.next;
+            names.len() < before + piece
+        });
+        match read {
+            Err(error) => return (names, Some(error.to_string())),
+            Ok(()) if names.len() == before => return (names, None),
+            Ok(()) => {}
+        }
+    }
+}
+
+#[test]
+fn a_damaged_block_of_a_directory_hides_its_own_names_only() {
+    for options in [
+        "-t ext4 -b 1024 -O extent,dir_index,metadata_csum -I 256",
+        "-t ext4 -b 1024 -O extent,^dir_index,metadata_csum -I 256",
+        "-t ext3 -b 1024 -O dir_index -I 128",
+        "-t ext2 -b 1024 -O ^dir_index -I 128",
+    ] {
+        let image = image(options);
+        let (all, end) = listed(&*image.open(), find(&*image.open(), "a"), usize::MAX);
+        assert_eq!((all.len(), end), (121, None), "{options}");
+        let block: usize = image.debugfs("bmap a 4").trim().parse().unwrap();
+        let mut bytes = image.bytes();
+        bytes[block * 1024 + 4..][..2].copy_from_slice(&3u16.to_le_bytes());
+        let damaged: Arc<dyn Disk> = Arc::new(Memory::new("damaged", bytes));
+        let bad = block as u64 * 1024..block as u64 * 1024 + 512;
+        for disk in [damaged, Arc::new(Faulty::new(image.memory(), vec![bad]))] {
+            let fs = open(disk).unwrap();
+            let dir = find(&*fs, "a");
+            for piece in [usize::MAX, 7, 1] {
+                let (sound, end) = listed(&*fs, dir, piece);
+                let end = end.unwrap_or_else(|| panic!("{options}: the damage is told"));
+                assert!(end.contains("directory") || end.contains("medium error"), "{end}");
+                assert!((90..121).contains(&sound.len()), "{options}: {}", sound.len());
+                assert!(sound.iter().all(|name| fs.lookup(dir, name.as_bytes()).is_ok()), "{options}");
+                assert!(
+                    all.iter()
+                        .filter(|name| !sound.contains(name))
+                        .all(|name| fs.lookup(dir, name.as_bytes()).is_err())
+                );
+            }
+            assert_eq!(listed(&*fs, fs.root(), 2).1, None, "others are sound");
+        }
+    }
+}
+
+/// A directory with three names in its first block, which claims that block 256 times more.
+fn repeated(options: &str) -> Image {
+    let tree = scratch();
+    for name in ["one", "two", "three"] {
+        fs::create_dir_all(tree.path().join("dir")).unwrap();
+        fs::write(tree.path().join("dir").join(name), name).unwrap();
+    }
+    let image = Image::new(options, 32, Some(tree.path()));
+    let at = image.inode_at("/dir", 1024);
+    let mut bytes = image.bytes();
+    let word = |value: u32| value.to_le_bytes();
+    let free = 30_000u32;
+    if options.contains("extent") {
+        let block = u32::from_le_bytes(bytes[at + 40 + 20..][..4].try_into().unwrap());
+        // A leaf of 84 extents, each of them this block; its header is in the inode, too, one level up.
+        let header = |count: u16, depth: u16| [0xf30a, count, 84, depth, 0, 0].map(u16::to_le_bytes).concat();
+        let extents = (0..84u32).flat_map(|index| [word(index), word(1), word(block)].concat());
+        let leaf = [header(84, 0), extents.collect()].concat();
+        bytes[free as usize * 1024..][..leaf.len()].copy_from_slice(&leaf);
+        let mut root = [header(1, 1), [word(0), word(free), word(0)].concat()].concat();
+        root[4] = 4;
+        bytes[at + 40..][..root.len()].copy_from_slice(&root);
+        bytes[at + 4..][..4].copy_from_slice(&word(84 * 1024));
+    } else {
+        let block: [u8; 4] = bytes[at + 40..][..4].try_into().unwrap();
+        bytes[free as usize * 1024..][..1024].copy_from_slice(&block.repeat(256));
+        bytes[at + 40 + 48..][..4].copy_from_slice(&word(free));
+        bytes[at + 4..][..4].copy_from_slice(&word((12 + 256) * 1024));
+    }
+    fs::write(&image.path, bytes).unwrap();
+    image
+}
+
+#[test]
+fn a_directory_is_read_up_to_a_block_that_it_has_already() {
+    for options in
+        ["-t ext2 -b 1024 -O ^dir_index -I 128", "-t ext4 -b 1024 -O extent,^metadata_csum,^dir_index -I 256"]
+    {
+        let disk = Arc::new(images::disk::Counting::new(repeated(options).memory()));
+        let fs = open(disk.clone()).unwrap();
+        let dir = find(&*fs, "dir");
+        for piece in [usize::MAX, 2] {
+            let (mut names, end) = listed(&*fs, dir, piece);
+            names.sort();
+            assert_eq!(names, ["one", "three", "two"], "{options}");
+            assert!(end.unwrap().contains("lies where another of its blocks does"), "{options}");
+        }
+        assert!(fs.lookup(dir, b"two").is_ok() && fs.lookup(dir, b"none").is_err());
+        assert!(disk.take().0 < 20, "no block is read again and again");
+    }
+}

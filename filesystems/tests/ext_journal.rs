@@ -25,7 +25,7 @@ fn compare_blocks(image: &Image) -> (u32, usize) {
     let disk: Arc<dyn Disk> = Arc::new(host_file(&image.path()));
     let log = Log::open(disk.clone(), image.block_size, image.journal_runs()).unwrap();
     let blocks = disk.size() / u64::from(image.block_size);
-    let recovered = recovery::recover(&log, blocks).unwrap();
+    let recovered = recovery::recover(&log, blocks, &images::Budget::default()).unwrap();
     let (transactions, replaced) = (recovered.transactions, recovered.blocks.len());
     let overlay = Overlay::new(disk.clone(), image.block_size, recovered.blocks);
 

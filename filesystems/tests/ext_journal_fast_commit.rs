@@ -42,7 +42,8 @@ fn commits(image: &Image) -> fast_commit::Commits {
     let disk: Arc<dyn Disk> = Arc::new(host_file(&image.path()));
     let superblock = Superblock::read(&*disk).unwrap();
     let log = journal::open(&Volume::new(disk.clone(), superblock)).unwrap();
-    let recovered = recovery::recover(&log, disk.size() / u64::from(image.block_size)).unwrap();
+    let recovered =
+        recovery::recover(&log, disk.size() / u64::from(image.block_size), &images::Budget::default()).unwrap();
     fast_commit::read(&log, recovered.next).unwrap()
 }
 
@@ -182,7 +183,7 @@ fn random_operations_are_survived() {
         let disk: Arc<dyn Disk> = Arc::new(Memory::new("fuzz", fs::read(image.path()).unwrap()));
         let superblock = Superblock::read(&*disk).unwrap();
         let log = journal::open(&Volume::new(disk.clone(), superblock.clone())).unwrap();
-        let recovered = recovery::recover(&log, disk.size() / 1024).unwrap();
+        let recovered = recovery::recover(&log, disk.size() / 1024, &images::Budget::default()).unwrap();
         let disk: Arc<dyn Disk> = Arc::new(Overlay::new(disk, 1024, recovered.blocks));
         let operations = commits(&image).operations;
         for _ in 0..60 {

@@ -6,14 +6,14 @@ use crate::allocator;
 
 /// What a run may hold whatever its images hold, in bytes: caches that are made at their full size, the windows of
 /// decoders.
-const MEMORY: u64 = 48 << 20;
+const MEMORY: u64 = 32 << 20;
 /// What it may hold for each byte of its images.
 const MEMORY_PER_BYTE: u64 = 16;
 /// What a run may read whatever its images hold, in bytes: [`exercise`](crate::exercise) reads this much of what looks
 /// large.
 const READ: u64 = 64 << 20;
 /// How often it may read each byte of its images.
-const READ_PER_BYTE: u64 = 256;
+const READ_PER_BYTE: u64 = 64;
 
 static STORED: AtomicU64 = AtomicU64::new(0);
 static READ_BYTES: AtomicU64 = AtomicU64::new(0);

@@ -57,7 +57,7 @@ pub fn tree(fs: &dyn FileSystem) {
         let texts = info.notes.iter().chain([&info.read_only]);
         texts.for_each(|text| assert!(!text.contains(char::is_control), "{text:?}"));
     }
-    for found in good(fs.deleted()).into_iter().flatten().take(MOST_NODES) {
+    for found in good(fs.deleted()).iter().flat_map(|list| list.iter()).take(MOST_NODES) {
         node(fs, found.node, &mut Vec::new());
     }
     if let Some(unallocated) = good(fs.unallocated()) {

@@ -31,10 +31,10 @@ impl Seeds {
         let mut paths: Vec<_> = list.map(|entry| entry.expect("the folder is readable").path()).collect();
         paths.sort();
         assert!(!paths.is_empty(), "{} is empty: run seeds.sh", folder.display());
-        let seeds: Vec<_> = paths.iter().map(|path| Seed::new(path)).collect();
-        // The first run loads them.
-        crate::bounds::kept(seeds.iter().map(|seed| 2 * seed.bytes.len()).sum());
-        Self(seeds)
+        // The first run loads them, and all further ones keep them: each is counted twice, for it is copied when it is there.
+        let size = |path: &std::path::PathBuf| fs::metadata(path).map_or(0, |seed| seed.len());
+        crate::bounds::kept(paths.iter().map(|path| 2 * size(path) as usize).sum());
+        Self(paths.iter().map(|path| Seed::new(path)).collect())
     }
 
     /// The seed that `input` chooses, with the changes that follow in it.

@@ -43,14 +43,14 @@ fn run(input: &[u8]) {
         Err(error) => return exercise::one_line(&error),
     };
     // None where a file's content looks like another file system: block 32 is where JFS has its magic.
-    let guests = inspect::guests(&stack).expect("the root file system itself is sound");
+    let guests = inspect::inspect(&stack).map(|inspection| inspection.guests).expect("the root file system itself is sound");
     for guest in &guests {
         assert!(guest.mounts[0].0 == "/", "{:?}", guest.mounts);
         let one_line = |text: &String| !text.contains('\n');
         assert!(guest.warnings.iter().all(one_line), "{:?}", guest.warnings);
         assert!(guest.hostname.iter().chain(&guest.distribution.product_name).all(one_line));
     }
-    if let Some(guest) = guests.first() {
-        exercise::tree(&guest.tree);
+    if let Ok((_, tree)) = inspect::guest(&stack, None) {
+        exercise::tree(&tree);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use filesystems::view::{DeletedFiles, Found};
 use filesystems::{FileSystem, Stat, State, Time};
-use images::{Error, Result};
+use images::{Budget, Error, Result};
 
 pub use layout::beside;
 pub use pattern::Pattern;
@@ -27,19 +27,22 @@ pub struct Source {
     pub size: u64,
     /// The deleted files.
     pub files: Arc<DeletedFiles>,
+    /// What may be held of what is found there.
+    pub budget: Budget,
 }
 
 impl Source {
     /// The file system on this device of the stack.
     pub fn open(stack: &Stack, at: usize) -> Result<Self> {
         let device = &stack.devices[at];
-        Ok(Self::of(&device.name, device.size, stack.open(at)?))
+        Ok(Self::of(&device.name, device.size, stack.open(at)?, stack.options().budget.clone()))
     }
 
     /// A file system on a device of this name and size in bytes.
-    pub fn of(device: &str, size: u64, fs: Arc<dyn FileSystem>) -> Self {
+    pub fn of(device: &str, size: u64, fs: Arc<dyn FileSystem>, budget: Budget) -> Self {
         let name = device.strip_prefix("/dev/").unwrap_or(device).to_owned();
-        Self { device: device.to_owned(), name, size, files: Arc::new(DeletedFiles::new(fs, device)) }
+        let files = Arc::new(DeletedFiles::new(fs, device, budget.clone()));
+        Self { device: device.to_owned(), name, size, files, budget }
     }
 
     /// Every file system in the images that can be opened; of the others only those are told of that should be

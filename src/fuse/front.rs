@@ -74,6 +74,17 @@ impl Front {
         }
     }
 
+    /// What reading a directory came to: an error after entries is for the next request, which has nothing but it.
+    fn after_entries(&self, dir: NodeId, listed: bool, read: images::Result<()>) -> images::Result<()> {
+        match read {
+            Err(error) if listed => {
+                self.reports.report("readdir", dir, &error);
+                Ok(())
+            }
+            read => read,
+        }
+    }
+
     /// Whether the kernel may remember that a name is not in this directory.
     fn keeps_negative(&self, dir: NodeId) -> bool {
         !self.options.negative_timeout.is_zero() && self.fs.info(dir).is_ok_and(|info| !info.case_insensitive)
@@ -275,13 +286,16 @@ impl Filesystem for Front {
             if offset < PARENT_COOKIE && reply.add(PARENT, PARENT_COOKIE, directory, "..") {
                 return Ok(());
             }
-            self.fs.read_dir(dir, cookie(offset), &mut |entry| {
+            let mut listed = offset < PARENT_COOKIE;
+            let read = self.fs.read_dir(dir, cookie(offset), &mut |entry| {
+                listed = true;
                 // Where the directory does not say what a name is, its node does.
                 let kind = entry.kind.or_else(|| self.fs.stat(entry.node).ok().map(|stat| stat.kind));
                 let kind = file_type(kind.unwrap_or(Kind::File));
                 let name = OsStr::from_bytes(entry.name);
                 !reply.add(self.numbers.inode(entry.node), offset_after(entry.next), kind, name)
-            })
+            });
+            self.after_entries(dir, listed, read)
         });
         match read {
             Ok(()) => reply.ok(),
@@ -306,7 +320,9 @@ impl Filesystem for Front {
             if offset < PARENT_COOKIE && add(PARENT, PARENT_COOKIE, OsStr::new(".."), none, &parent) {
                 return Ok(());
             }
-            self.fs.read_dir(dir, cookie(offset), &mut |entry| {
+            let mut listed = offset < PARENT_COOKIE;
+            let read = self.fs.read_dir(dir, cookie(offset), &mut |entry| {
+                listed = true;
                 let inode = self.numbers.inode(entry.node);
                 let name = OsStr::from_bytes(entry.name);
                 let next = offset_after(entry.next);
@@ -319,7 +335,8 @@ impl Filesystem for Front {
                     }
                 };
                 !full
-            })
+            });
+            self.after_entries(dir, listed, read)
         });
         match read {
             Ok(()) => reply.ok(),

@@ -1,17 +1,20 @@
 //! A guest: a root file system, everything that belongs to it mounted where the guest mounts it, and what it is.
 
 use filesystems::view::Mounts;
-use images::{Error, Result};
+use images::Result;
 
 use super::architecture::architecture;
 use super::crypttab;
 use super::distribution::Distribution;
+use super::effort::Effort;
 use super::fstab;
 use super::mdadm_conf;
-use super::role::{Role, System, role};
+use super::role::{Role, System};
 use super::spec::{Meaning, Resolver};
+use super::survey::Survey;
+use super::tags::Tags;
 use super::tree::Tree;
-use crate::stack::{Contents, Stack};
+use crate::stack::Stack;
 
 /// One operating system in the images.
 pub struct Guest {
@@ -23,8 +26,6 @@ pub struct Guest {
     pub mounts: Vec<(String, usize)>,
     /// What was passed over on the way, one line each.
     pub warnings: Vec<String>,
-    /// The whole tree.
-    pub tree: Mounts,
     /// What it says of itself.
     pub distribution: Distribution,
     /// The processor, as `uname -m` spells it.
@@ -37,37 +38,28 @@ pub struct Guest {
     pub package_management: Option<&'static str>,
 }
 
+/// How many file systems a guest mounts at most; ours. A tree of mounts holds about as many.
+const MOST_MOUNTS: usize = 250;
+
 /// Mount points that a guest fills itself when it runs; guestmount's list.
 const NOT_STORED: &[&str] = &["/dev", "/media", "/proc", "/selinux", "/sys"];
 
-/// The device and role of everything that belongs to some guest. File systems that cannot be opened are passed over
-/// with a line in the log.
-pub fn roles(stack: &Stack) -> Vec<(usize, Role)> {
-    let mut found = Vec::new();
-    for at in stack.file_systems() {
-        if !matches!(stack.devices[at].contents, Contents::Known(..)) {
-            continue;
-        }
-        match stack.open(at) {
-            Ok(fs) => found.extend(role(&Tree(&*fs)).map(|role| (at, role))),
-            Err(error) if matches!(error.root(), Error::Unsupported(_)) => {
-                log::debug!("inspection passes over {error}")
-            }
-            Err(error) => log::warn!("inspection passes over {error}"),
-        }
-    }
-    found
-}
-
 impl Guest {
-    /// Puts the guest with this root together. Fails only if the root itself cannot be opened: what else is missing
-    /// is a warning.
-    pub fn new(stack: &Stack, root: usize, system: System, roles: &[(usize, Role)]) -> Result<Self> {
+    /// Puts the guest with this root together, and its whole tree. Fails only if the root itself cannot be opened: what else
+    /// is missing is a warning.
+    pub fn new(
+        stack: &Stack,
+        root: usize,
+        system: System,
+        survey: &Survey,
+        tags: &Tags,
+        effort: &Effort,
+    ) -> Result<(Self, Mounts)> {
         let fs = stack.open(root)?;
         let mut warnings = Vec::new();
-        let mut wanted = stored_mounts(stack, root, &Tree(&*fs), &mut warnings);
+        let mut wanted = stored_mounts(stack, root, &Tree::new(&*fs, effort), tags, &mut warnings);
         if system == System::CoreOs
-            && let Some(usr) = newest_usr(stack, roles)
+            && let Some(usr) = newest_usr(stack, survey, effort)
         {
             wanted.retain(|(dir, _)| dir != "/usr");
             wanted.push(("/usr".to_owned(), usr));
@@ -77,13 +69,23 @@ impl Guest {
         let mut tree = Mounts::new(fs);
         let mut mounts = vec![("/".to_owned(), root)];
         for (dir, at) in wanted {
-            let mounted = stack.open(at).and_then(|fs| tree.mount(dir.as_bytes(), fs));
-            match mounted {
+            if mounts.len() > MOST_MOUNTS {
+                warnings.push(format!("more than {MOST_MOUNTS} mounts are in /etc/fstab: the rest is left out"));
+                break;
+            }
+            // The way there may be very long.
+            let refused = effort.refusals();
+            Tree::new(&tree, effort).kind(&dir);
+            if effort.refusals() != refused {
+                warnings.push(format!("{} is not mounted on {dir}: it takes too long to find", stack.devices[at].name));
+                continue;
+            }
+            match stack.open(at).and_then(|fs| tree.mount(dir.as_bytes(), fs)) {
                 Ok(()) => mounts.push((dir, at)),
                 Err(error) => warnings.push(format!("{} is not mounted on {dir}: {error}", stack.devices[at].name)),
             }
         }
-        let asked = Tree(&tree);
+        let asked = Tree::new(&tree, effort);
         let distribution = match system {
             System::Linux | System::CoreOs => Distribution::of(&asked),
             _ => Distribution::default(),
@@ -92,23 +94,29 @@ impl Guest {
         let hostname = hostname(&asked);
         let package_management = distribution.package_management(&asked);
         let package_format = distribution.package_format();
-        Ok(Self {
+        let guest = Self {
             root,
             system,
             mounts,
             warnings,
-            tree,
             distribution,
             architecture,
             hostname,
             package_format,
             package_management,
-        })
+        };
+        Ok((guest, tree))
     }
 }
 
 /// What fstab mounts from the images, without the root.
-fn stored_mounts(stack: &Stack, root: usize, tree: &Tree<'_>, warnings: &mut Vec<String>) -> Vec<(String, usize)> {
+fn stored_mounts(
+    stack: &Stack,
+    root: usize,
+    tree: &Tree<'_>,
+    tags: &Tags,
+    warnings: &mut Vec<String>,
+) -> Vec<(String, usize)> {
     let text = tree.text("/etc/fstab").unwrap_or_default();
     let (entries, bad) = fstab::parse(&text);
     warnings.extend(bad);
@@ -116,7 +124,7 @@ fn stored_mounts(stack: &Stack, root: usize, tree: &Tree<'_>, warnings: &mut Vec
     // Where Debian has it, and where others have it.
     let arrays = tree.text("/etc/mdadm/mdadm.conf").or_else(|| tree.text("/etc/mdadm.conf"));
     let arrays = arrays.map(|text| mdadm_conf::parse(&text)).unwrap_or_default();
-    let resolver = Resolver::new(stack, root, &entries, names, arrays);
+    let resolver = Resolver::new(stack, tags, root, &entries, names, arrays);
     let mut wanted = Vec::new();
     for entry in &entries {
         let stored = |dir: &str| {
@@ -147,10 +155,11 @@ fn stored_mounts(stack: &Stack, root: usize, tree: &Tree<'_>, warnings: &mut Vec
 }
 
 /// Container Linux keeps two `/usr` volumes and boots the newer one.
-fn newest_usr(stack: &Stack, roles: &[(usize, Role)]) -> Option<usize> {
-    let volumes = roles.iter().filter(|(_, role)| *role == Role::Usr(System::CoreOs)).map(|(at, _)| *at);
+fn newest_usr(stack: &Stack, survey: &Survey, effort: &Effort) -> Option<usize> {
+    let volumes = survey.roles.iter().filter(|(_, role)| *role == Role::Usr(System::CoreOs)).map(|(at, _)| *at);
     volumes.max_by_key(|&at| {
-        let text = stack.open(at).ok().and_then(|fs| Tree(&*fs).text("/lib/os-release")).unwrap_or_default();
+        let fs = stack.open(at).ok();
+        let text = fs.and_then(|fs| Tree::new(&*fs, effort).text("/lib/os-release")).unwrap_or_default();
         let version = super::distribution::assignments(&text).remove("VERSION_ID").unwrap_or_default();
         version.split('.').map(|part| part.parse::<u64>().unwrap_or(0)).collect::<Vec<_>>()
     })

@@ -3,13 +3,17 @@
 mod architecture;
 mod crypttab;
 mod distribution;
+mod effort;
 mod fstab;
 mod guest;
 mod mdadm_conf;
 mod role;
 mod spec;
+mod survey;
+mod tags;
 mod tree;
 
+use filesystems::view::Mounts;
 use images::{Error, Result};
 
 pub use distribution::Distribution;
@@ -17,41 +21,59 @@ pub use guest::Guest;
 pub use role::System;
 
 use crate::stack::{Device, Level, Stack, some};
-use role::Role;
+use effort::Effort;
+use survey::Survey;
+pub use survey::Surveyed;
+use tags::Tags;
 
-/// All guests in the images, in the order of their root devices.
-pub fn guests(stack: &Stack) -> Result<Vec<Guest>> {
-    let roles = guest::roles(stack);
-    let roots = roles.iter().filter_map(|(at, role)| match role {
-        Role::Root(system) => Some((*at, *system)),
-        _ => None,
-    });
-    roots.map(|(at, system)| Guest::new(stack, at, system, &roles)).collect()
+/// What is known of all file systems and systems in the images.
+pub struct Inspection {
+    /// The file systems that were opened.
+    pub volumes: Vec<Surveyed>,
+    /// The systems, in the order of their root devices.
+    pub guests: Vec<Guest>,
 }
 
-/// The one guest that `-i` mounts: the only one, or the one whose root is the device called `wanted`.
-pub fn guest(stack: &Stack, wanted: Option<&str>) -> Result<Guest> {
-    let mut guests = guests(stack)?;
-    let list = |guests: &[Guest]| {
-        let line = |guest: &Guest| {
-            let name = guest.distribution.product_name.as_deref().unwrap_or(guest.system.name());
-            format!("{} ({name})", stack.devices[guest.root].name)
+/// Opens every file system once, and finds all guests. What belongs to none is closed at once.
+pub fn inspect(stack: &Stack) -> Result<Inspection> {
+    let survey = Survey::of(stack);
+    let (tags, effort) = (Tags::of(stack), Effort::new("the systems in the images"));
+    let mut guests = Vec::new();
+    for (root, system) in survey.roots() {
+        if !effort.opens() {
+            break;
+        }
+        guests.push(Guest::new(stack, root, system, &survey, &tags, &effort)?.0);
+    }
+    Ok(Inspection { volumes: survey.volumes, guests })
+}
+
+/// The one guest that `-i` mounts, and its tree: the only one, or the one whose root is the device called `wanted`.
+pub fn guest(stack: &Stack, wanted: Option<&str>) -> Result<(Guest, Mounts)> {
+    let survey = Survey::of(stack);
+    let (tags, effort) = (Tags::of(stack), Effort::new("the systems in the images"));
+    let new = |root, system| Guest::new(stack, root, system, &survey, &tags, &effort);
+    let list = || -> Result<String> {
+        let name = |(root, system): (usize, System)| {
+            let name = if effort.opens() { new(root, system)?.0.distribution.product_name } else { None };
+            Ok(format!("{} ({})", stack.devices[root].name, name.as_deref().unwrap_or(system.name())))
         };
-        guests.iter().map(line).collect::<Vec<_>>().join(", ")
+        Ok(some(survey.roots().map(name).collect::<Result<Vec<_>>>()?.into_iter()))
     };
+    let mut roots = survey.roots();
     if let Some(wanted) = wanted {
         let at = stack.find(wanted);
-        return match guests.iter().position(|guest| Some(guest.root) == at) {
-            Some(index) => Ok(guests.swap_remove(index)),
-            None if guests.is_empty() => Err(nothing(stack)),
-            None => Err(Error::Unknown(format!("--root {wanted}: no system there; there is {}", list(&guests)))),
+        return match roots.find(|(root, _)| Some(*root) == at) {
+            Some((root, system)) => new(root, system),
+            None if survey.roots().next().is_none() => Err(nothing(stack)),
+            None => Err(Error::Unknown(format!("--root {wanted}: no system there; there is {}", list()?))),
         };
     }
-    match guests.len() {
-        0 => Err(nothing(stack)),
-        1 => Ok(guests.swap_remove(0)),
-        _ => {
-            let text = format!("several systems are in the images: {}; choose one with --root DEVICE", list(&guests));
+    match (roots.next(), roots.next()) {
+        (None, _) => Err(nothing(stack)),
+        (Some((root, system)), None) => new(root, system),
+        (Some(_), Some(_)) => {
+            let text = format!("several systems are in the images: {}; choose one with --root DEVICE", list()?);
             Err(Error::Ambiguous(text))
         }
     }

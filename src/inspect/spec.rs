@@ -3,21 +3,29 @@
 //! The guest named its devices when it ran, on other hardware: `/dev/nvme0n1p2` there is the second partition of the
 //! first image here.
 
-use crate::stack::{Contents, Device, Level, Lock, Stack, decimal, disk_and_partition};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use super::fstab::Entry;
-use super::mdadm_conf::{self, Named};
+use super::mdadm_conf::{Named, digits};
+use super::tags::{Tag, Tags};
+use crate::stack::{Level, Lock, Stack, decimal, disk_and_partition};
 
 /// Finds the devices that the entries of one guest's fstab mean.
 pub struct Resolver<'a> {
     stack: &'a Stack,
+    tags: &'a Tags,
     root: usize,
     /// Which disk a stable name without its `-partN` means: learned from the entry for `/`, whose device is known.
-    known: Vec<(String, usize)>,
+    known: HashMap<String, usize>,
     /// The guest's crypttab: names under /dev/mapper, and the encrypted volumes behind them.
-    crypttab: Vec<(String, String)>,
-    /// The arrays that the guest's mdadm.conf names.
-    arrays: Vec<Named>,
+    crypttab: HashMap<String, String>,
+    /// The arrays that the guest's mdadm.conf names, by their devices.
+    arrays: HashMap<String, Named>,
+    /// What was taken for a tag before: many entries may name one of which there are many.
+    chosen: RefCell<HashMap<(Tag, Vec<u8>), Option<usize>>>,
+    /// The only partition of its number that holds what an entry says, and how many there are.
+    only: RefCell<HashMap<(u32, Option<String>), (Option<usize>, usize)>>,
 }
 
 /// What an entry's device is here.
@@ -36,6 +44,7 @@ impl<'a> Resolver<'a> {
     /// mdadm.conf say.
     pub fn new(
         stack: &'a Stack,
+        tags: &'a Tags,
         root: usize,
         entries: &[Entry],
         crypttab: Vec<(String, String)>,
@@ -46,9 +55,13 @@ impl<'a> Resolver<'a> {
             (Level::Partition(own), Some(disk)) => {
                 of_root.filter(|(_, number)| number == own).map(|(stem, _)| (stem.to_owned(), disk)).collect()
             }
-            _ => Vec::new(),
+            _ => HashMap::new(),
         };
-        Self { stack, root, known, crypttab, arrays }
+        // Of several entries for one name the first counts.
+        let crypttab = crypttab.into_iter().rev().collect();
+        let arrays = arrays.into_iter().rev().map(|named| (named.device.clone(), named)).collect();
+        let (chosen, only) = Default::default();
+        Self { stack, tags, root, known, crypttab, arrays, chosen, only }
     }
 
     /// What the first field of an entry means.
@@ -71,33 +84,32 @@ impl<'a> Resolver<'a> {
 
     /// `UUID=…` and its relatives, in any case of the tag as util-linux takes them.
     fn tagged(&self, tag: &str, value: &str) -> Option<Meaning> {
-        let same = |text: Option<&str>| text.is_some_and(|text| text.eq_ignore_ascii_case(value));
-        let found: Vec<usize> = match tag {
-            "UUID" => self.all(|at| same(self.stack.devices[at].identity().and_then(|found| found.uuid.as_deref()))),
-            "LABEL" => self.all(|at| {
-                let label = self.stack.devices[at].identity().and_then(|found| found.label.as_deref());
-                label == Some(value.as_bytes())
-            }),
-            "PARTUUID" => self.all(|at| {
-                let device = &self.stack.devices[at];
-                matches!(device.level, Level::Partition(_)) && same(device.uuid.as_deref())
-            }),
-            "PARTLABEL" => self.all(|at| self.stack.devices[at].label.as_deref() == Some(value)),
+        let found = match tag {
+            "UUID" => self.nearest(Tag::Uuid, value.to_ascii_lowercase()),
+            "LABEL" => self.nearest(Tag::Label, value),
+            "PARTUUID" => self.nearest(Tag::PartUuid, value.to_ascii_lowercase()),
+            "PARTLABEL" => self.nearest(Tag::PartLabel, value),
             "ID" => return self.stable(value),
             _ => return None,
         };
-        Some(match self.nearest(&found) {
+        Some(match found {
             Some(at) => Meaning::Device(at),
             None => Meaning::Missing(format!("no device with {tag}={value} in the images")),
         })
     }
 
-    fn all(&self, holds: impl Fn(usize) -> bool) -> Vec<usize> {
-        (0..self.stack.devices.len()).filter(|&at| holds(at)).collect()
+    /// Of several devices with one tag (clones on several disks), the one on the root's disk, otherwise the first.
+    fn nearest(&self, tag: Tag, value: impl Into<Vec<u8>>) -> Option<usize> {
+        let key = (tag, value.into());
+        if let Some(chosen) = self.chosen.borrow().get(&key) {
+            return *chosen;
+        }
+        let chosen = self.choose(self.tags.all(tag, &key.1));
+        self.chosen.borrow_mut().insert(key, chosen);
+        chosen
     }
 
-    /// Of several devices with one name (clones on several disks), the one on the root's disk, otherwise the first.
-    fn nearest(&self, found: &[usize]) -> Option<usize> {
+    fn choose(&self, found: &[usize]) -> Option<usize> {
         if let [first, .., _] = found {
             log::warn!("{} devices have the same name; {} is taken", found.len(), self.stack.devices[*first].name);
         }
@@ -126,7 +138,7 @@ impl<'a> Resolver<'a> {
 
     /// The array, or the partition of one, that mdadm.conf calls `name`.
     fn array_of_guest(&self, name: &str) -> Option<usize> {
-        let named = |name: &str| self.arrays.iter().find(|array| array.device == name);
+        let named = |name: &str| self.arrays.get(name);
         if let Some(named) = named(name) {
             return self.array(named.uuid.as_deref(), named.name.as_deref());
         }
@@ -138,15 +150,11 @@ impl<'a> Resolver<'a> {
 
     /// The array with this UUID, punctuated as may be, or with this name.
     fn array(&self, uuid: Option<&str>, name: Option<&str>) -> Option<usize> {
-        let uuid = uuid.map(mdadm_conf::digits);
-        let found = self.all(|at| match &self.stack.devices[at] {
-            Device { level: Level::Array(own), uuid: Some(own_uuid), .. } => match (&uuid, name) {
-                (Some(uuid), _) => mdadm_conf::digits(own_uuid) == *uuid,
-                (None, Some(name)) => own == name,
-                (None, None) => false,
-            },
-            _ => false,
-        });
+        let found = match (uuid, name) {
+            (Some(uuid), _) => self.tags.all(Tag::ArrayUuid, digits(uuid).as_bytes()),
+            (None, Some(name)) => self.tags.all(Tag::ArrayName, name.as_bytes()),
+            (None, None) => &[],
+        };
         found.first().copied()
     }
 
@@ -161,7 +169,7 @@ impl<'a> Resolver<'a> {
 
     /// What crypttab calls `name`: the device inside the encrypted volume that it says.
     fn named_by_guest(&self, name: &str) -> Option<Meaning> {
-        let (_, volume) = self.crypttab.iter().find(|(own, _)| own == name)?;
+        let volume = self.crypttab.get(name)?;
         let found = match volume.split_once('=') {
             Some((tag, value)) => self.tagged(tag, value)?,
             // Not by crypttab again: a volume may be named after itself.
@@ -188,10 +196,7 @@ impl<'a> Resolver<'a> {
             return self.named_by_guest(mapped).or_else(|| self.stack.mapped(mapped).map(Meaning::Device));
         }
         if let Some(uuid) = value.strip_prefix("dm-uuid-") {
-            let found = self.all(|at| match &self.stack.devices[at] {
-                Device { group_uuid: Some(group), uuid: Some(own), .. } => partition::lvm::dm_uuid(group, own) == uuid,
-                _ => false,
-            });
+            let found = self.tags.all(Tag::DmUuid, uuid.as_bytes());
             return found.first().map(|&at| Meaning::Device(at));
         }
         if let Some(of_array) = value.strip_prefix("md-") {
@@ -200,24 +205,29 @@ impl<'a> Resolver<'a> {
             return number.map_or(Some(whole), |number| self.stack.inside(whole, number)).map(Meaning::Device);
         }
         let (stem, number) = stem_and_number(value)?;
-        let learned = self.known.iter().find(|(known, _)| known == stem).map(|(_, disk)| *disk);
+        let learned = self.known.get(stem).copied();
         let only = (self.stack.disks() == 1).then_some(0);
         if let Some(disk) = learned.or(only) {
             return self.stack.partition(disk, Some(number)).map(Meaning::Device);
         }
-        // Several disks: the name is taken for the only partition of this number that holds what the entry says.
-        let fits = |at: usize| match (&self.stack.devices[at].contents, entry) {
-            (Contents::Known(_, identity), Some(entry)) => entry.kind == "auto" || entry.kind == identity.kind,
-            (Contents::Known(..), None) => true,
-            _ => false,
-        };
-        let taken = |at: usize| self.known.iter().any(|(_, disk)| self.stack.disk_of(at) == Some(*disk));
-        let found = self.all(|at| self.stack.devices[at].level == Level::Partition(number) && fits(at) && !taken(at));
-        match found[..] {
-            [at] => Some(Meaning::Device(at)),
-            [] => None,
-            _ => Some(Meaning::Missing(format!("{value} could be partition {number} of {} disks", found.len()))),
+        match self.only(number, entry.map(|entry| entry.kind.as_str())) {
+            (Some(at), 1) => Some(Meaning::Device(at)),
+            (_, 0) => None,
+            (_, count) => Some(Meaning::Missing(format!("{value} could be partition {number} of {count} disks"))),
         }
+    }
+
+    /// Several disks: a name is taken for the only partition of its number that holds what the entry says, and is on no
+    /// disk that has another name. The first, and how many there are.
+    fn only(&self, number: u32, kind: Option<&str>) -> (Option<usize>, usize) {
+        let key = (number, kind.map(str::to_owned));
+        *self.only.borrow_mut().entry(key).or_insert_with(|| {
+            let taken: HashSet<usize> = self.known.values().copied().collect();
+            let fits = |at: &usize| self.stack.disk_of(*at).is_none_or(|disk| !taken.contains(&disk));
+            let mut found = self.tags.partitions(number, kind).iter().copied().filter(fits);
+            let first = found.next();
+            (first, found.count() + usize::from(first.is_some()))
+        })
     }
 }
 

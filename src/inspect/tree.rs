@@ -4,18 +4,25 @@ use filesystems::path::{read_file, resolve};
 use filesystems::{FileSystem, Kind, NodeId};
 use images::{Error, Result};
 
+use super::effort::{Counted, Effort};
+
 /// Text files of a guest that are larger than this, in bytes, are not configuration; ours.
 const TEXT_LIMIT: u64 = 1 << 20;
 
 /// A file system, asked by absolute paths. Symbolic links are followed inside the tree.
 ///
 /// Something that cannot be read is not there, and said in the log: one damaged file must not end an inspection.
-pub struct Tree<'a>(pub &'a dyn FileSystem);
+pub struct Tree<'a>(pub Counted<'a>);
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    /// This file system; what is asked of it counts.
+    pub fn new(fs: &'a dyn FileSystem, effort: &'a Effort) -> Self {
+        Self(Counted { fs, effort })
+    }
+
     /// The node at `path`.
     fn node(&self, path: &str, follow: bool) -> Option<NodeId> {
-        told(path, resolve(self.0, path.as_bytes(), follow))
+        told(path, resolve(&self.0, path.as_bytes(), follow))
     }
 
     /// What kind of node is at `path`.
@@ -49,7 +56,7 @@ impl Tree<'_> {
         if told(path, self.0.stat(node))?.kind != Kind::File {
             return None;
         }
-        let bytes = told(path, read_file(self.0, node, TEXT_LIMIT))?;
+        let bytes = told(path, read_file(&self.0, node, TEXT_LIMIT))?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 

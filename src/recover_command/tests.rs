@@ -101,7 +101,7 @@ impl FileSystem for Synthetic {
     fn xattrs(&self, _: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(vec![(b"user.origin".into(), b"made up".into()), (b"security.capability".into(), b"cap".into())])
     }
-    fn deleted(&self) -> Result<Vec<Deleted>> {
+    fn deleted(&self) -> Result<Arc<[Deleted]>> {
         let deleted = |(index, grave): (usize, &Grave)| Deleted {
             node: NodeId(FIRST + index as u64),
             parent: grave.parent,
@@ -124,7 +124,7 @@ fn run(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json::Valu
     let words = words.chain([to.into()]).chain(options.iter().map(OsString::from));
     let request = Request::parse(words.collect()).unwrap().unwrap();
     let Some(crate::cli::Command::Recover(options)) = &request.cli.command else { panic!() };
-    let source = Source::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic(graves)));
+    let source = Source::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic(graves)), images::Budget::default());
     let code = recover(&[source], &[Path::new("made-up")], options).unwrap();
     let mut reports: Vec<_> = fs::read_dir(to)
         .into_iter()

@@ -1,6 +1,60 @@
 //! The names of devices: those that guestmount and Linux give, and all the spellings that are understood.
 
-use super::{Level, Stack};
+use std::collections::HashMap;
+
+use super::{Device, Level, Stack};
+
+/// The devices by their names, so that finding one does not take longer the more there are. Of several that have one name
+/// the first counts.
+#[derive(Default)]
+pub(super) struct Index {
+    /// Without `/dev/`.
+    names: HashMap<String, usize>,
+    /// By the name that the device mapper has for them.
+    mapped: HashMap<String, usize>,
+    /// By the name that an array was made with, whole and without its host; or by its number.
+    arrays: HashMap<String, usize>,
+    /// By the device that they are on and their number.
+    partitions: HashMap<(usize, u32), usize>,
+    /// How many devices inside encrypted volumes have a name but for the number behind it.
+    unlocked: HashMap<String, usize>,
+    /// How many of the names of arrays that are given by themselves are taken.
+    arrays_named: usize,
+}
+
+impl Index {
+    fn add(&mut self, at: usize, device: &Device) {
+        let bare = |name: &str| name.strip_prefix("/dev/").unwrap_or(name).to_owned();
+        self.names.entry(bare(&device.name)).or_insert(at);
+        let doubled = |name: &str| name.replace('-', "--");
+        match &device.level {
+            Level::Disk => {}
+            Level::Partition(number) => {
+                if let [whole] = device.on[..] {
+                    self.partitions.entry((whole, *number)).or_insert(at);
+                }
+            }
+            Level::Logical(group, own) => {
+                self.mapped.entry(format!("{}-{}", doubled(group), doubled(own))).or_insert(at);
+            }
+            Level::Unlocked => {
+                let name = device.name.strip_prefix("/dev/mapper/").unwrap_or(&device.name);
+                self.mapped.entry(name.to_owned()).or_insert(at);
+                let stem = device.name.rsplit_once('#').map_or(&*device.name, |(stem, _)| stem);
+                *self.unlocked.entry(stem.to_owned()).or_default() += 1;
+            }
+            Level::Array(own) => {
+                let short = own.split_once(':').map_or(own.as_str(), |(_, own)| own);
+                let number = device.name.strip_prefix("/dev/md").filter(|_| own.is_empty());
+                for name in
+                    [Some(own.as_str()), Some(short), number].into_iter().flatten().filter(|name| !name.is_empty())
+                {
+                    self.arrays.entry(name.to_owned()).or_insert(at);
+                }
+            }
+        }
+    }
+}
 
 impl Stack {
     /// guestmount's name for what is inside an encrypted volume; a second one with the same UUID gets a number.
@@ -12,28 +66,38 @@ impl Stack {
                 format!("/dev/mapper/crypt{}", bare.replace(|c: char| !c.is_ascii_alphanumeric(), ""))
             }
         };
-        let same = self.devices.iter().filter(|device| {
-            let rest = device.name.strip_prefix(&name);
-            device.level == Level::Unlocked && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-        });
-        match same.count() {
-            0 => name,
-            others => format!("{name}#{}", others + 1),
+        match self.index.unlocked.get(&name) {
+            None => name,
+            Some(others) => format!("{name}#{}", others + 1),
         }
     }
 
     /// Linux's name for an array that asks for this number: the next free one from 127 downwards, if it asks for none or
     /// another array has it.
-    pub(super) fn array_name(&self, wanted: Option<u32>) -> String {
-        let mut names = wanted.into_iter().chain((0..=127).rev()).chain(128..).map(|number| format!("/dev/md{number}"));
-        let is_free = |name: &String| self.devices.iter().all(|device| device.name != *name);
-        names.find(is_free).expect("there are more numbers than devices")
+    pub(super) fn array_name(&mut self, wanted: Option<u32>) -> String {
+        let names = &self.index.names;
+        let is_free = |number: &u32| !names.contains_key(&format!("md{number}"));
+        let mut others = (0..=127).rev().chain(128u32..).enumerate().skip(self.index.arrays_named);
+        let number = wanted.filter(is_free).unwrap_or_else(|| {
+            let (taken, number) =
+                others.find(|(_, number)| is_free(number)).expect("there are more numbers than devices");
+            // Those before it are taken, and stay so.
+            self.index.arrays_named = taken;
+            number
+        });
+        format!("/dev/md{number}")
+    }
+
+    /// Adds a device under its names.
+    pub(super) fn add(&mut self, device: Device) {
+        self.index.add(self.devices.len(), &device);
+        self.devices.push(device);
     }
 
     /// The device of this name, in any of the spellings that guestmount takes: `/dev/vda1`, `sda1`, `/dev/mapper/a-b`.
     pub fn find(&self, name: &str) -> Option<usize> {
         let bare = name.strip_prefix("/dev/").unwrap_or(name);
-        if let Some(at) = self.devices.iter().position(|device| device.name.strip_prefix("/dev/") == Some(bare)) {
+        if let Some(&at) = self.index.names.get(bare) {
             return Some(at);
         }
         if let Some((disk, partition)) = disk_and_partition(bare) {
@@ -48,26 +112,12 @@ impl Stack {
     /// The device that the device mapper would call `name`: a logical volume as `group-volume`, with `-` doubled in both,
     /// or what is inside an encrypted volume.
     pub fn mapped(&self, name: &str) -> Option<usize> {
-        let doubled = |name: &str| name.replace('-', "--");
-        self.devices.iter().position(|device| match &device.level {
-            Level::Logical(group, own) => format!("{}-{}", doubled(group), doubled(own)) == name,
-            Level::Unlocked => device.name.strip_prefix("/dev/mapper/") == Some(name),
-            _ => false,
-        })
+        self.index.mapped.get(name).copied()
     }
 
     /// The array of this name, with or without that of its host before it, or its partition: `root`, `box:root`, `root1`.
     fn array(&self, name: &str) -> Option<usize> {
-        let whole = |name: &str| {
-            self.devices.iter().position(|device| match &device.level {
-                Level::Array(own) => {
-                    let bare = own.split_once(':').map_or(own.as_str(), |(_, own)| own);
-                    let number = device.name.strip_prefix("/dev/md");
-                    !name.is_empty() && (own == name || bare == name || own.is_empty() && number == Some(name))
-                }
-                _ => false,
-            })
-        };
+        let whole = |name: &str| self.index.arrays.get(name).copied();
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let number = decimal(name.strip_prefix(stem)?);
         // As the kernel writes it where a name ends with a digit, and as udev does.
@@ -77,7 +127,7 @@ impl Stack {
 
     /// The partition with this number on a device.
     pub fn inside(&self, whole: usize, number: u32) -> Option<usize> {
-        self.devices.iter().position(|device| device.on == [whole] && device.level == Level::Partition(number))
+        self.index.partitions.get(&(whole, number)).copied()
     }
 
     /// The Nth disk (from 0), or its partition with this number.

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use images::{Data, Disk, Error, Extent, Result, corrupt, unsupported};
+use images::{Budget, Data, Disk, Error, Extent, Reservation, Result, corrupt, unsupported};
 
-use super::deleted::{self, DeletedNodes};
+use super::deleted::DeletedNodes;
 use super::inode::Inode;
 use super::layout::{NAME_LEN, ROOT_INO, inode_flags};
 use super::volume::Volume;
@@ -23,11 +23,14 @@ pub struct Ext {
     notes: Vec<String>,
     overhead: OnceLock<u64>,
     deleted: DeletedNodes,
+    /// What the volume's disk takes in memory.
+    _held: Reservation,
 }
 
 impl Ext {
-    /// The tree of a volume; `notes` are what was found while opening. Fails if the root directory is damaged.
-    pub fn new(volume: Volume, mut notes: Vec<String>) -> Result<Self> {
+    /// The tree of a volume; `notes` are what was found while opening, `held` is what the volume's disk takes in memory,
+    /// and `budget` is for what is found later. Fails if the root directory is damaged.
+    pub fn new(volume: Volume, mut notes: Vec<String>, budget: &Budget, held: Reservation) -> Result<Self> {
         let superblock = volume.superblock();
         let (wanted, have) = (superblock.blocks * volume.block_size(), volume.disk().size());
         if have < wanted {
@@ -40,7 +43,7 @@ impl Ext {
         if root.kind()? != Kind::Directory {
             return Err(corrupt!("root inode", root.offset, "mode {:#o} is not a directory's", root.mode));
         }
-        Ok(Self { volume, notes, overhead: OnceLock::new(), deleted: DeletedNodes::default() })
+        Ok(Self { volume, notes, overhead: OnceLock::new(), deleted: DeletedNodes::new(budget.clone()), _held: held })
     }
 
     /// The volume below.
@@ -242,8 +245,8 @@ impl FileSystem for Ext {
         xattr::list(&self.volume, &*self.inode(node)?)
     }
 
-    fn deleted(&self) -> Result<Vec<Deleted>> {
-        Ok(self.deleted.all(&self.volume)?.to_vec())
+    fn deleted(&self) -> Result<Arc<[Deleted]>> {
+        self.deleted.all(&self.volume)
     }
 
     fn versions(&self, node: NodeId) -> Result<Vec<Deleted>> {
@@ -260,6 +263,6 @@ impl FileSystem for Ext {
     }
 
     fn unallocated(&self) -> Result<Arc<dyn Disk>> {
-        deleted::unallocated(&self.volume)
+        self.deleted.unallocated(&self.volume)
     }
 }

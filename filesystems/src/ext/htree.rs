@@ -49,7 +49,7 @@ pub(super) struct Search<'a> {
     directory: &'a Inode,
     hash: u32,
     levels: Vec<Level>,
-    /// How many more leaves may be asked for: no more than the directory has blocks.
+    /// How many more leaves may be asked for: no more than the directory has blocks that lie somewhere.
     left: u64,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Search<'a> {
             return Ok(None);
         };
         let depth = usize::from(info.indirect_levels);
-        let left = directory.size / volume.block_size();
+        let left = volume.known(directory)?.stored;
         let mut search = Self { volume, directory, hash: function.of(name), levels: Vec::with_capacity(3), left };
         search.enter(root, DX_ROOT_ENTRIES, false)?;
         for _ in 0..depth {

@@ -1,6 +1,7 @@
 //! A whole directory: listing it from any place on, and finding a name in it.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use images::{Error, Result, corrupt};
 
@@ -12,10 +13,26 @@ use super::layout::inode_flags;
 use super::map::{Cursor, State};
 use super::volume::{Block, Volume};
 use super::{casefold, inline, names};
+use crate::stored::Stored;
 use crate::tree::{Entry, NodeId};
 
 /// Bytes of the parent's inode number, with which the first part of an inline directory starts.
 const INLINE_PARENT: usize = 4;
+
+/// Directories of so many blocks are not checked for blocks that they have twice (ours): most have fewer.
+const FEW_BLOCKS: u64 = 16;
+/// How many damaged blocks are passed over at once (ours).
+const MAX_DAMAGED: u32 = 1024;
+
+/// What is known of the blocks of a directory.
+pub(super) struct Known {
+    /// Those from here on are not listed: they lie where others do, or beyond the end of the disk.
+    end: u64,
+    /// How many of them lie somewhere, at most.
+    pub(super) stored: u64,
+    /// What was found to be damaged first.
+    damage: OnceLock<Arc<Error>>,
+}
 
 /// A name to be found, in the form in which it is compared.
 struct Wanted<'a> {
@@ -43,17 +60,38 @@ impl<'a> Wanted<'a> {
 }
 
 impl Volume {
-    /// The blocks of a directory: no more than the disk has.
-    fn directory_blocks(&self, directory: &Inode) -> Result<u64> {
-        let blocks = directory.size / self.block_size();
-        let most = self.superblock().blocks.min(self.disk().size() / self.block_size());
-        match blocks <= most {
-            true => Ok(blocks),
-            false => {
+    /// What is known of a directory's blocks, found out once: how many of them are its own.
+    pub(super) fn known(&self, directory: &Inode) -> Result<Arc<Known>> {
+        self.directories.get_or_insert_with(&directory.number, || {
+            let blocks = directory.size / self.block_size();
+            let most = self.superblock().blocks.min(self.disk().size() / self.block_size());
+            let wrong = |why: String| {
                 let what = format!("directory inode {}", directory.number);
-                Err(corrupt!(what, directory.offset, "{blocks} blocks long, but the disk has {most}"))
+                OnceLock::from(Arc::new(corrupt!(what, directory.offset, "{why}")))
+            };
+            let (mut end, mut damage) = (blocks, OnceLock::new());
+            if blocks > most {
+                (end, damage) = (most, wrong(format!("{blocks} blocks long, but the disk has {most}")));
             }
-        }
+            let mut stored = end;
+            if end > FEW_BLOCKS {
+                let mut seen = Stored::new(&**self.disk());
+                stored = 0;
+                self.map(directory, 0, &mut |run| {
+                    let len = run.len.min(end.saturating_sub(run.logical));
+                    if let State::Written(at) = run.state {
+                        let new = seen.count(at * self.block_size(), len * self.block_size()) / self.block_size();
+                        stored += new;
+                        if new < len {
+                            end = run.logical + new;
+                            damage = wrong(format!("its block {end} lies where another of its blocks does"));
+                        }
+                    }
+                    run.end() < end
+                })?;
+            }
+            Ok(Arc::new(Known { end, stored, damage }))
+        })
     }
 
     /// A block of a directory, not verified. Fails if there is none.
@@ -73,17 +111,18 @@ impl Volume {
         }
     }
 
-    /// Calls `each` with the blocks of a directory from block `from` on and their numbers, without the holes.
+    /// Calls `each` with the blocks of a directory from block `from` on and their numbers, without the holes, until it
+    /// returns false. Returns whether it did not. Fails where the map is damaged.
     fn each_block(
         &self,
         directory: &Inode,
         from: u64,
-        each: &mut dyn FnMut(u64, Result<Block>) -> Result<bool>,
-    ) -> Result<()> {
-        let blocks = self.directory_blocks(directory)?;
+        end: u64,
+        each: &mut dyn FnMut(u64, Result<Block>) -> bool,
+    ) -> Result<bool> {
         let mut cursor = Cursor::new(self, directory);
         let mut block = from;
-        while block < blocks {
+        while block < end {
             let run = cursor.run_at(block)?;
             let State::Written(at) = run.state else {
                 block = run.end();
@@ -93,12 +132,12 @@ impl Volume {
                 self.check_leaf(directory, &content)?;
                 Ok(content)
             });
-            if !each(block, content)? {
-                return Ok(());
+            if !each(block, content) {
+                return Ok(false);
             }
             block += 1;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The parts of an inline directory that hold entries, each with its position in the directory.
@@ -112,8 +151,8 @@ impl Volume {
 
     /// Calls `each` for the entries after position `from`, without `.` and `..`, until it returns false.
     ///
-    /// Positions are bytes of the directory, so going on costs nothing. Fails where a block is damaged, after the
-    /// entries before it.
+    /// Positions are bytes of the directory, so going on costs nothing. What is damaged is passed over, a block at a
+    /// time; once all that is sound is listed, that fails, in this call or in the one that reaches the end.
     pub fn list(&self, directory: &Inode, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
         let encrypted = directory.has(inode_flags::ENCRYPT);
         let mut give = |start: u64, entry: Dirent<'_>| {
@@ -125,25 +164,40 @@ impl Volume {
             each(Entry { name: &name, node, kind: entry.kind, next })
         };
         if directory.has(inode_flags::INLINE_DATA) {
+            let mut damage = None;
             for (start, entries) in self.inline_parts(directory)? {
                 for entry in entries {
-                    if !give(start, entry?) {
-                        return Ok(());
+                    match entry {
+                        Ok(entry) if !give(start, entry) => return Ok(()),
+                        Ok(_) => {}
+                        Err(error) => damage = damage.or(Some(error)),
                     }
                 }
             }
-            return Ok(());
+            return damage.map_or(Ok(()), Err);
         }
         let block_size = self.block_size();
-        self.each_block(directory, from / block_size, &mut |number, block| {
-            let block = block?;
-            for entry in Dirents::new(self.superblock(), directory, &block, block.offset()) {
-                if !give(number * block_size, entry?) {
-                    return Ok(false);
+        let known = self.known(directory)?;
+        let mut damaged = 0;
+        let at_end = self.each_block(directory, from / block_size, known.end, &mut |number, block| {
+            let listed = block.and_then(|block| {
+                for entry in Dirents::new(self.superblock(), directory, &block, block.offset()) {
+                    if !give(number * block_size, entry?) {
+                        return Ok(false);
+                    }
                 }
-            }
-            Ok(true)
-        })
+                Ok(true)
+            });
+            listed.unwrap_or_else(|error| {
+                known.damage.get_or_init(|| Arc::new(error));
+                damaged += 1;
+                damaged < MAX_DAMAGED
+            })
+        })?;
+        match known.damage.get() {
+            Some(error) if at_end || damaged == MAX_DAMAGED => Err(Error::Shared(error.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// The inode that `name` names in a directory, by its hash tree where it has a sound one.
@@ -164,10 +218,7 @@ impl Volume {
             match self.find_hashed(directory, &wanted) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err(error @ Error::Corrupt { .. }) => {
-                    log::debug!("{}: searched without its index: {error}", self.disk())
-                }
-                Err(error) => return Err(error),
+                Err(error) => log::debug!("{}: searched without its index: {error}", self.disk()),
             }
         }
         self.find_linear(directory, &wanted)
@@ -195,7 +246,8 @@ impl Volume {
     /// Searches all blocks. A damaged block is an error only if the name is in no other.
     fn find_linear(&self, directory: &Inode, wanted: &Wanted<'_>) -> Result<Option<u32>> {
         let (mut found, mut damage) = (None, None);
-        self.each_block(directory, 0, &mut |_, block| {
+        let known = self.known(directory)?;
+        self.each_block(directory, 0, known.end, &mut |_, block| {
             let scan = block.and_then(|block| {
                 for entry in Dirents::new(self.superblock(), directory, &block, block.offset()) {
                     let entry = entry?;
@@ -209,8 +261,9 @@ impl Volume {
                 Ok(inode) => found = inode,
                 Err(error) => damage = damage.take().or(Some(error)),
             }
-            Ok(found.is_none())
+            found.is_none()
         })?;
+        damage = damage.or_else(|| known.damage.get().cloned().map(Error::Shared));
         match (found, damage) {
             (None, Some(error)) => Err(error),
             (found, _) => Ok(found),

@@ -71,17 +71,17 @@ pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
     let (superblock, mut notes) = superblock_or_backup(&disk)?;
     let disk = journal::external::join(disk, &options.journals, &superblock)?;
     if !superblock.needs_recovery() {
-        return Ext::new(Volume::new(disk, superblock), notes);
+        return Ext::new(Volume::new(disk, superblock), notes, &options.budget, options.budget.empty());
     }
     if !options.replay {
         notes.push("the journal was not replayed: the tree is what the disk holds, and may be inconsistent".into());
-        return Ext::new(Volume::new(disk, superblock), notes);
+        return Ext::new(Volume::new(disk, superblock), notes, &options.budget, options.budget.empty());
     }
-    let replayed = journal::replay(disk, &superblock)?;
+    let replayed = journal::replay(disk, &superblock, &options.budget)?;
     // The journal may hold a newer superblock, or the only sound one.
     let (superblock, mut notes) = superblock_or_backup(&replayed.disk)?;
     notes.extend(replayed.notes);
-    Ext::new(Volume::new(replayed.disk, superblock), notes)
+    Ext::new(Volume::new(replayed.disk, superblock), notes, &options.budget, replayed.held)
 }
 
 /// The superblock, or, if it is damaged, a backup of it and a note that says so. Fails as the primary's reading did if

@@ -4,12 +4,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use images::disk::{Cached, Page};
-use images::{Disk, Result, corrupt};
+use images::{Disk, Error, Result, corrupt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::group::Group;
 use super::inode::Inode;
+use super::listing::Known;
 use super::map::Window;
 use super::superblock::Superblock;
 
@@ -21,6 +22,9 @@ const METADATA_CACHE: u64 = 8 << 20;
 const INODE_CACHE: u64 = 2 << 20;
 /// How many bytes of resolved maps are kept (ours): at least four windows of the most fragmented files.
 const WINDOW_CACHE: u64 = 2 << 20;
+
+/// Of how many directories is kept what is known of their blocks (ours).
+const KNOWN_DIRECTORIES: usize = 512;
 
 /// How many resolved maps are expected (ours): most are short.
 const WINDOW_ITEMS: usize = 1024;
@@ -74,6 +78,7 @@ pub struct Volume {
     superblock: Superblock,
     inodes: Cache<u32, Arc<Inode>, ByBytes>,
     pub(super) windows: Cache<(u32, u32), Arc<Window>, ByBytes>,
+    pub(super) directories: Cache<u32, Arc<Known>>,
 }
 
 impl Volume {
@@ -95,6 +100,7 @@ impl Volume {
             disk,
             inodes: Cache::with_weighter(INODE_CACHE as usize / size_of::<Inode>(), INODE_CACHE, ByBytes),
             windows: Cache::with_weighter(WINDOW_ITEMS, WINDOW_CACHE, ByBytes),
+            directories: Cache::new(KNOWN_DIRECTORIES),
             superblock,
         }
     }
@@ -116,7 +122,16 @@ impl Volume {
 
     /// `len` bytes at `offset` (bytes), which must not cross a block.
     fn bytes(&self, offset: u64, len: usize) -> Result<Block> {
-        let page = self.metadata.page_at(offset)?;
+        let page = match self.metadata.page_at(offset) {
+            Ok(page) => page,
+            // One bad sector hides one block.
+            Err(Error::Io { .. }) if self.metadata.page_size() > self.superblock.block_size as usize => {
+                let mut bytes = vec![0; len];
+                self.disk.read_at(&mut bytes, offset)?;
+                return Ok(Block { page: bytes.into(), start: 0, len, offset });
+            }
+            Err(error) => return Err(error),
+        };
         let start = (offset % self.metadata.page_size() as u64) as usize;
         match page.get(start..).is_some_and(|rest| rest.len() >= len) {
             true => Ok(Block { page, start, len, offset }),

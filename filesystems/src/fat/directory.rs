@@ -85,6 +85,15 @@ impl<'a> Entries<'a> {
         Self { window, geometry, place, slot, at: 0, left: 0, long: LongName::default(), name }
     }
 
+    /// Passes over the sector that could not be read, after an error; whether that was it, and not the chain of clusters.
+    pub fn pass_over(&mut self) -> bool {
+        const SECTOR: u64 = 512;
+        self.long.clear();
+        let slots = u32::try_from((SECTOR - self.at % SECTOR) / SLOT).expect("at most 16").min(self.left);
+        (self.at, self.slot, self.left) = (self.at + u64::from(slots) * SLOT, self.slot + slots, self.left - slots);
+        slots > 0
+    }
+
     /// The name of the entry that was found last.
     pub fn name(&self) -> &str {
         &self.name
@@ -143,12 +152,19 @@ impl Index {
     pub fn read(disk: &dyn Disk, geometry: &Geometry, place: &Place) -> Self {
         let mut entries = Entries::new(disk, geometry, place, 0);
         let (mut names, mut subdirectories, mut short) = (Vec::new(), 0, String::new());
+        let mut damaged = false;
         let complete = loop {
             let Found { entry, first_slot, is_long, .. } = match entries.next() {
                 Ok(Some(found)) if found.entry.attr & ATTR_VOLUME_ID != 0 => continue,
                 Ok(Some(found)) => found,
-                Ok(None) => break true,
-                Err(_) => break false,
+                Ok(None) => break !damaged,
+                Err(_) => {
+                    damaged = true;
+                    match entries.pass_over() {
+                        true => continue,
+                        false => break false,
+                    }
+                }
             };
             names.push((name::hash(entries.name()), first_slot));
             if is_long {

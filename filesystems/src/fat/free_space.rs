@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use images::disk::check_range;
-use images::{Data, Disk, Extent, Result};
+use images::{Budget, Data, Disk, Extent, Reservation, Result};
 
 use super::geometry::Geometry;
 use super::map::Map;
@@ -14,16 +14,21 @@ pub struct FreeSpace {
     disk: Arc<dyn Disk>,
     /// Where free bytes begin and end, ascending and apart.
     runs: Box<[(u64, u64)]>,
+    /// The memory that they take.
+    _held: Reservation,
 }
 
 impl FreeSpace {
-    pub fn new(disk: Arc<dyn Disk>, geometry: &Geometry, map: &Map) -> Self {
+    /// Fails with `Memory` if the budget does not hold the list.
+    pub fn new(disk: Arc<dyn Disk>, geometry: &Geometry, map: &Map, budget: &Budget) -> Result<Self> {
+        let stretches = map.free().count() as u64;
+        let held = budget.take(stretches * size_of::<(u64, u64)>() as u64, "the list of the free clusters")?;
         let size = disk.size();
         let bytes = map.free().map(|(cluster, count)| {
             let start = geometry.offset_of(cluster).min(size);
             (start, size.min(start + u64::from(count) * u64::from(geometry.cluster_size)))
         });
-        Self { runs: bytes.filter(|(start, end)| start < end).collect(), disk }
+        Ok(Self { runs: bytes.filter(|(start, end)| start < end).collect(), disk, _held: held })
     }
 
     /// Whether the byte at `offset` is free, and where that ends.

@@ -90,6 +90,11 @@ impl Map {
         Ok(Self { runs, end })
     }
 
+    /// The memory that it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.runs.len() * size_of::<Run>()
+    }
+
     fn index(&self, cluster: u32) -> Option<usize> {
         let is_inside = (FIRST_CLUSTER..self.end).contains(&cluster);
         is_inside.then(|| self.runs.partition_point(|run| run.start <= cluster) - 1)
@@ -146,8 +151,8 @@ impl Map {
     }
 
     /// Where the chains begin that are nobody's, and how many clusters they have. Of a loop the lowest cluster is the
-    /// beginning.
-    pub fn lost_chains(&self) -> Vec<(u32, u32)> {
+    /// beginning. Ends where `fits` says that no more of them fit.
+    pub fn lost_chains(&self, fits: &mut dyn FnMut() -> bool) -> Vec<(u32, u32)> {
         let is_lost = |run: &Run| run.next >= FIRST_CLUSTER && run.owner == 0;
         let mut led_to = vec![false; self.runs.len()];
         for run in self.runs.iter().filter(|run| is_lost(run)) {
@@ -157,13 +162,16 @@ impl Map {
         }
         let mut seen = vec![false; self.runs.len()];
         let mut found = Vec::new();
-        let (heads, loops) = (0..self.runs.len()).partition::<Vec<_>, _>(|&index| !led_to[index]);
-        for first in heads.into_iter().chain(loops) {
+        let heads = (0..led_to.len()).filter(|&index| !led_to[index]);
+        for first in heads.chain((0..led_to.len()).filter(|&index| led_to[index])) {
             let (mut clusters, mut at) = (0, Some(first));
             while let Some(index) = at.filter(|&index| !seen[index] && is_lost(&self.runs[index])) {
                 seen[index] = true;
                 clusters += self.run_end(index) - self.runs[index].start;
                 at = self.index(self.runs[index].next);
+            }
+            if clusters > 0 && !fits() {
+                break;
             }
             if clusters > 0 {
                 found.push((self.runs[first].start, clusters));
@@ -264,10 +272,10 @@ mod tests {
             assert_eq!(map.chain(2, 100), [(2, 3), (9, 1)]);
             assert_eq!(map.chain(3, 3), [(3, 2), (9, 1)]);
             assert_eq!(map.chain(8, 100), [(8, 1)]);
-            assert_eq!(map.lost_chains(), [(2, 4), (8, 1), (10, 2)]);
+            assert_eq!(map.lost_chains(&mut || true), [(2, 4), (8, 1), (10, 2)]);
             assert!(map.own(2, 7) && !map.own(2, 8) && !map.own(5, 7));
             assert_eq!(map.at(9), Some((Use::Chain(7), 10)));
-            assert_eq!(map.lost_chains(), [(8, 1), (10, 2)]);
+            assert_eq!(map.lost_chains(&mut || true), [(8, 1), (10, 2)]);
             assert_eq!(map.free().collect::<Vec<_>>(), [(5, 2)]);
             assert!(map.chain(10, u32::MAX).len() <= 7, "a loop ends");
         }

@@ -14,10 +14,10 @@ mod time;
 mod window;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use images::disk::Cached;
-use images::{Data, Disk, Error, Extent, Result, corrupt};
+use images::{Budget, Data, Disk, Error, Extent, Result, corrupt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use zerocopy::FromBytes;
@@ -44,6 +44,8 @@ const INDEX_CACHE: u64 = 4 << 20;
 /// How many chains and directories are expected in the caches; so few that each cache is one piece, in which the
 /// largest fits.
 const CACHE_ITEMS: usize = 31;
+/// Of how many damaged directories is kept what was wrong, ours.
+const DAMAGED_MAX: usize = 1024;
 /// The longest name: 255 units of UTF-16, of at most 3 bytes in UTF-8.
 const NAME_MAX: u32 = 255 * 3;
 /// The root's node. No directory entry lies at byte 32: the first sector is the boot sector.
@@ -60,8 +62,8 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     }
 }
 
-fn open(disk: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
-    Ok(Arc::new(Fat::open(disk)?))
+fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
+    Ok(Arc::new(Fat::open(disk, options.budget.clone())?))
 }
 
 /// Label and serial number. The label in the root directory counts; that of the boot sector only if there is none.
@@ -117,11 +119,15 @@ struct Fat {
     /// How many clusters are free, or why that is not known.
     free: OnceLock<std::result::Result<u64, String>>,
     /// What is deleted, once it was looked for.
-    deleted: OnceLock<HashMap<NodeId, Node>>,
+    deleted: OnceLock<std::result::Result<deleted::All, Arc<Error>>>,
+    /// What was found first in each directory that is damaged.
+    damage: Mutex<HashMap<NodeId, Arc<Error>>>,
+    /// What may be held of deleted files.
+    budget: Budget,
 }
 
 impl Fat {
-    fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+    fn open(disk: Arc<dyn Disk>, budget: Budget) -> Result<Self> {
         let geometry = Geometry::read(disk.as_ref())?;
         let metadata = Cached::new(disk.clone(), METADATA_PAGE, METADATA_CACHE);
         Ok(Self {
@@ -133,6 +139,8 @@ impl Fat {
             indices: Cache::with_weighter(CACHE_ITEMS, INDEX_CACHE, ByBytes),
             free: OnceLock::new(),
             deleted: OnceLock::new(),
+            damage: Mutex::default(),
+            budget,
         })
     }
 
@@ -212,7 +220,7 @@ impl Fat {
     }
 
     fn deleted_node(&self, node: NodeId) -> Option<&Node> {
-        self.deleted.get()?.get(&node)
+        self.deleted.get()?.as_ref().ok()?.nodes.get(&node)
     }
 
     fn read_deleted(&self, file: &Node, buf: &mut [u8], offset: u64) -> Result<usize> {
@@ -387,17 +395,39 @@ impl FileSystem for Fat {
         let place = self.place(dir)?;
         let from = u32::try_from(from).unwrap_or(u32::MAX).min(DIRECTORY_SLOTS_MAX);
         let mut entries = Entries::new(&self.metadata, &self.geometry, &place, from);
-        while let Some(Found { node, entry, next_slot, .. }) = entries.next()? {
+        let damage = || self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Found { node, entry, next_slot, .. } = match entries.next() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) => {
+                    let goes_on = entries.pass_over();
+                    let mut damage = damage();
+                    if damage.len() < DAMAGED_MAX {
+                        damage.entry(dir).or_insert_with(|| Arc::new(error));
+                    } else if !damage.contains_key(&dir) {
+                        return Err(error);
+                    }
+                    match goes_on {
+                        true => continue,
+                        false => break,
+                    }
+                }
+            };
             if entry.attr & ATTR_VOLUME_ID != 0 {
                 continue;
             }
             let kind = if entry.attr & ATTR_DIRECTORY != 0 { Kind::Directory } else { Kind::File };
             let name = entries.name().as_bytes();
             if !each(Entry { name, node, kind: Some(kind), next: next_slot.into() }) {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        // What is sound is listed.
+        match damage().get(&dir) {
+            Some(error) => Err(Error::Shared(error.clone())),
+            None => Ok(()),
+        }
     }
 
     fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
@@ -438,14 +468,14 @@ impl FileSystem for Fat {
         Ok(self.disk.extent_at(at)?.at_most(len))
     }
 
-    fn deleted(&self) -> Result<Vec<Deleted>> {
-        let (all, nodes) = deleted::search(self.disk.as_ref(), &self.geometry)?;
-        self.deleted.get_or_init(|| nodes);
-        Ok(all)
+    fn deleted(&self) -> Result<Arc<[Deleted]>> {
+        let search = || deleted::search(self.disk.as_ref(), &self.geometry, &self.budget).map_err(Arc::new);
+        let found = self.deleted.get_or_init(search).as_ref();
+        found.map(|all| all.list.clone()).map_err(|error| Error::Shared(error.clone()))
     }
 
     fn unallocated(&self) -> Result<Arc<dyn Disk>> {
         let map = Map::read(self.disk.as_ref(), &self.geometry)?;
-        Ok(Arc::new(FreeSpace::new(self.disk.clone(), &self.geometry, &map)))
+        Ok(Arc::new(FreeSpace::new(self.disk.clone(), &self.geometry, &map, &self.budget)?))
     }
 }

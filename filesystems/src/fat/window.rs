@@ -26,9 +26,8 @@ impl<'a> Window<'a> {
             self.page.clear();
             self.page.resize(len as usize, 0);
             self.start = start;
-            if let Err(error) = self.disk.read_at(&mut self.page, start) {
+            if self.disk.read_at(&mut self.page, start).is_err() {
                 self.page.clear();
-                return Err(error);
             }
         }
         if let Some(bytes) = self.page.get(inside as usize..).and_then(|rest| rest.first_chunk()) {

@@ -4,7 +4,7 @@ mod tree;
 
 use std::sync::{Arc, OnceLock};
 
-use images::{Error, Extent, Result};
+use images::{Budget, Error, Extent, Result};
 
 use self::tree::{Tree, What};
 use crate::{Deleted, Entry, FileSystem, Info, NodeId, Stat};
@@ -24,6 +24,7 @@ pub struct DeletedFiles {
     fs: Arc<dyn FileSystem>,
     device: String,
     tree: OnceLock<std::result::Result<Tree, Arc<Error>>>,
+    budget: Budget,
 }
 
 /// A deleted node and its place in the tree.
@@ -36,9 +37,10 @@ pub struct Found<'a> {
 }
 
 impl DeletedFiles {
-    /// What was deleted from `fs`, which lies on the device of this name.
-    pub fn new(fs: Arc<dyn FileSystem>, device: impl Into<String>) -> Self {
-        Self { fs, device: device.into(), tree: OnceLock::new() }
+    /// What was deleted from `fs`, which lies on the device of this name. What `budget` does not hold is not shown, which
+    /// is said.
+    pub fn new(fs: Arc<dyn FileSystem>, device: impl Into<String>, budget: Budget) -> Self {
+        Self { fs, device: device.into(), tree: OnceLock::new(), budget }
     }
 
     /// The file system from which it was deleted.
@@ -79,7 +81,7 @@ impl DeletedFiles {
     }
 
     fn tree(&self) -> Result<&Tree> {
-        let tree = self.tree.get_or_init(|| Tree::of(&*self.fs).map_err(Arc::new));
+        let tree = self.tree.get_or_init(|| Tree::of(&*self.fs, &self.budget).map_err(Arc::new));
         tree.as_ref().map_err(|error| Error::Shared(error.clone()))
     }
 

@@ -59,7 +59,7 @@ fn damaged_images() {
                 continue;
             };
             let Ok(list) = fs.deleted() else { continue };
-            for entry in &list {
+            for entry in list.iter() {
                 nodes += 1;
                 let Ok(stat) = fs.stat(entry.node) else { continue };
                 let _ = (fs.xattrs(entry.node), fs.read_link(entry.node), fs.extent_at(entry.node, 0));

@@ -66,7 +66,7 @@ pub fn score(name: &str, fs: &dyn FileSystem, deleted: &Files, known: &dyn Fn(&s
     let paths = living(fs);
     let mut by_hash: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
     let mut intact: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in &list {
+    for entry in list.iter() {
         let stat = fs.stat(entry.node).unwrap();
         if stat.kind != Kind::File || entry.state == State::MetadataOnly {
             continue;

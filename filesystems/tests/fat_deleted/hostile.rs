@@ -183,7 +183,7 @@ fn exercise(disk: Arc<dyn Disk>) {
     let Ok(all) = fs.deleted() else { return };
     let by_node: HashMap<NodeId, &Deleted> = all.iter().map(|deleted| (deleted.node, deleted)).collect();
     assert_eq!(by_node.len(), all.len(), "every node is another");
-    for deleted in &all {
+    for deleted in all.iter() {
         let stat = fs.stat(deleted.node).unwrap();
         if deleted.state == State::Intact {
             assert_eq!(stat.size, 0);

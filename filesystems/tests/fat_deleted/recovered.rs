@@ -100,12 +100,11 @@ fn long_names_are_verified() {
     mtools("mdel", &image, &["::A long name.text"]);
     let named = |image: &Path| {
         let fs = open(disk(image));
-        let mut all = fs.deleted().unwrap();
-        assert_eq!(all.len(), 1);
-        let deleted = all.remove(0);
+        let all = fs.deleted().unwrap();
+        let [deleted] = &all[..] else { panic!("{all:?}") };
         let proof =
             deleted.evidence.iter().any(|evidence| evidence.what == "long name" && evidence.checksum == Some(true));
-        (String::from_utf8(deleted.name.unwrap()).unwrap(), proof)
+        (String::from_utf8(deleted.name.clone().unwrap()).unwrap(), proof)
     };
     assert_eq!(named(&image), ("A long name.text".to_owned(), true));
     // Another short name: the long one is not its own.

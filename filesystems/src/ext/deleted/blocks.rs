@@ -6,10 +6,14 @@ use super::kept::Kept;
 use super::rewind::{Rewind, Start};
 use crate::ext::checksum::crc32c;
 use crate::ext::layout::{EXTENT_MAGIC, ExtentHeader};
+use crate::room::Room;
 use zerocopy::FromBytes;
 
 /// How many extent blocks whose place is not known are kept track of (ours): 32 bytes each.
 const MAX_LOOSE: usize = 1 << 20;
+
+/// What a copy takes, about: a list of its own, in which there is room for four.
+const COPY: usize = 4 * size_of::<BlockCopy>() + 80;
 
 /// A copy of a block.
 #[derive(Clone, Copy, Debug)]
@@ -40,22 +44,34 @@ pub(super) struct Blocks {
     /// The content of blocks that map others. Of copies in the journal the first bytes may be escaped: maps never are.
     pub(super) kept: Kept,
     loose: usize,
+    room: Room,
     pub(super) overflow: bool,
     rewind: Rewind,
     starts: HashMap<usize, Start>,
 }
 
 impl Blocks {
-    pub(super) fn new() -> Self {
+    /// None yet. Those that the room does not hold are passed over.
+    pub(super) fn new(room: Room) -> Self {
         Self {
             by_block: HashMap::new(),
             by_seed: HashMap::new(),
             kept: Kept::default(),
             loose: 0,
+            room,
             overflow: false,
             rewind: Rewind::new(),
             starts: HashMap::new(),
         }
+    }
+
+    /// Takes a copy of a block from the journal.
+    pub(super) fn add_copy(&mut self, block: u64, copy: BlockCopy) {
+        if !self.room.take(COPY) {
+            self.overflow = true;
+            return;
+        }
+        self.by_block.entry(block).or_default().push(copy);
     }
 
     /// The register that `body` started from, if it ended in `checksum`.
@@ -85,7 +101,7 @@ impl Blocks {
     }
 
     pub(super) fn add_loose(&mut self, seed: u32, loose: Loose) {
-        if self.loose >= MAX_LOOSE {
+        if self.loose >= MAX_LOOSE || !self.room.take(2 * size_of::<Loose>() + 64) {
             self.overflow = true;
             return;
         }

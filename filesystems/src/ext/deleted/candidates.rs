@@ -9,9 +9,11 @@ use zerocopy::IntoBytes;
 use super::scan::Copy;
 use crate::ext::inode::Inode;
 use crate::ext::layout::mode;
+use crate::room::Room;
 
-/// How many versions of all inodes together are kept (ours): about half a KiB each. Later ones are passed over.
-const MAX_CANDIDATES: usize = 200_000;
+/// What a version takes in memory beside the inode's own attributes, in bytes, about: with its node, its map, and its
+/// places in the lists by which it is found.
+const VERSION: usize = size_of::<Inode>() + 4 * size_of::<Candidate>() + 2 * size_of::<Node>() + 384;
 /// How many versions of one inode are kept (ours).
 const MAX_VERSIONS: usize = 1000;
 /// `i_dtime` is also the next inode of the orphan list; above this it is a time (ours: March 1973).
@@ -52,18 +54,22 @@ pub(super) struct Node {
 }
 
 /// All deleted inodes.
-#[derive(Default)]
 pub(super) struct Candidates {
     pub(super) nodes: BTreeMap<Identity, Node>,
-    count: usize,
+    room: Room,
     /// Whether some were passed over, so that no promise can be made.
     pub(super) overflow: bool,
 }
 
 impl Candidates {
+    /// None yet. Those that the room does not hold are passed over.
+    pub(super) fn new(room: Room) -> Self {
+        Self { nodes: BTreeMap::new(), room, overflow: false }
+    }
+
     /// Takes an inode that is dead on the disk.
     pub(super) fn add_dead(&mut self, inode: Inode, orphan: bool) {
-        if self.full() {
+        if !self.fits(&inode) {
             return;
         }
         let node = self.nodes.entry((inode.number, inode.generation)).or_default();
@@ -83,6 +89,9 @@ impl Candidates {
 
     /// Takes a copy from the journal, `order` is its transaction's place in time.
     pub(super) fn add_copy(&mut self, inode: Inode, copy: &Copy, order: Option<i64>) {
+        if !self.nodes.contains_key(&(inode.number, inode.generation)) && !self.fits(&inode) {
+            return;
+        }
         let node = self.nodes.entry((inode.number, inode.generation)).or_default();
         let time = inode.raw.i_dtime.get();
         node.links = node.links.max(inode.links);
@@ -113,19 +122,20 @@ impl Candidates {
             }
             return;
         }
-        if node.versions.len() >= MAX_VERSIONS || self.count >= MAX_CANDIDATES {
+        // The first is paid for with the node.
+        let is_first = node.versions.is_empty() && node.remains.is_none();
+        if node.versions.len() >= MAX_VERSIONS || !is_first && !self.room.take(VERSION + inode.tail.len()) {
             self.overflow = true;
             return;
         }
-        self.count += 1;
         let (placed, sequence) = (copy.block.is_some(), copy.sequence);
         node.versions.push(Candidate { inode: Arc::new(inode), order, oldest: order, sequence, placed, key });
     }
 
-    fn full(&mut self) -> bool {
-        self.count += 1;
-        self.overflow |= self.count > MAX_CANDIDATES;
-        self.count > MAX_CANDIDATES
+    fn fits(&mut self, inode: &Inode) -> bool {
+        let fits = self.room.take(VERSION + inode.tail.len());
+        self.overflow |= !fits;
+        fits
     }
 
     /// Brings the versions of each node into order: the newest first.

@@ -13,6 +13,9 @@ use crate::ext::layout::{self, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, Extent, Extent
 /// How many claims are kept (ours): 32 bytes each. With more no file is promised to be intact.
 const MAX_CLAIMS: usize = 1 << 20;
 
+/// What an inode takes whose map was seen, in bytes, about.
+const SEEN: usize = 48;
+
 /// The owner of a block of which the journal has a copy: it was metadata, or content with data=journal.
 pub(super) const METADATA: Identity = (0, 0);
 /// The owner of blocks to which a block points that may be an indirect block.
@@ -55,10 +58,10 @@ impl Claims {
             self.overflow = true;
             return;
         }
-        if start >= end || !(start..end).any(|block| geometry.is_free(block)) {
+        if start >= end || !geometry.stretches(start, end).any(|(free, _)| free) {
             return;
         }
-        if self.list.len() >= MAX_CLAIMS {
+        if self.list.len() >= MAX_CLAIMS || !geometry.room.take(2 * size_of::<Claim>()) {
             self.overflow = true;
             return;
         }
@@ -79,8 +82,10 @@ impl Claims {
         // order must win: the newest copy of an unchanged map is seen when the map was made.
         let mut hasher = DefaultHasher::new();
         (raw.i_block, order.is_none()).hash(&mut hasher);
-        if self.seen.insert(owner, hasher.finish()) == Some(hasher.finish()) {
-            return;
+        match self.seen.insert(owner, hasher.finish()) {
+            Some(same) if same == hasher.finish() => return,
+            Some(_) => {}
+            None => self.overflow |= !geometry.room.take(SEEN),
         }
         let acl = u64::from(raw.i_file_acl_lo.get()) | u64::from(raw.l_i_file_acl_high.get()) << 32;
         if acl != 0 {

@@ -9,11 +9,15 @@ use crate::ext::layout::inode_flags;
 use crate::ext::map::State;
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::Volume;
+use crate::room::Room;
 
 /// How much is read at once, in bytes (ours).
 const CHUNK: u64 = 1 << 20;
 /// How many pieces of living directories are read (ours): 16 bytes each.
 const MAX_RUNS: usize = 1 << 20;
+
+/// What a piece takes in the list, which grows to twice its size.
+const RUN: usize = 2 * size_of::<(u64, u32, u32)>();
 
 /// Where the directories that live have their entries.
 pub(super) struct Directories {
@@ -21,12 +25,13 @@ pub(super) struct Directories {
     runs: Vec<(u64, u32, u32)>,
     /// How many blocks there can still be: none is in two directories.
     blocks: u64,
+    room: Room,
 }
 
 impl Directories {
     /// None of a file system yet.
-    pub(super) fn new(superblock: &Superblock) -> Self {
-        Self { runs: Vec::new(), blocks: superblock.blocks }
+    pub(super) fn new(superblock: &Superblock, room: Room) -> Self {
+        Self { runs: Vec::new(), blocks: superblock.blocks, room }
     }
 
     /// Adds a directory.
@@ -40,7 +45,7 @@ impl Directories {
             if let State::Written(start) = run.state {
                 let end = start + run.len.min(blocks.saturating_sub(run.logical));
                 let mut at = start;
-                while at < end && self.runs.len() < MAX_RUNS && self.blocks > 0 {
+                while at < end && self.runs.len() < MAX_RUNS && self.blocks > 0 && self.room.take(RUN) {
                     let len = (end - at).min(most).min(self.blocks);
                     self.runs.push((at, len as u32, inode.number));
                     self.blocks -= len;

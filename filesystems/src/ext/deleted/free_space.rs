@@ -3,38 +3,31 @@
 use std::sync::Arc;
 
 use images::disk::{Concat, Piece, View};
-use images::{Disk, Result, unsupported};
+use images::{Disk, Result};
 
 use super::geometry::Geometry;
 use crate::ext::journal::external::is_external;
 use crate::ext::volume::Volume;
+use crate::room::Room;
 
-/// How many stretches of free and used blocks are kept (ours): about 100 bytes each.
-const MAX_PIECES: usize = 1 << 20;
+/// What a stretch of free or used blocks takes in memory beside its name, in bytes, about: in a list that grows to twice
+/// its size.
+const PIECE: usize = 2 * size_of::<Piece>() + 48;
 
 /// Free blocks where they lie, by the bitmaps; blocks of groups with a damaged bitmap count as used.
-pub(super) fn disk(volume: &Volume) -> Result<Arc<dyn Disk>> {
-    let geometry = Geometry::new(volume);
+pub(super) fn disk(volume: &Volume, room: &Room) -> Result<Arc<dyn Disk>> {
+    let geometry = Geometry::new(volume, room.clone());
     let (disk, size) = (volume.disk(), volume.block_size());
     let name = format!("free space of {disk}");
     let end = volume.superblock().blocks.min(disk.size() / size);
     let mut pieces = Vec::new();
-    let mut start = 0;
-    while start < end {
-        let free = geometry.is_free(start);
-        let mut next = start + 1;
-        while next < end && geometry.is_free(next) == free {
-            next += 1;
-        }
-        let len = (next - start) * size;
+    for (free, blocks) in geometry.stretches(0, end) {
+        let len = (blocks.end - blocks.start) * size;
+        room.need(PIECE + name.len(), "the list of the free blocks")?;
         pieces.push(match free {
-            true => Piece::View(View::new(name.clone(), disk.clone(), start * size, len)?),
+            true => Piece::View(View::new(name.clone(), disk.clone(), blocks.start * size, len)?),
             false => Piece::Hole(len),
         });
-        if pieces.len() > MAX_PIECES {
-            return Err(unsupported!("{name}: in more than {MAX_PIECES} pieces"));
-        }
-        start = next;
     }
     // An external journal is no part of the volume.
     let whole = if is_external(volume.superblock()) { end * size } else { disk.size() };

@@ -6,6 +6,7 @@ use crate::ext::checksum::crc32c;
 use crate::ext::features::{incompat, ro_compat};
 use crate::ext::group::Group;
 use crate::ext::volume::{Block, Volume};
+use crate::room::Room;
 
 /// `bg_flags`: the inode table holds nothing yet; the block bitmap is not initialised.
 const INODE_UNINIT: u16 = 1;
@@ -13,6 +14,8 @@ const BLOCK_UNINIT: u16 = 2;
 
 /// How many groups are looked at (ours): 32 times those of a file system of 16 TiB. Nothing in the others counts as free.
 const MAX_GROUPS: u32 = 1 << 22;
+/// What is kept of a group, in bytes, about.
+const GROUP: usize = 2 * (size_of::<Option<Group>>() + size_of::<Table>() + 4 * size_of::<(u64, u64)>());
 /// How many blocks are looked up in bitmaps for all versions and claims together (ours): 4 TiB of 4 KiB blocks.
 const MAX_LOOKUPS: u64 = 1 << 30;
 
@@ -32,6 +35,8 @@ pub(super) struct Table {
 /// The fixed places of a file system. Damaged groups are left out, and nothing in them counts as free.
 pub(super) struct Geometry<'a> {
     pub(super) volume: &'a Volume,
+    /// What the search may hold.
+    pub(super) room: Room,
     /// By group, where it is sound.
     groups: Vec<Option<Group>>,
     /// By their first block.
@@ -52,7 +57,7 @@ enum Bitmap {
 }
 
 impl<'a> Geometry<'a> {
-    pub(super) fn new(volume: &'a Volume) -> Self {
+    pub(super) fn new(volume: &'a Volume, room: Room) -> Self {
         let superblock = volume.superblock();
         let per_block = volume.block_size() / u64::from(superblock.inode_size);
         let table_blocks = u64::from(superblock.inodes_per_group).div_ceil(per_block);
@@ -62,7 +67,7 @@ impl<'a> Geometry<'a> {
         let (mut groups, mut tables, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..superblock.groups.min(MAX_GROUPS) {
             let start = group_start(volume, number);
-            if start.saturating_mul(volume.block_size()) >= volume.disk().size() {
+            if start.saturating_mul(volume.block_size()) >= volume.disk().size() || !room.take(GROUP) {
                 break;
             }
             if meta_bg {
@@ -100,7 +105,7 @@ impl<'a> Geometry<'a> {
             }
             joins
         });
-        Self { volume, groups, tables, fixed, bitmap: RefCell::new(None), lookups: Cell::new(0) }
+        Self { volume, room, groups, tables, fixed, bitmap: RefCell::new(None), lookups: Cell::new(0) }
     }
 
     /// The number of the first inode in a block of an inode table.
@@ -113,36 +118,66 @@ impl<'a> Geometry<'a> {
         (inside < table.blocks).then(|| u32::try_from(number).ok())?
     }
 
-    fn is_fixed(&self, block: u64) -> bool {
-        let after = self.fixed.partition_point(|(start, _)| *start <= block);
-        after.checked_sub(1).and_then(|at| self.fixed.get(at)).is_some_and(|(_, end)| block < *end)
-    }
-
     /// Whether so many more blocks may be looked up. After [`MAX_LOOKUPS`] nothing can be said of others.
     pub(super) fn afford(&self, blocks: u64) -> bool {
         self.lookups.set(self.lookups.get().saturating_add(blocks));
         self.lookups.get() <= MAX_LOOKUPS
     }
 
-    /// Whether a block is free, or nothing is known of it.
+    /// Whether a block is free; one of which nothing is known is not.
     pub(super) fn is_free(&self, block: u64) -> bool {
+        self.stretch(block, block.saturating_add(1)).0
+    }
+
+    /// The blocks from `from` to before `to` in stretches that are free, or not: each with its end.
+    pub(super) fn stretches(&self, from: u64, to: u64) -> impl Iterator<Item = (bool, std::ops::Range<u64>)> {
+        let mut at = from;
+        std::iter::from_fn(move || {
+            let start = at;
+            let (free, mut end) = (start < to).then(|| self.stretch(start, to))?;
+            while end < to {
+                match self.stretch(end, to) {
+                    (same, next) if same == free => end = next,
+                    _ => break,
+                }
+            }
+            at = end;
+            Some((free, start..end))
+        })
+    }
+
+    /// Whether a block is free, and up to where the same is known of those behind it, `to` at most.
+    fn stretch(&self, block: u64, to: u64) -> (bool, u64) {
         let superblock = self.volume.superblock();
-        if block < superblock.first_data_block.into() || block >= superblock.blocks || self.is_fixed(block) {
-            return false;
+        let first = u64::from(superblock.first_data_block);
+        let group_blocks = u64::from(superblock.blocks_per_group);
+        let known = first.saturating_add(group_blocks.saturating_mul(self.groups.len() as u64)).min(superblock.blocks);
+        if block >= known {
+            return (false, to);
         }
-        let inside = block - u64::from(superblock.first_data_block);
+        let Some(inside) = block.checked_sub(first) else { return (false, to.min(first)) };
+        let after = self.fixed.partition_point(|(start, _)| *start <= block);
+        if let Some((_, end)) = after.checked_sub(1).and_then(|at| self.fixed.get(at)).filter(|(_, end)| block < *end) {
+            return (false, to.min(*end));
+        }
         // It fits: there are at most 2^32 groups.
-        let group = (inside / u64::from(superblock.blocks_per_group)) as u32;
-        let bit = inside % u64::from(superblock.blocks_per_group) / u64::from(superblock.cluster_blocks);
+        let (group, inside) = ((inside / group_blocks) as u32, inside % group_blocks);
+        let to = to.min(known).min(block - inside + group_blocks);
+        let to = self.fixed.get(after).map_or(to, |(start, _)| to.min(*start));
         let mut kept = self.bitmap.borrow_mut();
         let bitmap = match &*kept {
             Some((number, bitmap)) if *number == group => bitmap,
             _ => &kept.insert((group, self.bitmap(group))).1,
         };
+        let cluster = u64::from(superblock.cluster_blocks);
         match bitmap {
-            Bitmap::Read(bytes) => bytes.get((bit / 8) as usize).is_some_and(|byte| byte >> (bit % 8) & 1 == 0),
-            Bitmap::Uninit => true,
-            Bitmap::Damaged => false,
+            Bitmap::Read(bytes) => {
+                let start = block - inside;
+                let (free, bit) = same_bits(bytes, inside / cluster, (to - start).div_ceil(cluster));
+                (free, to.min(start + bit * cluster))
+            }
+            Bitmap::Uninit => (true, to),
+            Bitmap::Damaged => (false, to),
         }
     }
 
@@ -180,7 +215,45 @@ impl<'a> Geometry<'a> {
     }
 }
 
+/// Whether a bit of a bitmap is zero, and the number of the next that is not the same, `to` at most. Bits that the bitmap
+/// does not have are ones.
+fn same_bits(bitmap: &[u8], bit: u64, to: u64) -> (bool, u64) {
+    let byte = |bit: u64| bitmap.get((bit / 8) as usize).copied().unwrap_or(!0);
+    let is_zero = |bit: u64| byte(bit) >> (bit % 8) & 1 == 0;
+    let (zero, mut at) = (is_zero(bit), bit + 1);
+    let whole = if zero { 0 } else { !0 };
+    while at < to {
+        if at.is_multiple_of(8) && byte(at) == whole {
+            at += 8;
+        } else if is_zero(at) == zero {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    (zero, at.min(to))
+}
+
 fn group_start(volume: &Volume, number: u32) -> u64 {
     let superblock = volume.superblock();
     u64::from(superblock.first_data_block) + u64::from(number) * u64::from(superblock.blocks_per_group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_walked_in_stretches() {
+        let bitmap = [0b1111_0000, 0, 0, 0b0000_0001, !0];
+        let mut seen = Vec::new();
+        let mut at = 0;
+        while at < 48 {
+            let (zero, next) = same_bits(&bitmap, at, 48);
+            seen.push((zero, next));
+            at = next;
+        }
+        assert_eq!(seen, [(true, 4), (false, 8), (true, 24), (false, 25), (true, 32), (false, 48)]);
+        assert_eq!((same_bits(&bitmap, 9, 20), same_bits(&bitmap, 9, 10)), ((true, 20), (true, 10)));
+    }
 }

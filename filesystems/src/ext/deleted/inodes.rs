@@ -1,13 +1,11 @@
 //! The inode tables as they are now: which inodes live, and which are left of deleted nodes.
 
-use images::{Error, Result, unsupported};
+use images::{Error, Result};
 use zerocopy::FromBytes;
 
 use super::geometry::Geometry;
 use crate::ext::layout::{self, InodeExtra, mode};
 
-/// How many inodes that were ever used are kept track of (ours): 16 bytes each.
-const MAX_INODES: usize = 8 << 20;
 /// How much of an inode table is read at once, in bytes (ours).
 const CHUNK: u64 = 1 << 20;
 
@@ -93,9 +91,7 @@ impl Inodes {
         let changed = i64::from(raw.i_ctime.get() as i32);
         let created = InodeExtra::ref_from_prefix(rest).map_or(0, |(extra, _)| i64::from(extra.i_crtime.get() as i32));
         self.last_change = self.last_change.max(changed).max(created);
-        if self.list.len() >= MAX_INODES {
-            return Err(unsupported!("more than {MAX_INODES} inodes: too many to look for deleted ones"));
-        }
+        geometry.room.need(size_of::<Current>(), "the list of all inodes")?;
         let directory = raw.i_mode.get() & mode::TYPE == mode::DIRECTORY;
         let current = Current { number, generation: raw.i_generation.get(), live, directory };
         each(&current, at, record);

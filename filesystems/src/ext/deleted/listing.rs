@@ -16,6 +16,7 @@ use crate::deleted::{Deleted, Evidence, Parent};
 use crate::ext::inode::Inode;
 use crate::ext::layout::{inode_flags, mode};
 use crate::ext::map::State;
+use crate::room::Room;
 use crate::tree::{NodeId, Time};
 
 /// How many directories one in the other are followed (ours): the kernel's longest path has fewer.
@@ -43,6 +44,9 @@ impl Found {
     }
 }
 
+/// What a node takes in the list, in bytes, about, beside its inode, its evidence, its name and its places.
+const FOUND: usize = 2 * size_of::<Found>() + size_of::<Version>() + size_of::<Deleted>() + 64;
+
 /// How many names of one inode are listed (ours).
 const MAX_NAMES: usize = 64;
 
@@ -50,7 +54,9 @@ type Spans = BTreeMap<u32, Vec<(u32, Option<i64>, Option<i64>)>>;
 
 /// Puts everything together. `own` are the blocks of the living inode whose versions are looked for; the nodes get the
 /// ids from `first` on.
-pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> Vec<Found> {
+///
+/// The list ends where `room` holds no more.
+pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64, room: &Room) -> Vec<Found> {
     let mut mappings = BTreeMap::new();
     resolve(search, &mut mappings);
     let scan = unresolved(search, &mappings);
@@ -77,8 +83,8 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
         ids.insert(*identity, next);
         next += node.versions.len().max(1) as u64;
     }
-    let mut found = Vec::with_capacity(usize::try_from(next - first).unwrap_or(0));
-    for (identity, node) in &search.candidates.nodes {
+    let mut found = Vec::new();
+    'all: for (identity, node) in &search.candidates.nodes {
         let mut maps = mappings.remove(identity).unwrap_or_default();
         let names = names_of(search, *identity, &spans, &seeds, &places);
         let name = names.first().copied();
@@ -96,7 +102,8 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
             if last.replace(content).is_some_and(|last| last != content) {
                 same.drain(..).for_each(|(start, end)| newer.add(start, end));
             }
-            verdicts.push(search.judge(node, index, mapping, &newer, &phantoms, own));
+            let verdict = search.judge(node, index, mapping, &newer, &phantoms, own);
+            verdicts.push(within(verdict, candidate.inode.size, room));
             same.extend(mapping.runs.iter().filter_map(physical));
         }
         let mut all: Vec<(Arc<Inode>, Mapping, Verdict, Evidence)> = Vec::new();
@@ -141,13 +148,27 @@ pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], first: u64) -> V
             let version = Version { inode, runs: mapping.runs.into(), lost: verdict.lost.into_boxed_slice() };
             // Older versions have the newest one's best name.
             let link = |name: &&Name| (parent(name), name.name.to_vec(), name.evidence());
-            let links = if deleted.version == 0 { more.iter().map(link).collect() } else { Vec::new() };
+            let links: Vec<_> = if deleted.version == 0 { more.iter().map(link).collect() } else { Vec::new() };
+            let each = FOUND + deleted.evidence.len() * size_of::<Evidence>() + name.map_or(0, |name| name.name.len());
+            let lost = version.lost.len() * size_of::<std::ops::Range<u64>>();
+            if !room.take(each + size_of_val(&*version.runs) + links.len() * (each + lost)) {
+                break 'all;
+            }
             found.push(Found { version, deleted, links });
         }
     }
     break_loops(&mut found, first);
     discarded::doubt(search.geometry.volume, &mut found);
     found
+}
+
+/// A verdict, or where there is no room for it that all may be gone.
+fn within(verdict: Verdict, size: u64, room: &Room) -> Verdict {
+    // Twice: for who reads, and for who is told.
+    match room.take(2 * size_of_val(&*verdict.lost)) {
+        true => verdict,
+        false => Verdict { state: crate::State::MetadataOnly, lost: std::iter::once(0..size).collect() },
+    }
 }
 
 /// The maps of all versions, but of the nodes that have them already.

@@ -88,7 +88,10 @@ impl Mapper<'_> {
         }
         let mut mapping = job.mapping;
         self.spent.set(self.spent.get().saturating_add(mapping.runs.len() + mapping.nodes.len()));
-        if self.spent.get() > MAX_ALL {
+        let bytes = size_of_val(&*mapping.runs)
+            + mapping.nodes.len() * (size_of::<u64>() + size_of::<Evidence>())
+            + size_of_val(&*mapping.missing);
+        if self.spent.get() > MAX_ALL || !self.geometry.room.take(2 * bytes) {
             mapping = Mapping { doubtful: true, ..Mapping::default() };
             mapping.missing.push((0, inode.size.div_ceil(self.geometry.volume.block_size())));
         }

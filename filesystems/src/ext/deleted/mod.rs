@@ -39,11 +39,13 @@ mod version;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use images::{Disk, Error, Result};
+use images::{Budget, Disk, Error, Reservation, Result};
 
+use super::inode::Inode;
 use super::map::State;
 use super::volume::Volume;
 use crate::deleted::{Deleted, Parent};
+use crate::room::Room;
 use crate::tree::NodeId;
 
 use geometry::Geometry;
@@ -57,8 +59,10 @@ pub(super) const DELETED: u64 = 1 << 40;
 const MAX_LIVING: usize = 1000;
 
 /// The deleted nodes of a file system, looked for when they are first asked for.
-#[derive(Default)]
 pub(super) struct DeletedNodes {
+    budget: Budget,
+    /// The memory that is taken by what was found.
+    held: Mutex<Vec<Reservation>>,
     all: OnceLock<std::result::Result<Arc<[Deleted]>, Arc<Error>>>,
     of_living: Mutex<HashMap<u32, Arc<[Deleted]>>>,
     /// By index, the versions; ids stay valid.
@@ -68,6 +72,18 @@ pub(super) struct DeletedNodes {
 }
 
 impl DeletedNodes {
+    /// Nothing is searched yet; what is found is held within `budget`.
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            held: Mutex::default(),
+            all: OnceLock::new(),
+            of_living: Mutex::default(),
+            nodes: RwLock::default(),
+            children: OnceLock::new(),
+        }
+    }
+
     /// All deleted nodes.
     pub(super) fn all(&self, volume: &Volume) -> Result<Arc<[Deleted]>> {
         let found = self.all.get_or_init(|| self.search(volume, None).map_err(Arc::new));
@@ -91,33 +107,53 @@ impl DeletedNodes {
     }
 
     fn search(&self, volume: &Volume, only: Option<u32>) -> Result<Arc<[Deleted]>> {
-        let exact = volume.of_blocks();
-        let log = Search::log(volume, &exact);
-        let geometry = Geometry::new(&exact);
-        let mut search = Search::new(&geometry, log.as_ref(), only)?;
-        let mut own = Vec::new();
-        if let Some(number) = only {
-            let inode = volume.inode(number)?;
-            let _ = volume.map(&inode, 0, &mut |run| {
-                if let State::Written(at) = run.state {
-                    own.push((at, at + run.len));
-                }
-                own.len() < 1 << 20
-            });
-            own.sort_unstable();
-            search.candidates.drop_current(&inode);
-        }
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        let found: Vec<Found> = listing::list(&mut search, &own, DELETED | nodes.len() as u64);
-        // It holds tens of megabytes.
-        drop(search);
+        let first = DELETED | nodes.len() as u64;
+        let (found, held) = self.find(volume, only, first)?;
         let mut list = Vec::with_capacity(found.len());
         for found in found {
             let (version, entries) = found.into_entries();
             nodes.push(Arc::new(version));
             list.extend(entries);
         }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         Ok(list.into())
+    }
+
+    /// Searches the volume, and says what memory is taken by what is found.
+    fn find(&self, volume: &Volume, only: Option<u32>, first: u64) -> Result<(Vec<Found>, Reservation)> {
+        let exact = volume.of_blocks();
+        let (found, room, results) = {
+            let log = Search::log(volume, &exact);
+            // Half for the search, and of the rest two thirds for what it finds: others need some, too.
+            let room = Room::of(&self.budget, 6);
+            let geometry = Geometry::new(&exact, room.clone());
+            let mut search = Search::new(&geometry, log.as_ref(), only)?;
+            let mut own = Vec::new();
+            if let Some(number) = only {
+                let inode = volume.inode(number)?;
+                let _ = volume.map(&inode, 0, &mut |run| {
+                    if let State::Written(at) = run.state {
+                        own.push((at, at + run.len));
+                    }
+                    own.len() < 1 << 20
+                });
+                own.sort_unstable();
+                search.candidates.drop_current(&inode);
+            }
+            let results = Room::of(&self.budget, 8);
+            (listing::list(&mut search, &own, first, &results), room, results)
+        };
+        if room.is_full() || results.is_full() {
+            let disk = volume.disk();
+            log::warn!("{disk}: memory holds not all that is left of deleted files; --memory gives the program more");
+        }
+        drop(room);
+        // The inodes outlive the search, which had counted them.
+        let mut held = results.into_held();
+        let inodes = found.iter().map(|found| size_of::<Inode>() + found.version.inode().tail.len()).sum::<usize>();
+        held.try_grow(inodes as u64);
+        Ok((found, held))
     }
 
     /// The version that a node is; `None` if it is not a deleted node at all.
@@ -129,6 +165,14 @@ impl DeletedNodes {
         let index = usize::try_from(node.0 ^ DELETED).map_err(|_| Error::NotFound)?;
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.get(index).cloned().map(Some).ok_or(Error::NotFound)
+    }
+
+    /// The space that no file uses.
+    pub(super) fn unallocated(&self, volume: &Volume) -> Result<Arc<dyn Disk>> {
+        let room = Room::of(&self.budget, 6);
+        let disk = free_space::disk(volume, &room)?;
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(room.into_held());
+        Ok(disk)
     }
 
     /// What was in a deleted directory: indexes of the list, newest versions only.
@@ -145,9 +189,4 @@ impl DeletedNodes {
         });
         Ok((all, children.get(&directory).map(Vec::as_slice).unwrap_or_default()))
     }
-}
-
-/// The space that no file uses.
-pub(super) fn unallocated(volume: &Volume) -> Result<Arc<dyn Disk>> {
-    free_space::disk(volume)
 }

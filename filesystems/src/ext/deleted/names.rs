@@ -11,9 +11,12 @@ use crate::ext::directory::{file_type, rec_len};
 use crate::ext::features::incompat;
 use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN};
 use crate::ext::superblock::Superblock;
+use crate::room::Room;
 
-/// How many names are kept (ours): about 100 bytes each. Later ones are passed over.
-const MAX_NAMES: usize = 300_000;
+/// What a name takes beside its bytes, about: in the list, which grows to twice its size, and by its hash.
+const NAME: usize = 2 * size_of::<Name>() + 64;
+/// What a block takes whose owner must be found by its place, with its owners.
+const PLACE: usize = 96;
 /// The smallest entry.
 const SMALLEST: usize = 12;
 
@@ -59,8 +62,8 @@ pub(super) struct Name {
 }
 
 /// All names.
-#[derive(Default)]
 pub(super) struct Names {
+    room: Room,
     /// Once they are complete, ascending by the inode.
     list: Vec<Name>,
     /// Where in the list each one is, by a hash of what it says; until they are complete.
@@ -128,6 +131,11 @@ pub(super) fn tail(block: &[u8]) -> Option<(&[u8], u32)> {
 }
 
 impl Names {
+    /// None yet. Those that the room does not hold are passed over.
+    pub(super) fn new(room: Room) -> Self {
+        Self { room, list: Vec::new(), known: HashMap::new(), places: HashSet::new() }
+    }
+
     /// Takes the names in a directory block, those in use and those in gaps. `known` is the owner, where it is known
     /// already; `seed` the start of the block's checksum. Returns whether it was a directory block.
     pub(super) fn add_block(
@@ -149,6 +157,9 @@ impl Names {
             (_, Some(seed), ..) => Owner::Seed(seed),
             (.., Some(dot), _) => Owner::Inode(dot.inode),
             (.., Some(number)) => {
+                if !self.room.take(PLACE) {
+                    return true;
+                }
                 self.places.insert(number);
                 Owner::Block(number)
             }
@@ -225,7 +236,7 @@ impl Names {
             }
             return;
         }
-        if self.list.len() >= MAX_NAMES {
+        if !self.room.take(NAME + raw.name.len()) {
             return;
         }
         self.known.insert(hash, self.list.len());

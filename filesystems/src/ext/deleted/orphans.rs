@@ -17,8 +17,8 @@ use crate::ext::volume::Volume;
 
 /// The kernel's limit of the orphan file, in bytes.
 const MAX_FILE: u64 = 8 << 20;
-/// How many inodes are kept track of (ours): 40 bytes each.
-const MAX_ENTRIES: usize = 1 << 20;
+/// How many inodes are kept track of (ours): about 100 bytes each.
+const MAX_ENTRIES: usize = 1 << 17;
 
 /// Which inodes are listed, and where.
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! The search: every source is read once, in the order of the disk, and then put together.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use images::Result;
@@ -27,6 +28,9 @@ use crate::ext::{inline, layout::InodeExtra};
 
 /// How much free space is read at once, in bytes (ours).
 const CHUNK: u64 = 1 << 20;
+/// What an orphan, and a living inode of which the journal tells, take in memory, in bytes, about.
+const ORPHAN: usize = 128;
+const LIVE: usize = 48;
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;
 const CHECKSUM_HI_AT: usize = 0x82;
@@ -56,11 +60,11 @@ impl<'a> Search<'a> {
     pub(super) fn new(geometry: &'a Geometry<'a>, log: Option<&Log>, only: Option<u32>) -> Result<Self> {
         let volume = geometry.volume;
         let superblock = volume.superblock();
-        let mut candidates = Candidates::default();
+        let mut candidates = Candidates::new(geometry.room.clone());
         let orphan_file = superblock.features.has_compat(compat::ORPHAN_FILE);
         let orphan_file = orphan_file.then(|| superblock.raw.s_orphan_file_inum.get());
         let mut orphans = Orphans::default();
-        let mut directories = Directories::new(superblock);
+        let mut directories = Directories::new(superblock, geometry.room.clone());
         let inodes = Inodes::read(geometry, &mut |current, at, record| {
             let number = current.number;
             let is_reserved = number < superblock.first_inode && number != ROOT_INO;
@@ -75,7 +79,7 @@ impl<'a> Search<'a> {
                 directories.add(volume, &inode);
             } else if only.is_none() {
                 let in_use = geometry.inode_in_use(number);
-                if in_use {
+                if in_use && geometry.room.take(ORPHAN) {
                     orphans.add_link(&inode);
                 }
                 candidates.add_dead(inode, in_use);
@@ -89,8 +93,8 @@ impl<'a> Search<'a> {
             orphans,
             candidates,
             claims: Claims::default(),
-            blocks: Blocks::new(),
-            names: Names::default(),
+            blocks: Blocks::new(geometry.room.clone()),
+            names: Names::new(geometry.room.clone()),
             transactions: None,
             live_since: HashMap::new(),
             fast_commits: log.is_some_and(|log| log.superblock.fast_commit_end.is_some()),
@@ -152,7 +156,7 @@ impl<'a> Search<'a> {
             if self.orphans.take(self.geometry.volume, block, bytes, &block_copy) {
                 return;
             }
-            self.blocks.by_block.entry(block).or_default().push(block_copy);
+            self.blocks.add_copy(block, block_copy);
         }
         if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
             self.blocks.kept.keep(copy.at, bytes);
@@ -234,8 +238,13 @@ impl<'a> Search<'a> {
             raw.i_mode.get() & mode::TYPE == mode::DIRECTORY && flags & inode_flags::INLINE_DATA != 0;
         let lives = self.inodes.lives(number, generation);
         if let Some(order) = order.filter(|_| lives) {
-            let since = self.live_since.entry(number).or_insert(order);
-            *since = order.min(*since);
+            match self.live_since.entry(number) {
+                Entry::Occupied(mut since) => *since.get_mut() = order.min(*since.get()),
+                Entry::Vacant(since) if self.geometry.room.take(LIVE) => {
+                    since.insert(order);
+                }
+                Entry::Vacant(_) => {}
+            }
         }
         let wanted = match only {
             Some(only) => only == number && lives,

@@ -154,20 +154,28 @@ impl Search<'_> {
             let after = own.partition_point(|(start, _)| *start <= block);
             after.checked_sub(1).and_then(|at| own.get(at)).is_some_and(|(_, end)| block < *end)
         };
-        for index in 0..run.len {
-            let block = at + index;
-            if is_own(block) {
-                proved = false;
-            } else if !self.geometry.is_free(block) {
-                if node.orphan {
+        let mut lose = |start: u64, end: u64| {
+            let (start, end) = (run.logical + (start - at), run.logical + (end - at));
+            match gone.last_mut() {
+                Some(last) if last.1 == start => last.1 = end,
+                _ => gone.push((start, end)),
+            }
+        };
+        for (free, blocks) in self.geometry.stretches(at, at + run.len) {
+            if own.is_empty() {
+                match (free, node.orphan) {
+                    (true, _) => {}
                     // It is still in use by this very inode, as far as one can tell.
-                    proved = false;
-                    continue;
+                    (false, true) => proved = false,
+                    (false, false) => lose(blocks.start, blocks.end),
                 }
-                let logical = run.logical + index;
-                match gone.last_mut() {
-                    Some(last) if last.1 == logical => last.1 += 1,
-                    _ => gone.push((logical, logical + 1)),
+                continue;
+            }
+            for block in blocks {
+                if is_own(block) || !free && node.orphan {
+                    proved = false;
+                } else if !free {
+                    lose(block, block + 1);
                 }
             }
         }

@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use images::disk::Overlay;
-use images::{Disk, Error, Result, corrupt, unsupported};
+use images::{Budget, Disk, Error, Reservation, Result, corrupt, unsupported};
 
 pub use log::{Log, Run};
 
@@ -27,6 +27,7 @@ use super::layout::mode;
 use super::map::State;
 use super::superblock::{Superblock, uuid};
 use super::volume::Volume;
+use crate::stored::Stored;
 
 /// What a user can do whose journal cannot be replayed.
 const ADVICE: &str = "--no-replay shows the disk as it is";
@@ -37,26 +38,29 @@ pub struct Replayed {
     pub disk: Arc<dyn Disk>,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
+    /// The memory that the disk takes for the copies in the journal.
+    pub held: Reservation,
 }
 
 /// Replays the journal of a file system that needs recovery.
 ///
 /// The disk that is returned reads the copies in the journal in place; the memory for it is bounded by the journal's
-/// length, see [`recovery`] and [`fast_commit`]. Fails with `Corrupt` where the kernel refuses to replay, and with
-/// `Unsupported` if the journal is on another device or uses an unknown feature.
-pub fn replay(disk: Arc<dyn Disk>, superblock: &Superblock) -> Result<Replayed> {
-    replay_unadvised(disk, superblock).map_err(|error| match error {
+/// length, see [`recovery`] and [`fast_commit`]. Fails with `Corrupt` where the kernel refuses to replay, with
+/// `Unsupported` if the journal is on another device or uses an unknown feature, and with `Memory` if the budget does
+/// not hold the list of its copies.
+pub fn replay(disk: Arc<dyn Disk>, superblock: &Superblock, budget: &Budget) -> Result<Replayed> {
+    replay_unadvised(disk, superblock, budget).map_err(|error| match error {
         Error::Corrupt { what, offset, why } => corrupt!(what, offset, "{why}; {ADVICE}"),
         Error::Unsupported(why) => unsupported!("{why}; {ADVICE}"),
         other => other,
     })
 }
 
-fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock) -> Result<Replayed> {
+fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock, budget: &Budget) -> Result<Replayed> {
     let volume = Volume::new(disk.clone(), superblock.clone());
     let log = open(&volume)?;
     let blocks = disk.size() / u64::from(superblock.block_size);
-    let recovered = recovery::recover(&log, blocks)?;
+    let recovered = recovery::recover(&log, blocks, budget)?;
     let commits = match log.superblock.start {
         Some(_) => fast_commit::read(&log, recovered.next)?,
         None => fast_commit::Commits::default(),
@@ -74,12 +78,13 @@ fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock) -> Result<Repl
         false => Arc::new(Overlay::new(disk, superblock.block_size, recovered.blocks)),
     };
     if commits.operations.is_empty() {
-        return Ok(Replayed { disk: replayed, notes });
+        return Ok(Replayed { disk: replayed, notes, held: recovered.held });
     }
     // The transactions may have changed the superblock.
     let superblock = Superblock::read(&*replayed)?;
     let changed = fast_commit::replay(Volume::new(replayed.clone(), superblock.clone()), &log, commits.operations)?;
-    Ok(Replayed { disk: Arc::new(Overlay::new(replayed, superblock.block_size, changed)), notes })
+    let disk = Arc::new(Overlay::new(replayed, superblock.block_size, changed));
+    Ok(Replayed { disk, notes, held: recovered.held })
 }
 
 /// `1 transaction`, `2 transactions`.
@@ -115,6 +120,7 @@ pub(super) fn open_by(inodes: &Volume, volume: &Volume) -> Result<Log> {
     }
     let length = inode.size / u64::from(superblock.block_size);
     let (mut runs, mut hole) = (Vec::new(), None);
+    let mut stored = Stored::new(&**volume.disk());
     volume.map(&inode, 0, &mut |run| {
         if run.logical >= length {
             return false;
@@ -122,13 +128,20 @@ pub(super) fn open_by(inodes: &Volume, volume: &Volume) -> Result<Log> {
         // Block numbers in the journal have 32 bits: what lies beyond is of no use.
         let len = u32::try_from(run.len.min(length - run.logical));
         match (run.state, u32::try_from(run.logical), len) {
-            (State::Written(physical), Ok(logical), Ok(len)) => runs.push(Run { logical, physical, len }),
-            _ => hole = Some(run.logical),
+            (State::Written(physical), Ok(logical), Ok(len)) => {
+                let bytes = u64::from(len) * volume.block_size();
+                let new = stored.count(physical * volume.block_size(), bytes) / volume.block_size();
+                match new == u64::from(len) {
+                    true => runs.push(Run { logical, physical, len }),
+                    false => hole = Some((run.logical + new, "lies where another of its blocks does")),
+                }
+            }
+            _ => hole = Some((run.logical, "is not allocated")),
         }
         hole.is_none()
     })?;
     match hole {
-        Some(block) => Err(corrupt!("journal inode", inode.offset, "its block {block} is not allocated")),
+        Some((block, why)) => Err(corrupt!("journal inode", inode.offset, "its block {block} {why}")),
         None => Log::open(volume.disk().clone(), superblock.block_size, runs),
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use images::disk::Replacement;
-use images::{Result, corrupt};
+use images::{Budget, Reservation, Result, corrupt};
 
 use super::crc32::crc32_be;
 use super::layout::*;
@@ -29,6 +29,8 @@ pub struct Recovered {
     pub transactions: u32,
     /// The transaction after the last complete one: the one that fast commits belong to.
     pub next: u32,
+    /// The memory that the blocks take.
+    pub held: Reservation,
 }
 
 /// The newest copy of a block.
@@ -39,13 +41,15 @@ struct Copy {
     escaped: bool,
 }
 
-/// Replays the log; `blocks` is the number of whole blocks on the disk.
-pub fn recover(log: &Log, blocks: u64) -> Result<Recovered> {
+/// Replays the log; `blocks` is the number of whole blocks on the disk. Fails with `Memory` if the budget does not hold
+/// what is to be remembered of the copies.
+pub fn recover(log: &Log, blocks: u64, budget: &Budget) -> Result<Recovered> {
+    let mut held = budget.empty();
     let Some(start) = log.superblock.start else {
-        return Ok(Recovered { blocks: BTreeMap::new(), transactions: 0, next: log.superblock.sequence });
+        return Ok(Recovered { blocks: BTreeMap::new(), transactions: 0, next: log.superblock.sequence, held });
     };
     let transactions = complete_transactions(log, start)?;
-    let copies = newest_copies(log, start, transactions)?;
+    let copies = newest_copies(log, start, transactions, &mut held)?;
     let mut buffer = Vec::new();
     let mut replacements = BTreeMap::new();
     for (block, copy) in copies {
@@ -64,7 +68,7 @@ pub fn recover(log: &Log, blocks: u64) -> Result<Recovered> {
         replacements.insert(block, replacement);
     }
     let next = log.superblock.sequence.wrapping_add(transactions);
-    Ok(Recovered { blocks: replacements, transactions, next })
+    Ok(Recovered { blocks: replacements, transactions, next, held })
 }
 
 /// Counts the transactions from `start` that are complete.
@@ -141,7 +145,7 @@ fn commit_matches(commit: &CommitHeader, crc: u32) -> bool {
 /// The newest copy of every block in the `transactions` from `start`, without those that are revoked.
 ///
 /// A revoke holds for the copies in its own and in all earlier transactions.
-fn newest_copies(log: &Log, start: u32, transactions: u32) -> Result<BTreeMap<u64, Copy>> {
+fn newest_copies(log: &Log, start: u32, transactions: u32, held: &mut Reservation) -> Result<BTreeMap<u64, Copy>> {
     let (superblock, mut block) = (&log.superblock, Vec::new());
     let (mut at, mut count) = (start, 0);
     let mut copies = BTreeMap::new();
@@ -159,7 +163,9 @@ fn newest_copies(log: &Log, start: u32, transactions: u32) -> Result<BTreeMap<u6
             Content::Descriptor(tags) => {
                 for tag in tags {
                     let copy = Copy { at, sequence, checksum: tag.checksum, escaped: tag.escaped };
-                    copies.insert(tag.block, copy);
+                    if copies.insert(tag.block, copy).is_none() {
+                        held.grow(BYTES_PER_BLOCK as u64, "the list of the copies in the journal")?;
+                    }
                     at = superblock.after(at, 1);
                 }
             }

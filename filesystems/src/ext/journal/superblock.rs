@@ -6,6 +6,9 @@ use zerocopy::FromBytes;
 use super::layout::*;
 use crate::ext::checksum::crc32c;
 
+/// The largest journal in blocks: mke2fs makes none that is larger.
+const MAX_BLOCKS: u32 = 10_240_000;
+
 /// The incompatible features that are understood here.
 const KNOWN_INCOMPAT: u32 = JBD2_FEATURE_INCOMPAT_REVOKE
     | JBD2_FEATURE_INCOMPAT_64BIT
@@ -79,6 +82,9 @@ impl Superblock {
             return Err(corrupt!(WHAT, at, "blocks of {} bytes, want {block_size}", raw.s_blocksize));
         }
         let end = raw.s_maxlen.get();
+        if end > MAX_BLOCKS {
+            return Err(corrupt!(WHAT, at, "{end} blocks, a journal has at most {MAX_BLOCKS}"));
+        }
         if end > length {
             return Err(corrupt!(WHAT, at, "{end} blocks, but the journal has {length}"));
         }

@@ -168,7 +168,7 @@ impl Writer {
             Run { logical: 0, physical: START as u64, len: 5 },
             Run { logical: 5, physical: START as u64 + 5, len: LENGTH - 5 },
         ];
-        recover(&Log::open(disk, BLOCK as u32, runs.into())?, BLOCKS)
+        recover(&Log::open(disk, BLOCK as u32, runs.into())?, BLOCKS, &images::Budget::default())
     }
 
     /// What blocks 10 to 19 of the disk begin with after the replay; the escaped one with the magic's 0xc0.

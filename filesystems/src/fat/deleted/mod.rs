@@ -7,11 +7,12 @@ mod content;
 mod name;
 mod scan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
-use images::{Disk, Error, Result};
+use images::{Budget, Disk, Error, Reservation, Result};
 use zerocopy::little_endian::U16;
 
 use self::content::{Content, Finder, Piece, Wanted, gone};
@@ -19,6 +20,7 @@ use self::scan::{Found, Scan};
 use super::geometry::Geometry;
 use super::layout::*;
 use super::map::Use;
+use crate::room::Room;
 use crate::{Deleted, Evidence, NodeId, Parent, State};
 
 /// The bit that marks the node of a lost chain, whose first cluster is in the bits below. Entries lie below byte 2^45,
@@ -98,9 +100,23 @@ fn evidence(what: &'static str, offset: u64) -> Evidence {
     Evidence { what, offset, transaction: None, in_journal: false, checksum: None }
 }
 
-/// Looks for everything that is deleted.
-pub fn search(disk: &dyn Disk, geometry: &Geometry) -> Result<(Vec<Deleted>, HashMap<NodeId, Node>)> {
-    let mut scan = Scan::run(disk, geometry)?;
+/// What was found.
+pub struct All {
+    pub list: Arc<[Deleted]>,
+    pub nodes: HashMap<NodeId, Node>,
+    /// The memory that it takes.
+    _held: Reservation,
+}
+
+/// What a deleted node takes in memory, in bytes, about, beside its name, its pieces and its evidence.
+const NODE: usize = 2 * size_of::<Deleted>() + 2 * size_of::<(NodeId, Node)>() + 64;
+
+/// Looks for everything that is deleted, as far as the budget holds it.
+pub fn search(disk: &dyn Disk, geometry: &Geometry, budget: &Budget) -> Result<All> {
+    // Half for the search, and of the rest two thirds for what it finds: others need some, too.
+    let room = Room::of(budget, 6);
+    let mut scan = Scan::run(disk, geometry, room.clone())?;
+    let results = Room::of(budget, 8);
     let found = std::mem::take(&mut scan.found);
     let mut wanted: Vec<Wanted> =
         found.iter().filter(|found| !found.is_directory()).map(|f| want(geometry, f)).collect();
@@ -110,10 +126,20 @@ pub fn search(disk: &dyn Disk, geometry: &Geometry) -> Result<(Vec<Deleted>, Has
     };
     let mut finder = Finder::new(disk, geometry, &scan, &wanted);
     let (mut all, mut nodes) = (Vec::new(), HashMap::new());
+    let mut add = |deleted: Deleted, node: Node| {
+        let name = deleted.name.as_ref().map_or(0, Vec::len);
+        let (lost, evidence) = (size_of_val(&*deleted.lost), size_of_val(&*deleted.evidence));
+        let fits = results.take(NODE + name + lost + evidence + size_of_val(&*node.pieces));
+        if fits {
+            nodes.insert(deleted.node, node);
+            all.push(deleted);
+        }
+        fits
+    };
+    // Damaged chains may lead through one directory twice.
+    let mut seen = HashSet::with_capacity(found.len());
     for found in found {
-        let id = found.node();
-        // Damaged chains may lead through one directory twice.
-        if nodes.contains_key(&id) {
+        if !seen.insert(found.node()) {
             continue;
         }
         let (deleted, node) = if found.is_directory() {
@@ -122,17 +148,22 @@ pub fn search(disk: &dyn Disk, geometry: &Geometry) -> Result<(Vec<Deleted>, Has
             let content = content_of(&mut finder, &want(geometry, &found), &found);
             file(geometry, found, content)
         };
-        nodes.insert(id, node);
-        all.push(deleted);
+        if !add(deleted, node) {
+            break;
+        }
     }
     for (&first, &clusters) in &scan.lost_chains {
         if claimed.binary_search(&first).is_err() {
             let (deleted, node) = lost_chain(geometry, &scan, first, clusters);
-            nodes.insert(deleted.node, node);
-            all.push(deleted);
+            if !add(deleted, node) {
+                break;
+            }
         }
     }
-    Ok((all, nodes))
+    if room.is_full() || results.is_full() {
+        log::warn!("{disk}: memory holds not all that is left of deleted files; --memory gives the program more");
+    }
+    Ok(All { list: all.into(), nodes, _held: results.into_held() })
 }
 
 fn want(geometry: &Geometry, found: &Found) -> Wanted {

@@ -10,12 +10,20 @@ use super::super::geometry::{Geometry, Root, Width};
 use super::super::layout::*;
 use super::super::map::{Map, Use};
 use super::super::name::is_dot;
+use super::content::Wanted;
 use super::name::{Named, Slot, each_slot, is_plausible};
 use super::{Owner, node_at, seconds};
+use crate::room::Room;
 use crate::{Evidence, NodeId, Parent};
 
-/// The most deleted entries that are listed, ours; they take some 300 bytes each.
+/// The most deleted entries that are listed, ours.
 const FOUND_MAX: usize = 1 << 19;
+/// What an entry takes in memory, in bytes, about, beside its name: it and its evidence, in a list that grows to twice its
+/// size; and what is said of the files that want their clusters.
+const FOUND: usize = 2 * size_of::<Found>() + 4 * size_of::<Evidence>() + 2 * size_of::<Wanted>() + 64;
+/// What the owner of a chain takes, with its place among the directories; and a chain of nobody.
+const OWNER: usize = 2 * size_of::<Owner>() + 48;
+const LOST_CHAIN: usize = 48;
 /// How many high halves of a cluster's number are tried, ours: 512 GiB in clusters of 32 KiB.
 const HIGH_HALVES_MAX: usize = 256;
 /// How rare a chance must be to count as none.
@@ -53,6 +61,8 @@ impl Found {
 pub struct Scan<'a> {
     disk: &'a dyn Disk,
     geometry: &'a Geometry,
+    /// What it may hold.
+    room: Room,
     pub map: Map,
     /// The other copy of the FAT, where it differs: it may still have the chains of what is deleted.
     pub other_map: Option<Map>,
@@ -78,12 +88,14 @@ pub struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub fn run(disk: &'a dyn Disk, geometry: &'a Geometry) -> Result<Self> {
+    pub fn run(disk: &'a dyn Disk, geometry: &'a Geometry, room: Room) -> Result<Self> {
         let map = Map::read(disk, geometry)?;
-        let other_map = map.other(disk, geometry);
+        room.need(map.bytes(), "the map of the FAT")?;
+        let other_map = map.other(disk, geometry).filter(|other| room.take(other.bytes()));
         let mut scan = Self {
             disk,
             geometry,
+            room,
             map,
             other_map,
             found: Vec::new(),
@@ -99,7 +111,8 @@ impl<'a> Scan<'a> {
             chains: HashMap::new(),
         };
         scan.walk_live();
-        scan.lost_chains = scan.map.lost_chains().into_iter().collect();
+        let room = scan.room.clone();
+        scan.lost_chains = scan.map.lost_chains(&mut || room.take(LOST_CHAIN)).into_iter().collect();
         let fragments = scan.search_free_space();
         scan.is_high_unknown =
             scan.geometry.width == Width::Fat32 && scan.found.iter().all(|found| found.entry.fst_clus_hi.get() == 0);
@@ -179,6 +192,9 @@ impl<'a> Scan<'a> {
     fn own(&mut self, owner: Owner) -> bool {
         // 2^32 entries would take 128 GiB of directories.
         let Ok(number) = u32::try_from(self.owners.len() + 1) else { return false };
+        if !self.room.take(OWNER) {
+            return false;
+        }
         let is_new = self.map.own(owner.first, number);
         if is_new {
             self.owners.push(owner);
@@ -192,7 +208,7 @@ impl<'a> Scan<'a> {
         if !is_plausible(self.geometry, &entry) {
             return;
         }
-        if self.found.len() >= FOUND_MAX {
+        if self.found.len() >= FOUND_MAX || !self.room.take(FOUND + name.len()) {
             return;
         }
         let mut evidence = vec![super::evidence("directory entry", at)];

@@ -102,14 +102,14 @@ impl FileSystem for Graveyard {
     fn xattrs(&self, _: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(vec![(b"user.own".into(), b"x".into()), (b"user.imgmount.state".into(), b"intact".into())])
     }
-    fn deleted(&self) -> Result<Vec<Deleted>> {
+    fn deleted(&self) -> Result<Arc<[Deleted]>> {
         self.searches.fetch_add(1, Ordering::Relaxed);
         Ok(self.dead.iter().map(|(deleted, _)| deleted.clone()).collect())
     }
 }
 
 fn view(dead: &str) -> DeletedFiles {
-    DeletedFiles::new(Arc::new(Graveyard::new(dead)), "/dev/sda1")
+    DeletedFiles::new(Arc::new(Graveyard::new(dead)), "/dev/sda1", Budget::default())
 }
 
 fn paths(view: &DeletedFiles) -> Vec<String> {
@@ -245,7 +245,7 @@ fn loops_are_broken_and_depth_is_bounded() {
 #[test]
 fn a_node_of_several_names_is_under_each() {
     let graveyard = Graveyard::new("etc|one|20|0|5").also(0, "two").also(0, "one");
-    let view = DeletedFiles::new(Arc::new(graveyard), "sda1");
+    let view = DeletedFiles::new(Arc::new(graveyard), "sda1", Budget::default());
     assert_eq!(paths(&view), ["etc/one", "orphans/one", "orphans/two"]);
     for path in paths(&view) {
         assert_eq!(read_file(&view, resolve(&view, path.as_bytes(), false).unwrap(), 9).unwrap(), [20]);
@@ -284,7 +284,7 @@ fn the_evidence_is_in_attributes() {
 #[test]
 fn nothing_is_searched_before_it_is_asked_for() {
     let graveyard = Arc::new(Graveyard::new("etc|gone|20|0|5"));
-    let view = DeletedFiles::new(graveyard.clone(), "sda1");
+    let view = DeletedFiles::new(graveyard.clone(), "sda1", Budget::default());
     assert_eq!(view.stat(view.root()).unwrap().kind, Kind::Directory);
     view.info(view.root()).unwrap();
     view.xattrs(view.root()).unwrap();
@@ -304,4 +304,33 @@ fn nothing_deleted_is_an_empty_directory() {
     let view = view("");
     assert!(view.found().unwrap().is_empty());
     assert!(matches!(view.lookup(view.root(), b"etc"), Err(Error::NotFound)));
+}
+
+#[test]
+fn equal_names_cost_what_different_ones_do() {
+    // A hundred thousand with a count of every length: with a search for each from one on this would not end.
+    let long = "n".repeat(300);
+    let lines: String = (0..100_000).map(|_| "/|same|9|0|5\n").collect();
+    let lines = lines + &(0..2000).map(|_| format!("/|{long}|9|0|5\n")).collect::<String>();
+    let view = view(&lines);
+    let mut names = std::collections::HashSet::new();
+    view.read_dir(view.root(), 0, &mut |entry| {
+        assert!(entry.name.len() <= 255);
+        names.insert(entry.name.to_vec())
+    })
+    .unwrap();
+    assert_eq!(names.len(), 102_000);
+    assert!([&b"same"[..], b"same#9", b"same#9.2", b"same#9.99999"].iter().all(|name| names.contains(*name)));
+}
+
+#[test]
+fn what_the_budget_does_not_hold_is_not_shown() {
+    let lines: String = (0..1000).map(|index| format!("/etc|name {index}|{}|0|5\n", 50 + index)).collect();
+    let budget = Budget::new(400 << 10);
+    let view = DeletedFiles::new(Arc::new(Graveyard::new(&lines)), "sda1", budget.clone());
+    let shown = view.found().unwrap().len();
+    assert!((500..1000).contains(&shown), "{shown}");
+    assert!(budget.free() >= 200 << 10, "the other half is left");
+    drop(view);
+    assert_eq!(budget.free(), budget.limit());
 }

@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use images::Result;
+use images::{Budget, Reservation, Result};
 
 use crate::{Deleted, FileSystem, Kind, NodeId, Parent};
 
@@ -13,15 +14,23 @@ pub const ROOT: usize = 0;
 const ORPHANS: &[u8] = b"orphans";
 /// The longest name in bytes: Linux's NAME_MAX.
 pub const NAME_MAX: usize = 255;
+/// The most that a count behind a name takes: a dot and ten digits.
+const COUNT_MAX: usize = 11;
 /// The longest path in bytes: Linux's PATH_MAX. A node whose directories are longer is an orphan.
 const PATH_MAX: usize = 4096;
 /// How many deleted nodes are shown, and how many directories are searched for those in which they were; ours.
 const NODES_MAX: usize = 1 << 22;
+/// What a deleted node takes here in bytes, about: its place, and while the tree is made what is known of it.
+const NODE: usize = 256;
+/// What a live directory takes beside its name.
+const LIVE: usize = 160;
 
 /// The tree, and what the driver said of the nodes in it.
 pub struct Tree {
-    pub deleted: Vec<Deleted>,
+    /// All of them; the places are those of the first.
+    pub deleted: Arc<[Deleted]>,
     pub places: Vec<Place>,
+    _held: Reservation,
 }
 
 /// A name in the tree.
@@ -64,21 +73,27 @@ struct Live {
 
 impl Tree {
     /// Asks the file system for its deleted nodes and puts them in their places.
-    pub fn of(fs: &dyn FileSystem) -> Result<Self> {
-        let mut deleted = fs.deleted()?;
-        if deleted.len() > NODES_MAX {
-            log::warn!("{} deleted nodes were found, the first {NODES_MAX} are shown", deleted.len());
-            deleted.truncate(NODES_MAX);
+    pub fn of(fs: &dyn FileSystem, budget: &Budget) -> Result<Self> {
+        let list = fs.deleted()?;
+        // The other half is for what is done with the tree.
+        let (mut held, most) = (budget.empty(), budget.free() / 2);
+        let mut fits = |bytes: usize| held.bytes() + bytes as u64 <= most && held.try_grow(bytes as u64);
+        let named = |one: &Deleted| NODE + 3 * one.name.as_ref().map_or(0, Vec::len).min(NAME_MAX);
+        let count = list.iter().take(NODES_MAX).take_while(|one| fits(named(one))).count();
+        if count < list.len() {
+            let all = list.len();
+            log::warn!("{all} deleted nodes were found, the first {count} are shown; --memory gives the program more");
         }
+        let deleted = &list[..count];
         let kinds: Vec<_> = deleted.iter().map(|one| fs.stat(one.node).ok().map(|stat| stat.kind)).collect();
         let wanted = deleted.iter().filter_map(|one| match one.parent {
             Parent::Live(node) => Some(node),
             _ => None,
         });
-        let live = search(fs, wanted.collect())?;
+        let live = search(fs, wanted.collect(), &mut fits)?;
         let live_at: HashMap<NodeId, usize> = live.iter().enumerate().map(|(at, dir)| (dir.node, at)).collect();
-        let (mut homes, shown) = homes(&deleted, &kinds, &live_at);
-        let order = settle(&deleted, &mut homes, |dir| live[live_at[&dir]].path_len);
+        let (mut homes, shown) = homes(deleted, &kinds, &live_at);
+        let order = settle(deleted, &mut homes, |dir| live[live_at[&dir]].path_len);
 
         let root = Place {
             name: Box::default(),
@@ -87,11 +102,11 @@ impl Tree {
             kind: Some(Kind::Directory),
             children: Vec::new(),
         };
-        let mut tree = Self { deleted, places: vec![root] };
+        let mut tree = Self { deleted: list.clone(), places: vec![root], _held: held };
         let orphans = homes.iter().zip(&shown).any(|(home, shown)| *shown && matches!(home, Home::Orphans));
         let orphans = orphans.then(|| tree.add(ROOT, ORPHANS, What::Orphans, Some(Kind::Directory)));
         let mut live_places = HashMap::from([(fs.root(), ROOT)]);
-        let mut places = vec![ROOT; tree.deleted.len()];
+        let mut places = vec![ROOT; count];
         for index in order.into_iter().filter(|&index| shown[index]) {
             let parent = match homes[index] {
                 Home::Live(node) => tree.live(&live, live_at[&node], &mut live_places),
@@ -143,7 +158,7 @@ impl Tree {
                     (2, one.version, Reverse(one.deleted), one.number, child)
                 }
             });
-            let mut used: HashSet<Box<[u8]>> = HashSet::with_capacity(children.len());
+            let mut names = Neighbours::default();
             for &child in &children {
                 let (name, number, version) = match self.places[child].what {
                     What::Deleted(index) => {
@@ -153,8 +168,7 @@ impl Tree {
                     What::Live(node) => (Some(&*self.places[child].name), node.0, 0),
                     What::Orphans => (Some(ORPHANS), 0, 0),
                 };
-                let name = distinct(name, number, version, &used);
-                used.insert(name.clone());
+                let name = names.distinct(name, number, version);
                 self.places[child].name = name;
             }
             children.sort_by(|a, b| self.places[*a].name.cmp(&self.places[*b].name));
@@ -199,28 +213,46 @@ fn usable(name: &[u8]) -> bool {
     !name.is_empty() && !matches!(name, b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
 }
 
-/// `name`, `name#inode` or `name#inode@N`, and where even that is used, with a number behind it.
-fn distinct(name: Option<&[u8]>, number: u64, version: u32, used: &HashSet<Box<[u8]>>) -> Box<[u8]> {
-    let plain = name.filter(|name| name.len() <= NAME_MAX && version == 0);
-    if let Some(plain) = plain.filter(|plain| !used.contains(*plain)) {
-        return plain.into();
-    }
-    let version = if version == 0 { String::new() } else { format!("@{version}") };
-    let mut count = 1;
-    loop {
-        let count_text = if count == 1 { String::new() } else { format!(".{count}") };
-        let end = format!("#{number}{version}{count_text}");
-        let name = name.unwrap_or_default();
-        let name: Box<[u8]> = [&name[..name.len().min(NAME_MAX - end.len())], end.as_bytes()].concat().into();
-        if !used.contains(&name) {
-            return name;
+/// The names that are given in one directory.
+#[derive(Default)]
+struct Neighbours {
+    used: HashSet<Box<[u8]>>,
+    /// The highest number that was tried behind a name.
+    counts: HashMap<Box<[u8]>, u32>,
+}
+
+impl Neighbours {
+    /// `name`, `name#inode` or `name#inode@N`, and where even that is used, with a number behind it: a name that no
+    /// other has. So many equal names cost no more than so many different ones.
+    fn distinct(&mut self, name: Option<&[u8]>, number: u64, version: u32) -> Box<[u8]> {
+        let plain = name.filter(|name| name.len() <= NAME_MAX && version == 0);
+        if let Some(plain) = plain.filter(|plain| !self.used.contains(*plain)) {
+            self.used.insert(plain.into());
+            return plain.into();
         }
-        count += 1;
+        let version = if version == 0 { String::new() } else { format!("@{version}") };
+        let end = format!("#{number}{version}");
+        let name = name.unwrap_or_default();
+        let upto = |room: usize| [&name[..name.len().min(room)], end.as_bytes()].concat();
+        let first: Box<[u8]> = upto(NAME_MAX - end.len()).into();
+        if self.used.insert(first.clone()) {
+            return first;
+        }
+        // With room for any count behind it: who counts on shares no number with others.
+        let base: Box<[u8]> = upto(NAME_MAX - end.len() - COUNT_MAX).into();
+        let count = self.counts.entry(base.clone()).or_insert(1);
+        loop {
+            *count += 1;
+            let name: Box<[u8]> = [&*base, format!(".{count}").as_bytes()].concat().into();
+            if self.used.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 }
 
 /// The live directories that are wanted and all above them, found by walking the tree from its root, the first.
-fn search(fs: &dyn FileSystem, mut wanted: HashSet<NodeId>) -> Result<Vec<Live>> {
+fn search(fs: &dyn FileSystem, mut wanted: HashSet<NodeId>, fits: &mut dyn FnMut(usize) -> bool) -> Result<Vec<Live>> {
     let mut found = vec![Live { node: fs.root(), parent: 0, name: Box::default(), path_len: 0 }];
     let mut seen = HashSet::from([fs.root()]);
     wanted.remove(&fs.root());
@@ -233,7 +265,10 @@ fn search(fs: &dyn FileSystem, mut wanted: HashSet<NodeId>) -> Result<Vec<Live>>
                 None => fs.stat(entry.node).is_ok_and(|stat| stat.kind == Kind::Directory),
             };
             let path_len = path_len + entry.name.len() + 1;
-            if is_directory && path_len < PATH_MAX && found.len() < NODES_MAX && seen.insert(entry.node) {
+            let is_wanted = is_directory && path_len < PATH_MAX && !seen.contains(&entry.node);
+            // Without room, what was in those that are not known are orphans.
+            if is_wanted && found.len() < NODES_MAX && fits(LIVE + entry.name.len()) {
+                seen.insert(entry.node);
                 wanted.remove(&entry.node);
                 found.push(Live { node: entry.node, parent: at, name: entry.name.into(), path_len });
             }

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use super::super::clusters::{Cluster, join};
 use super::super::name::{is_directory_cluster, read_what_is_readable};
 use super::super::{evidence, node_at};
-use super::{FOUND_MAX, Found, HEAD, Head, Scan};
+use super::{FOUND, FOUND_MAX, Found, HEAD, Head, Scan};
 use crate::Parent;
 use crate::fat::ROOT;
 
@@ -16,6 +16,8 @@ const ORPHAN_DEPTH: u32 = 64;
 /// each cluster is.
 const CHUNK: usize = 1 << 16;
 const HEADS_ONLY: u32 = 8192;
+/// What a cluster of a directory in free space takes in memory, in bytes, about.
+const CLUSTER: usize = 2 * size_of::<Head>() + 2 * size_of::<Cluster>() + 64;
 
 impl Scan<'_> {
     /// Finds directories in free space and in lost chains, that no entry leads to, and reads them.
@@ -82,7 +84,7 @@ impl Scan<'_> {
 
     /// A directory without a name: the entry `.` stands for the one that is gone.
     fn add_orphan(&mut self, first: u32, head: Head, parent: Parent) {
-        if self.found.len() >= FOUND_MAX {
+        if self.found.len() >= FOUND_MAX || !self.room.take(FOUND) {
             return;
         }
         let at = self.geometry.offset_of(first);
@@ -122,6 +124,9 @@ impl Scan<'_> {
                 for (bytes, cluster) in buf.chunks((cluster_size as usize).min(buf.len())).zip(cluster..) {
                     let head = self.parse_head(bytes).filter(|head| head.own == cluster);
                     if head.is_none() && !is_directory_cluster(self.geometry, bytes) {
+                        continue;
+                    }
+                    if !self.room.take(CLUSTER) {
                         continue;
                     }
                     let whole = if per_read > 1 { Some(bytes.to_vec()) } else { self.cluster(cluster) };
