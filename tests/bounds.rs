@@ -34,7 +34,7 @@ fn root(folder: &Path, fstab: &str, crypttab: &str) -> Vec<u8> {
     }
     fs::write(tree.join("etc/fstab"), fstab).unwrap();
     fs::write(tree.join("etc/crypttab"), crypttab).unwrap();
-    tool(&["mkfs.ext4", "-q", "-d", tree.to_str().unwrap(), image.to_str().unwrap(), "8M"], "e2fsprogs");
+    tool(&["mkfs.ext4", "-q", "-d", tree.to_str().unwrap(), image.to_str().unwrap(), "8M"]);
     fs::read(image).unwrap()
 }
 
