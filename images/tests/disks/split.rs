@@ -41,13 +41,35 @@ fn by_name_and_by_choice() {
     assert_eq!(open("disk.dd.002", None, Backing::Owner).unwrap().size(), MIB as u64, "no first part");
     assert!(read_all(&*open("disk.dd.001", Some("split"), Backing::Owner).unwrap()) == want);
     let error = open("source", Some("split"), Backing::Owner).err().unwrap().to_string();
-    assert!(error.ends_with("a split image is opened by its first part, whose name ends in .001 or .000"), "{error}");
+    assert!(
+        error.ends_with("a split image is opened by its first part, whose name ends in .001, .000 or .aa"),
+        "{error}"
+    );
     let error = open("disk.dd.001", None, Backing::None).err().unwrap().to_string();
     assert!(error.ends_with("--backing=none allows no other file"), "{error}");
     // What a format recognises is that format, whatever its name.
     folder.run("qemu-img create -q -f qcow2 other.001 5M");
     folder.write("other.002", b"x");
     assert_eq!(folder.open("other.001").size(), 5 << 20);
+}
+
+#[test]
+fn parts_as_split_calls_them() {
+    for (options, first) in [("-d", "x00"), ("", "xaa"), ("-a 2", "xaa")] {
+        let folder = Folder::new();
+        let want = patterned(9, 3 * MIB + 512);
+        folder.write("source", &want);
+        folder.run(&format!("split -b 100K {options} source x").replace("  ", " "));
+        assert!(read_all(&*folder.open(first)) == want, "{options}");
+        folder.run(&format!("split -b 100K {options} source disk.").replace("  ", " "));
+        assert!(read_all(&*folder.open(&first.replace('x', "disk."))) == want, "{options}");
+    }
+    // More than two digits or letters can count: split goes on with longer names.
+    let folder = Folder::new();
+    folder.write("source", &patterned(9, MIB));
+    folder.run("split -b 8K -d source disk.");
+    let error = folder.try_open("disk.00", None).err().unwrap().to_string();
+    assert!(error.contains("it goes on with the longer name disk.9000"), "{error}");
 }
 
 #[test]
