@@ -105,6 +105,10 @@ pub struct Images {
     /// How much memory the images may make the program hold at most: caches, tables, lists (256M, 1G)
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size::bytes)]
     memory: u64,
+    /// How much may be decompressed to temporary files at most (20G): images under gzip, bzip2, xz or zstd. Half of what
+    /// is free there if not given; the variable TMPDIR says where
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
+    unpack_limit: Option<u64>,
     /// Show a file system whose journal needs recovery as it is on the disk, instead of replaying it in memory
     #[arg(long)]
     pub no_replay: bool,

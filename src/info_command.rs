@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 use images::disk::Fill;
 use images::info::{Contained, Layer, Member, Snapshot};
-use images::{Budget, Error, Result};
+use images::{Budget, Error, Result, Storage};
 use serde_json::{Map, Value, json};
 
 use self::verification::Verification;
@@ -37,6 +37,9 @@ pub struct Options {
     /// How much memory the images may make the program hold at most: caches, tables, lists (256M, 1G)
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = cli::size::bytes)]
     memory: u64,
+    /// How much may be decompressed to temporary files at most (20G); half of what is free there if not given
+    #[arg(long, value_name = "SIZE", value_parser = cli::size::bytes)]
+    unpack_limit: Option<u64>,
     /// Read all of the images and compare the hashes that they store: an E01's MD5 and SHA1, an appliance's manifest. The
     /// exit status is 2 if one is not right; other images store none
     #[arg(long)]
@@ -53,7 +56,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let opening = images::Options {
         format: options.format.clone().filter(|format| !format.is_empty()),
         backing: cli::backing(&options.backing),
-        budget: Budget::new(options.memory),
+        budget: Budget::with_storage(options.memory, Storage::new(options.unpack_limit)),
         ..images::Options::default()
     };
     let mut reports = Vec::new();

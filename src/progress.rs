@@ -1,15 +1,18 @@
-//! How far an image is decompressed, as a bar on the terminal while nothing is served yet.
+//! How far long work is, as a bar on the terminal while nothing is served yet: decompression, key derivation.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use images::compressed::progress::{Progress, watch};
+use images::progress::{Progress, watch};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal;
 
 /// Work that takes no longer is not worth a bar.
 const SHORT: Duration = Duration::from_millis(500);
+
+/// How often the time is drawn where nothing says how far the work is.
+const TICK: Duration = Duration::from_millis(200);
 
 /// The work that goes on, and the bar once there is one.
 static SHOWN: Mutex<Option<Shown>> = Mutex::new(None);
@@ -49,16 +52,35 @@ fn draw(progress: Progress<'_>) {
         clear(&mut shown);
     }
     let shown = shown.get_or_insert_with(|| Shown { file: progress.file.to_owned(), begin: Instant::now(), bar: None });
-    if shown.begin.elapsed() >= SHORT {
-        let bar = shown.bar.get_or_insert_with(|| bar(progress.file));
+    if progress.size == 1 {
+        shown.bar.get_or_insert_with(|| spinner(progress));
+    } else if shown.begin.elapsed() >= SHORT {
+        let bar = shown.bar.get_or_insert_with(|| bar(progress));
         bar.set_length(progress.size);
         bar.set_position(progress.done);
     }
 }
 
-fn bar(file: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("decompressing {msg} {bar:30} {bytes}/{total_bytes} {eta}");
+fn bar(progress: Progress<'_>) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {msg} {bar:30} {bytes}/{total_bytes} {eta}");
+    drawn(style.unwrap_or_else(|_| ProgressStyle::default_bar()), progress)
+}
+
+/// Of work that does not say how far it is.
+fn spinner(progress: Progress<'_>) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {msg} {spinner} {elapsed}");
+    let spinner = drawn(style.unwrap_or_else(|_| ProgressStyle::default_spinner()), progress);
+    spinner.enable_steady_tick(TICK);
+    spinner
+}
+
+fn drawn(style: ProgressStyle, progress: Progress<'_>) -> ProgressBar {
+    let message = match progress.detail {
+        "" => terminal::Line(progress.file).to_string(),
+        detail => format!("{} ({detail})", terminal::Line(progress.file)),
+    };
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(terminal::Line(file).to_string())
+        .with_style(style)
+        .with_prefix(progress.what.to_owned())
+        .with_message(message)
 }

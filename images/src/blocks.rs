@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::cache::{self, TABLE_PAGE};
+use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, check_range};
-use crate::{Data, Disk, Extent, Result, ResultExt, corrupt};
+use crate::{Budget, Data, Disk, Extent, Result, ResultExt, corrupt};
 
 /// Our limit of the work of one call of `extent_at`: so many entries of tables are looked at while a run grows.
 const MAX_STEPS: usize = 4096;
@@ -175,8 +175,8 @@ impl Disk for Blocks {
 }
 
 /// The file as tables are read from it: in pages that are kept, within the bound of all images.
-pub fn tables(file: Arc<dyn Disk>) -> Cached {
-    cache::tables(file, TABLE_PAGE)
+pub fn tables(file: Arc<dyn Disk>, budget: &Budget) -> Cached {
+    budget.tables(file, TABLE_PAGE)
 }
 
 /// Reads bytes of a structure; what lies past the end of the file is `Corrupt` under the structure's name.

@@ -1,24 +1,40 @@
 //! The memory that images can make the program hold: one budget, handed down to everything that keeps something.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Error, Result};
+use crate::cache::Caches;
+use crate::storage::Storage;
+use crate::{Error, Result, unsupported};
 
 /// What the program may hold unless the user says otherwise, in bytes; ours.
 pub const DEFAULT: u64 = 256 << 20;
+/// How many files all images of the program may consist of together; ours. The formats allow more in a single one, and
+/// each may name the others once more.
+const MAX_FILES: u64 = 1 << 16;
 
 /// The bytes that all images of the program together may make it hold: caches, tables, decoders, listings.
 ///
-/// A clone is the same budget. What is small whatever an image says (a superblock, a node) is not counted.
+/// A clone is the same budget. With it goes what follows from it: the caches that all images share, and the
+/// [`Storage`] for what is decompressed. What is small whatever an image says (a superblock, a node) is not counted.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Pool>);
 
-#[derive(Debug)]
 struct Pool {
     limit: u64,
     held: AtomicU64,
+    /// How many files were opened.
+    files: AtomicU64,
+    /// What these keep was taken for good: a reservation would hold the budget that holds it.
+    caches: Caches,
+    storage: Arc<Storage>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.held.load(Ordering::Relaxed), self.limit)
+    }
 }
 
 /// A part of a [`Budget`], which goes back to it when this is dropped. What is counted should own it.
@@ -35,9 +51,38 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes.
+    /// A budget of `limit` bytes, and the default [`Storage`].
     pub fn new(limit: u64) -> Self {
-        Self(Arc::new(Pool { limit, held: AtomicU64::new(0) }))
+        Self::with_storage(limit, Storage::default())
+    }
+
+    /// A budget of `limit` bytes, where what is decompressed goes to `storage`.
+    pub fn with_storage(limit: u64, storage: Storage) -> Self {
+        let (held, files) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Pool { limit, held, files, caches: Caches::default(), storage: Arc::new(storage) }))
+    }
+
+    /// Where what is decompressed is kept, if that is not in memory.
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.0.storage
+    }
+
+    /// The caches that all images share.
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.0.caches
+    }
+
+    /// A share as [`Self::share`] has it, which never goes back: for the caches. Its size.
+    pub(crate) fn share_for_good(&self, wanted: u64) -> u64 {
+        std::mem::take(&mut self.share(wanted).bytes)
+    }
+
+    /// Notes that an image names one more file, which is to be opened. Fails if that are too many.
+    pub(crate) fn count_file(&self) -> Result<()> {
+        match self.0.files.fetch_add(1, Ordering::Relaxed) < MAX_FILES {
+            true => Ok(()),
+            false => Err(unsupported!("the images name more than {MAX_FILES} files, some perhaps many times")),
+        }
     }
 
     /// All of it, in bytes.
@@ -98,7 +143,7 @@ impl Reservation {
 
     /// Takes `more` bytes, if all of them are left.
     pub fn try_grow(&mut self, more: u64) -> bool {
-        let Pool { limit, held } = &*self.budget.0;
+        let Pool { limit, held, .. } = &*self.budget.0;
         let add = |held: u64| held.checked_add(more).filter(|sum| sum <= limit);
         let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
         self.bytes += if taken { more } else { 0 };
@@ -140,10 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn files_are_counted() {
+        let budget = Budget::new(0);
+        for _ in 0..MAX_FILES {
+            budget.count_file().unwrap();
+        }
+        assert!(budget.count_file().is_err());
+    }
+
+    #[test]
     fn caches_take_what_is_left() {
         let budget = Budget::new(100);
         let first = budget.share(20);
         let second = budget.share(1000);
         assert_eq!((first.bytes(), second.bytes(), budget.free()), (20, 40, 40));
+        drop((first, second));
+        assert_eq!((budget.share_for_good(20), budget.free()), (20, 80));
     }
 }

@@ -336,6 +336,7 @@ impl Gate<'_> {
             let name = printable(name);
             return Err(Error::Denied(format!("it names {name}, and --backing=none allows no other file")));
         }
+        self.rules.budget.count_file()?;
         let name = Name::parse(name)?;
         let format = name.format.as_deref().or(format);
         let format = match format.map(|format| format::named(format, self.rules.formats)) {

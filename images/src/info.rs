@@ -13,7 +13,7 @@ use crate::disk::HostFile;
 use crate::format::{FORMATS, Format, Opener, RAW, Request};
 use crate::gate::{Found, Gate, Rules};
 use crate::image::{self, Options};
-use crate::{Disk, Error, Result, ResultExt};
+use crate::{Disk, Error, Reservation, Result, ResultExt};
 
 /// Reads what the image of one format says of itself. The files that it asks for are noted.
 type Describe = fn(&Arc<dyn Disk>, &Request<'_>) -> Result<Description>;
@@ -22,7 +22,7 @@ type Describe = fn(&Arc<dyn Disk>, &Request<'_>) -> Result<Description>;
 /// known and the files that they name.
 static DESCRIBERS: &[(&str, Describe)] = &[
     ("qcow2", |file, _| crate::qcow2::describe(file)),
-    ("qcow", |file, _| crate::qcow1::describe(file)),
+    ("qcow", |file, request| crate::qcow1::describe(file, request.budget)),
     ("ewf", crate::ewf::describe),
     ("ovf", crate::ovf::describe),
     ("ova", crate::ovf::describe_archive),
@@ -98,6 +98,9 @@ pub struct Snapshot {
     pub icount: Option<u64>,
 }
 
+/// What is kept of a snapshot, with an id and a name as long as QEMU shows them.
+const SNAPSHOT_MEMORY: u64 = 600;
+
 /// A file that belongs to an image.
 #[derive(Debug)]
 pub struct Member {
@@ -124,6 +127,8 @@ pub struct Layer {
     pub files: Vec<Member>,
     /// Why a file that it names is not here.
     pub problem: Option<Error>,
+    /// What the snapshots take.
+    _memory: Reservation,
 }
 
 /// The layers of the image at `path`: itself, its backing file, and so on. Keys are not needed.
@@ -173,9 +178,20 @@ fn describe(found: &Found, rules: Rules<'_>, namer: Option<&Gate<'_>>, layers: &
             Err(error) => problem = problem.or(Some(error)),
         }
     }
+    let memory = description.snapshots.len() as u64 * SNAPSHOT_MEMORY;
+    let memory = rules.budget.take(memory, "the list of snapshots")?;
     let backing = description.backing.clone();
     let (at, format) = (layers.len(), format.map_or(RAW, |format| format.name));
-    layers.push(Layer { file: member, file_size, format, description, backing_path: None, files, problem });
+    layers.push(Layer {
+        file: member,
+        file_size,
+        format,
+        description,
+        backing_path: None,
+        files,
+        problem,
+        _memory: memory,
+    });
     let Some(backing) = backing else { return Ok(()) };
     let below = gate.locate(backing.path(), backing.format.as_deref()).and_then(|found| {
         layers[at].backing_path = Some(found.file.path().to_owned());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches};
-use images::{Budget, Disk, Error, Result};
+use images::{Budget, Disk, Error, Result, Storage};
 
 use super::{Cli, Command, Images, Mount, Unmount, backing, wrong};
 use crate::domain;
@@ -198,7 +198,7 @@ impl Request {
         if inputs.is_empty() && !cli.mount.fuse_help {
             return wrong("you must specify at least one -a or -d option; try imgmount --help");
         }
-        let budget = Budget::new(options.memory);
+        let budget = Budget::with_storage(options.memory, Storage::new(options.unpack_limit));
         Ok(Self::new(cli, inputs, budget))
     }
 

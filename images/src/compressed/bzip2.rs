@@ -10,9 +10,9 @@ use std::sync::Arc;
 use ::bzip2::{Decompress, Status};
 
 use super::input::{Input, truncated};
-use super::whole::whole;
+use super::whole::{once, whole};
 use super::{Decoder, open_content, warn_of_garbage};
-use crate::{Disk, Error, Request, Result, corrupt};
+use crate::{Budget, Disk, Error, Request, Reservation, Result, corrupt};
 
 /// What a stream starts with; the number of 100,000 bytes of a block follows as a digit.
 const MAGIC: &[u8; 3] = b"BZh";
@@ -20,6 +20,9 @@ const MAGIC: &[u8; 3] = b"BZh";
 const BLOCK: u64 = 0x3141_5926_5359;
 /// What follows the last block of a stream: 48 bits.
 const STREAM_END: u64 = 0x1772_4538_5090;
+
+/// What a decoder takes: four bytes for each of a block of 900,000, and a piece of the file.
+const MEMORY: u64 = 4 << 20;
 
 /// Whether the file starts with a stream and its first block, or its end.
 pub fn probe(file: &dyn Disk) -> Result<bool> {
@@ -35,11 +38,12 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
 
 /// The image in the content of `file`.
 pub fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    let content = match blocks::whole(&file)? {
-        Some(content) => content,
+    let budget = request.budget;
+    let content = once(&*file, budget, || match blocks::whole(&file, budget)? {
+        Some(content) => Ok(content),
         // One after the other: what is wrong is found, if anything is.
-        None => whole(&*file, Streams::new(Input::new(&file, 0, file.size())))?,
-    };
+        None => whole(&*file, budget, Streams::new(Input::new(&file, 0, file.size()), budget)?),
+    })?;
     open_content(content, request)
 }
 
@@ -48,11 +52,13 @@ struct Streams {
     input: Input,
     /// Where the stream began that is being decompressed.
     stream: Option<(u64, Decompress)>,
+    _memory: Reservation,
 }
 
 impl Streams {
-    fn new(input: Input) -> Self {
-        Self { input, stream: None }
+    fn new(input: Input, budget: &Budget) -> Result<Self> {
+        let memory = budget.take_decoder(MEMORY, "decompressing bzip2")?;
+        Ok(Self { input, stream: None, _memory: memory })
     }
 }
 

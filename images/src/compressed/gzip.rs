@@ -10,9 +10,9 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 use super::index::{Index, Part};
 use super::input::{Input, truncated};
 use super::parts::Parts;
-use super::whole::whole;
+use super::whole::{once, whole};
 use super::{Codec, Decoder, open_content, warn_of_garbage};
-use crate::{Disk, Request, Result, corrupt};
+use crate::{Budget, Disk, Request, Reservation, Result, corrupt};
 
 /// The first bytes of a member: the magic number, and deflate as the method.
 const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
@@ -27,6 +27,8 @@ const FIXED: usize = 10;
 const TRAILER: usize = 8;
 /// Our bound of a name or comment in a header, in bytes: the longest path of the host.
 const MAX_TEXT: usize = 4096;
+/// What a decoder takes: its window, its state, a piece of the file.
+const MEMORY: u64 = 192 << 10;
 /// How much content the probe wants to see without an error, in bytes.
 const PROBED: usize = 4096;
 
@@ -62,9 +64,12 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
 
 /// The image in the content of `file`.
 pub fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    let content: Arc<dyn Disk> = match blocked(&file)? {
-        Some(index) => Arc::new(Parts::new(file, Bgzf, index)?),
-        None => whole(&*file, Members::new(Input::new(&file, 0, file.size()), true))?,
+    let budget = request.budget;
+    let content: Arc<dyn Disk> = match blocked(&file, budget)? {
+        Some(index) => Arc::new(Parts::new(file, Bgzf, index, budget)?),
+        None => once(&*file, budget, || {
+            whole(&*file, budget, Members::new(Input::new(&file, 0, file.size()), true, budget)?)
+        })?,
     };
     open_content(content, request)
 }
@@ -124,8 +129,8 @@ fn member_size(mut extra: &[u8]) -> Option<u64> {
 }
 
 /// The index of a file that consists of members which say how long they are; `None` of any other.
-fn blocked(file: &Arc<dyn Disk>) -> Result<Option<Index>> {
-    let mut index = Index::of_joined_parts();
+fn blocked(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Option<Index>> {
+    let mut index = Index::of_joined_parts(budget);
     let mut at = 0;
     while at < file.size() {
         // A header of BGZF takes 18 bytes.
@@ -149,8 +154,8 @@ fn blocked(file: &Arc<dyn Disk>) -> Result<Option<Index>> {
 struct Bgzf;
 
 impl Codec for Bgzf {
-    fn begin(&self, file: &Arc<dyn Disk>, part: Part) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Members::new(Input::new(file, part.packed.0, part.packed.1), false)))
+    fn begin(&self, file: &Arc<dyn Disk>, part: Part, budget: &Budget) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Members::new(Input::new(file, part.packed.0, part.packed.1), false, budget)?))
     }
 }
 
@@ -164,12 +169,14 @@ struct Members {
     /// Whether something else may follow the last member.
     may_end_early: bool,
     ended: bool,
+    _memory: Reservation,
 }
 
 impl Members {
-    fn new(input: Input, may_end_early: bool) -> Self {
+    fn new(input: Input, may_end_early: bool, budget: &Budget) -> Result<Self> {
+        let memory = budget.take_decoder(MEMORY, "decompressing gzip")?;
         let inflate = Decompress::new(false);
-        Self { input, inflate, crc: Crc::new(), member: None, may_end_early, ended: false }
+        Ok(Self { input, inflate, crc: Crc::new(), member: None, may_end_early, ended: false, _memory: memory })
     }
 
     /// Begins with the next member; `None` if there is none.

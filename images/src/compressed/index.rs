@@ -1,9 +1,11 @@
 //! Where each part of a file lies that can be decompressed alone: the index, built when the file is opened.
 
-use crate::{Result, unsupported};
+use crate::{Budget, Reservation, Result, unsupported};
 
 /// Our bound of the parts of one file. The index of so many takes 8 MiB.
 const MAX_PARTS: usize = 1 << 19;
+/// For how many there is room at first.
+const FIRST_PARTS: usize = 64;
 /// The decompressed length that smaller neighbours are joined to, in bytes, until there are too many for that.
 const JOINED: u64 = 256 << 10;
 
@@ -27,17 +29,19 @@ pub struct Index {
     /// Up to which length neighbours are joined; 0 if they cannot be.
     joined: u64,
     most: usize,
+    /// What the starts take.
+    memory: Reservation,
 }
 
 impl Index {
     /// For parts that can only be decompressed one by one.
-    pub fn of_single_parts() -> Self {
-        Self { starts: Vec::new(), end: (0, 0), joined: 0, most: MAX_PARTS }
+    pub fn of_single_parts(budget: &Budget) -> Self {
+        Self { starts: Vec::new(), end: (0, 0), joined: 0, most: MAX_PARTS, memory: budget.empty() }
     }
 
     /// For parts of which several in a row can be decompressed as if they were one.
-    pub fn of_joined_parts() -> Self {
-        Self { joined: JOINED, ..Self::of_single_parts() }
+    pub fn of_joined_parts(budget: &Budget) -> Self {
+        Self { joined: JOINED, ..Self::of_single_parts(budget) }
     }
 
     /// The size of the disk in bytes.
@@ -58,6 +62,12 @@ impl Index {
         if len > 0 && !joins {
             if self.starts.len() == self.most {
                 self.join()?;
+            }
+            if self.starts.len() == self.starts.capacity() {
+                let more = self.starts.capacity().max(FIRST_PARTS);
+                let bytes = (more * size_of::<(u64, u64)>()) as u64;
+                self.memory.grow(bytes, "the index of the parts of a compressed file")?;
+                self.starts.reserve_exact(more);
             }
             self.starts.push((start, self.end.1));
         }
@@ -112,10 +122,11 @@ mod tests {
 
     #[test]
     fn parts_are_found_by_their_content() {
-        let mut index = Index::of_single_parts();
+        let mut index = Index::of_single_parts(&Budget::default());
         for (start, end, len) in [(10, 20, 5), (20, 24, 0), (24, 40, 100), (40, 50, 1)] {
             index.push(start, end, len).unwrap();
         }
+        assert!(Index::of_single_parts(&Budget::new(1000)).push(0, 1, 1).is_err(), "it takes 1024 bytes");
         assert_eq!(index.size(), 106);
         assert_eq!(index.part_at(4), Part { packed: (10, 24), start: 0, len: 5 });
         assert_eq!(index.part_at(5), Part { packed: (24, 40), start: 5, len: 100 });
@@ -125,7 +136,7 @@ mod tests {
 
     #[test]
     fn many_small_parts_become_fewer_and_the_index_is_bounded() {
-        let mut index = Index { most: 16, ..Index::of_joined_parts() };
+        let mut index = Index { most: 16, ..Index::of_joined_parts(&Budget::default()) };
         for part in 0..10_000 {
             index.push(part * 7, part * 7 + 7, 60_000).unwrap();
             let parts: Vec<_> = index.iter().collect();
@@ -134,7 +145,7 @@ mod tests {
             assert!(parts.iter().all(|part| part.packed.0 * 60_000 == part.start * 7 && part.len <= index.joined));
         }
         assert_eq!((index.size(), index.part_at(0).start), (600_000_000, 0));
-        let mut index = Index { most: 16, ..Index::of_single_parts() };
+        let mut index = Index { most: 16, ..Index::of_single_parts(&Budget::default()) };
         assert!((0..17).try_for_each(|part| index.push(part, part + 1, 1)).is_err());
     }
 }

@@ -10,16 +10,17 @@ mod gzip;
 mod index;
 mod input;
 mod parts;
-pub mod progress;
 mod spool;
+mod turns;
 mod whole;
 mod xz;
 mod zstd;
 
 use std::sync::Arc;
 
-use crate::{Disk, Format, Request, Result};
+use crate::{Budget, Disk, Format, Request, Result};
 use index::Part;
+pub(crate) use turns::Turns;
 
 /// The line of gzip in [`FORMATS`](crate::FORMATS).
 pub const GZIP: Format = Format { name: "gzip", probe: gzip::probe, open: gzip::open };
@@ -42,8 +43,9 @@ trait Decoder: Send {
 
 /// A format of which parts can be decompressed alone.
 trait Codec: Send + Sync {
-    /// Begins with the part of `file`, which ends where the part does: what comes after is an error.
-    fn begin(&self, file: &Arc<dyn Disk>, part: Part) -> Result<Box<dyn Decoder>>;
+    /// Begins with the part of `file`, which ends where the part does: what comes after is an error. The decoder owns
+    /// what it takes of `budget`.
+    fn begin(&self, file: &Arc<dyn Disk>, part: Part, budget: &Budget) -> Result<Box<dyn Decoder>>;
 }
 
 /// What messages call the content of `file`; its offsets are not those of the file.

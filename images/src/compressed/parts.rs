@@ -1,29 +1,27 @@
 //! The content of a file of parts that are decompressed one by one, when they are wanted.
 //!
 //! A small part is decompressed whole and kept in a cache. A large one is decompressed as far as it is wanted, and what
-//! came out is kept for the run in a [`Spool`]: no byte of it is decompressed twice while its decoder lives.
+//! came out is kept for the run in a [`Spool`]: no byte of it is decompressed twice while its decoder lives. One whose
+//! decoder was ended in favour of others is decompressed to its end when it is wanted again, so that none is a third time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::index::{Index, Part};
-use super::progress::{self, Progress};
 use super::spool::Spool;
-use super::whole::{STEP, fill};
+use super::turns::{self, Turns};
+use super::whole::{STEP, WHAT, fill};
 use super::{Codec, Decoder, content_of};
 use crate::disk::{HostFile, Page, Pages, check_range, next_number};
-use crate::{Data, Disk, Error, Extent, Result, corrupt};
+use crate::progress::{self, Progress};
+use crate::{Budget, Data, Disk, Error, Extent, Reservation, Result, corrupt};
 
 /// The largest part that is decompressed whole into memory, in bytes.
 const SMALL: u64 = 4 << 20;
-/// Our bound of the small parts that all files of the program keep, in bytes.
-const CACHE_BYTES: u64 = 32 << 20;
-/// How many decoders of large parts one file keeps. Each holds a dictionary or window, which the codecs bound.
-const MAX_DECODERS: usize = 2;
-
-static CACHE: LazyLock<Pages> = LazyLock::new(|| Pages::large(CACHE_BYTES));
+/// What is known of a large part that was begun, in bytes: its lines in the lists here, perhaps an error.
+const LARGE_MEMORY: u64 = 1024;
 
 /// The content of a file that consists of parts.
 pub struct Parts {
@@ -32,6 +30,10 @@ pub struct Parts {
     codec: Box<dyn Codec>,
     index: Index,
     number: u64,
+    budget: Budget,
+    /// The small parts that are kept.
+    pages: Arc<Pages>,
+    turns: Arc<Turns>,
     /// The large parts; `None` if there is none.
     large: Option<LargeParts>,
 }
@@ -41,9 +43,7 @@ struct LargeParts {
     spool: Spool,
     disk: HostFile,
     /// The parts of which something was read, by where they start.
-    begun: Mutex<HashMap<u64, Arc<Large>>>,
-    /// Those that have a decoder, the one that was used last at the end.
-    decoding: Mutex<VecDeque<Arc<Large>>>,
+    begun: Mutex<(HashMap<u64, Arc<Large>>, Reservation)>,
 }
 
 /// A large part of which something was read.
@@ -60,6 +60,14 @@ struct Work {
     failed: Option<Arc<Error>>,
 }
 
+impl turns::Part for Large {
+    fn end(&self) {
+        if let Ok(mut work) = self.work.try_lock() {
+            work.decoder = None;
+        }
+    }
+}
+
 /// No state that these locks guard is half changed when a thread panics: a decoder that did is not used again.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,33 +75,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Parts {
     /// The content of `file`.
-    pub fn new(file: Arc<dyn Disk>, codec: impl Codec + 'static, index: Index) -> Result<Self> {
+    pub fn new(file: Arc<dyn Disk>, codec: impl Codec + 'static, index: Index, budget: &Budget) -> Result<Self> {
         let name = content_of(&*file);
         let large = match index.iter().any(|part| part.len > SMALL) {
-            true => Some(LargeParts::new(&name, index.size())?),
+            true => Some(LargeParts::new(&name, index.size(), budget)?),
             false => None,
         };
-        Ok(Self { name, file, codec: Box::new(codec), index, number: next_number(), large })
+        let (number, pages, turns) = (next_number(), budget.parts(), budget.turns());
+        Ok(Self { name, file, codec: Box::new(codec), index, number, budget: budget.clone(), pages, turns, large })
     }
 
     /// All of a small part.
     fn small(&self, part: Part) -> Result<Page> {
-        CACHE.get_or_make(self.number, part.start, || {
+        if let Some(page) = self.pages.get(self.number, part.start) {
+            return Ok(page);
+        }
+        let make = || {
+            // Where it is kept is counted by the cache.
+            let _memory = self.budget.take_decoder(part.len, "a part of a compressed file")?;
             let mut bytes = vec![0; part.len as usize];
-            let mut decoder = self.codec.begin(&self.file, part)?;
+            let mut decoder = self.codec.begin(&self.file, part, &self.budget)?;
             let len = fill(&mut *decoder, &mut bytes)?;
             check_len(part, len as u64)?;
             check_end(part, &mut *decoder)?;
             Ok(bytes.into())
-        })
+        };
+        self.turns.run(|| self.pages.get_or_make(self.number, part.start, make))
     }
 
     /// Reads a large part from `inside` on.
     fn read_large(&self, parts: &LargeParts, part: Part, buf: &mut [u8], inside: u64) -> Result<()> {
-        let large = lock(&parts.begun).entry(part.start).or_insert_with(|| Arc::new(Large::new(part))).clone();
+        let large = parts.begun(part)?;
         let end = inside + buf.len() as u64;
-        while large.done.load(Ordering::Acquire) < end {
-            self.decode(parts, &large, end)?;
+        if large.done.load(Ordering::Acquire) < end {
+            self.turns.run(|| self.decode(parts, &large, end))?;
         }
         parts.disk.read_at(buf, part.start + inside)
     }
@@ -108,8 +123,8 @@ impl Parts {
         let decoder = work.decoder.take();
         match self.advance(parts, large, decoder, end) {
             Ok(decoder) => work.decoder = decoder,
-            // What the host refused may work the next time.
-            Err(error) if matches!(error.root(), Error::Io { .. }) => return Err(error),
+            // What the host refused may work the next time, and what others had the memory for.
+            Err(error) if matches!(error.root(), Error::Io { .. } | Error::Memory(_)) => return Err(error),
             Err(error) => {
                 let error = Arc::new(error);
                 work.failed = Some(error.clone());
@@ -118,12 +133,19 @@ impl Parts {
         }
         let keeps = work.decoder.is_some();
         drop(work);
-        parts.note(large, keeps);
+        let part: Weak<Large> = Arc::downgrade(large);
+        self.turns.note(self.number, part, keeps);
         Ok(())
     }
 
     fn report(&self, done: u64) {
-        progress::report(Progress { file: &self.name, done, size: self.file.size() });
+        progress::report(Progress {
+            what: WHAT,
+            file: &self.file.to_string(),
+            done,
+            size: self.file.size(),
+            detail: "",
+        });
     }
 
     /// Goes on with a large part, and gives back the decoder if it is not at its end.
@@ -132,7 +154,7 @@ impl Parts {
         parts: &LargeParts,
         large: &Large,
         decoder: Option<Box<dyn Decoder>>,
-        end: u64,
+        mut end: u64,
     ) -> Result<Option<Box<dyn Decoder>>> {
         let part = large.part;
         let mut done = large.done.load(Ordering::Acquire);
@@ -143,9 +165,10 @@ impl Parts {
         let mut decoder = match decoder {
             Some(decoder) => decoder,
             None => {
-                // Its decoder was ended in favour of another: what is done comes out once more.
-                let mut decoder = self.codec.begin(&self.file, part)?;
+                // Its decoder was ended in favour of another: what is done comes out once more, and then all of it.
+                let mut decoder = self.codec.begin(&self.file, part, &self.budget)?;
                 let mut again = 0;
+                end = if done > 0 { part.len } else { end };
                 while again < done {
                     let want = (done - again).min(STEP as u64) as usize;
                     let len = fill(&mut *decoder, &mut buf[..want])? as u64;
@@ -177,28 +200,21 @@ impl Parts {
 }
 
 impl LargeParts {
-    fn new(name: &str, size: u64) -> Result<Self> {
-        let spool = Spool::new()?;
+    fn new(name: &str, size: u64, budget: &Budget) -> Result<Self> {
+        let spool = Spool::new(budget)?;
         spool.set_size(size)?;
         let disk = spool.disk(name)?;
-        Ok(Self { spool, disk, begun: Mutex::default(), decoding: Mutex::default() })
+        Ok(Self { spool, disk, begun: Mutex::new((HashMap::new(), budget.empty())) })
     }
 
-    /// Notes that `large` was used last, and whether it has a decoder; ends the decoders that are too many.
-    fn note(&self, large: &Arc<Large>, keeps: bool) {
-        let mut decoding = lock(&self.decoding);
-        decoding.retain(|other| !Arc::ptr_eq(other, large));
-        if keeps {
-            decoding.push_back(large.clone());
+    /// What is known of `part`.
+    fn begun(&self, part: Part) -> Result<Arc<Large>> {
+        let (begun, memory) = &mut *lock(&self.begun);
+        if let Some(large) = begun.get(&part.start) {
+            return Ok(large.clone());
         }
-        while decoding.len() > MAX_DECODERS {
-            // One that is at work comes back to this list when it is done.
-            if let Some(oldest) = decoding.pop_front()
-                && let Ok(mut work) = oldest.work.try_lock()
-            {
-                work.decoder = None;
-            }
-        }
+        memory.grow(LARGE_MEMORY, "what is known of the parts of a compressed file")?;
+        Ok(begun.entry(part.start).or_insert_with(|| Arc::new(Large::new(part))).clone())
     }
 }
 
@@ -257,7 +273,7 @@ impl Disk for Parts {
         let part = self.index.part_at(offset);
         let end = part.start + part.len;
         if let Some(large) = self.large.as_ref().filter(|_| part.len > SMALL) {
-            let begun = lock(&large.begun).get(&part.start).cloned();
+            let begun = lock(&large.begun).0.get(&part.start).cloned();
             let done = part.start + begun.map_or(0, |large| large.done.load(Ordering::Acquire));
             if offset < done {
                 return Ok(large.disk.extent_at(offset)?.at_most(done - offset));

@@ -7,12 +7,15 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::disk::{HostFile, next_number, printable};
-use crate::{Error, Result};
+use crate::storage::Storage;
+use crate::{Budget, Error, Result};
 
 /// Where it lies if the environment names no folder: `/tmp` is memory on many hosts.
 const FOLDER: &str = "/var/tmp";
@@ -23,19 +26,22 @@ const BLOCK: usize = 4096;
 pub struct Spool {
     file: File,
     folder: PathBuf,
+    storage: Arc<Storage>,
+    /// How much of the storage is used, in bytes.
+    used: AtomicU64,
 }
 
 impl Spool {
     /// An empty file in `$TMPDIR`, or in `/var/tmp`.
-    pub fn new() -> Result<Self> {
+    pub fn new(budget: &Budget) -> Result<Self> {
         let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
-        Self::within(folder.map_or_else(|| FOLDER.into(), PathBuf::from))
+        Self::within(folder.map_or_else(|| FOLDER.into(), PathBuf::from), budget)
     }
 
     /// An empty file in this folder.
-    pub fn within(folder: PathBuf) -> Result<Self> {
+    pub fn within(folder: PathBuf, budget: &Budget) -> Result<Self> {
         let file = unnamed(&folder).map_err(|source| failed(&folder, source))?;
-        Ok(Self { file, folder })
+        Ok(Self { file, folder, storage: budget.storage().clone(), used: AtomicU64::new(0) })
     }
 
     /// Makes the file `size` bytes long; what is new is a hole.
@@ -43,7 +49,8 @@ impl Spool {
         self.file.set_len(size).map_err(|source| failed(&self.folder, source))
     }
 
-    /// Keeps `bytes` at `offset`, where nothing was kept before. Blocks of zeros stay holes.
+    /// Keeps `bytes` at `offset`, where nothing was kept before. Blocks of zeros stay holes. Fails with `Denied` if that
+    /// is more than the storage allows.
     pub fn write(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
         const ZEROS: [u8; BLOCK] = [0; BLOCK];
         if offset.checked_add(bytes.len() as u64).is_none() {
@@ -65,6 +72,8 @@ impl Spool {
                 ends[end] = at;
             }
             let [data, zeros] = ends;
+            self.storage.take(data as u64, &self.file, &self.folder)?;
+            self.used.fetch_add(data as u64, Ordering::Relaxed);
             self.file.write_all_at(&bytes[..data], offset).map_err(|source| failed(&self.folder, source))?;
             let done = data.max(zeros);
             bytes = &bytes[done..];
@@ -77,6 +86,21 @@ impl Spool {
     pub fn disk(&self, name: &str) -> Result<HostFile> {
         let file = self.file.try_clone().map_err(|source| failed(&self.folder, source))?;
         HostFile::new(Path::new(name), file)
+    }
+}
+
+impl Spool {
+    /// The file itself. What it takes of the storage is not given back.
+    pub fn into_file(self) -> Result<File> {
+        let file = self.file.try_clone().map_err(|source| failed(&self.folder, source))?;
+        self.used.store(0, Ordering::Relaxed);
+        Ok(file)
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.storage.give_back(*self.used.get_mut());
     }
 }
 
@@ -116,7 +140,7 @@ mod tests {
     #[test]
     fn zeros_take_no_space_and_the_rest_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::within(folder.path().to_owned()).unwrap();
+        let spool = Spool::within(folder.path().to_owned(), &Budget::default()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it has no name");
         let mut want = vec![0; 1 << 20];
         for at in [0, 4095, 8192, 100_000, 100_001, 500_000, (1 << 20) - 1] {
@@ -135,8 +159,27 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_kept_than_the_storage_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Budget::with_storage(0, Storage::new(Some(100_000)));
+        let spool = || Spool::within(folder.path().to_owned(), &budget).unwrap();
+        let (first, second) = (spool(), spool());
+        first.write(&[1; 60_000], 0).unwrap();
+        second.write(&[0; 1 << 20], 0).unwrap();
+        let error = second.write(&[1; 50_000], 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("100000 bytes in /") && error.contains("--unpack-limit"), "{error}");
+        drop(first);
+        second.write(&[1; 50_000], 1 << 20).unwrap();
+        second.into_file().unwrap();
+        spool().write(&[1; 50_001], 0).unwrap_err();
+        spool().write(&[1; 50_000], 0).unwrap();
+        let half = Budget::default();
+        Spool::within(folder.path().to_owned(), &half).unwrap().write(&[1; 100], 0).unwrap();
+    }
+
+    #[test]
     fn a_folder_that_cannot_keep_it_is_named() {
-        let error = Spool::within("/nowhere".into()).err().unwrap().to_string();
+        let error = Spool::within("/nowhere".into(), &Budget::default()).err().unwrap().to_string();
         let want =
             "cannot keep what is decompressed in /nowhere (the variable TMPDIR can name another folder): No such";
         assert!(error.starts_with(want), "{error}");

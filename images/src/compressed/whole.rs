@@ -1,30 +1,33 @@
 //! A file that does not say how long its content is, decompressed once.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::progress::{self, Progress};
 use super::spool::Spool;
 use super::{Decoder, content_of};
-use crate::{Disk, Result};
+use crate::disk::HostFile;
+use crate::progress::{self, Progress};
+use crate::{Budget, Disk, Error, Result};
 
 /// How much is decompressed at a time, in bytes.
 pub const STEP: usize = 1 << 20;
+/// What the progress of it is called.
+pub const WHAT: &str = "decompressing";
 
 /// Takes content in its order.
 pub struct Sink {
     file: String,
     packed: u64,
-    content: String,
     spool: Spool,
     size: u64,
 }
 
 impl Sink {
     /// For the content of `file`.
-    pub fn new(file: &dyn Disk) -> Result<Self> {
+    pub fn new(file: &dyn Disk, budget: &Budget) -> Result<Self> {
         log::info!("{file} does not say how long its content is: it is decompressed once, to a temporary file");
-        let (name, content) = (file.to_string(), content_of(file));
-        Ok(Self { file: name, packed: file.size(), content, spool: Spool::new()?, size: 0 })
+        Ok(Self { file: file.to_string(), packed: file.size(), spool: Spool::new(budget)?, size: 0 })
     }
 
     /// Adds what comes next. The file is read up to `position`.
@@ -32,21 +35,29 @@ impl Sink {
         self.spool.write(bytes, self.size)?;
         // Lengths of what went through memory.
         self.size = self.size.saturating_add(bytes.len() as u64);
-        progress::report(Progress { file: &self.file, done: position, size: self.packed });
+        progress::report(Progress { what: WHAT, file: &self.file, done: position, size: self.packed, detail: "" });
         Ok(())
     }
 
-    /// All that was added, as a disk.
-    pub fn finish(self) -> Result<Arc<dyn Disk>> {
+    /// All that was added.
+    pub fn finish(self) -> Result<File> {
         self.spool.set_size(self.size)?;
-        progress::report(Progress { file: &self.file, done: self.packed, size: self.packed });
-        Ok(Arc::new(self.spool.disk(&self.content)?))
+        progress::report(Progress { what: WHAT, file: &self.file, done: self.packed, size: self.packed, detail: "" });
+        self.spool.into_file()
     }
 }
 
-/// All that comes out of `decoder`, which reads `file`, as a disk.
-pub fn whole(file: &dyn Disk, mut decoder: impl Decoder) -> Result<Arc<dyn Disk>> {
-    let mut sink = Sink::new(file)?;
+/// The content of `file` as a disk: what `unpack` makes of it, or made of the same bytes before.
+pub fn once(file: &dyn Disk, budget: &Budget, unpack: impl FnOnce() -> Result<File>) -> Result<Arc<dyn Disk>> {
+    let content = budget.storage().once(file, unpack)?;
+    let name = content_of(file);
+    let content = content.try_clone().map_err(|source| Error::io(format!("cannot open {name}"), source))?;
+    Ok(Arc::new(HostFile::new(Path::new(&name), content)?))
+}
+
+/// All that comes out of `decoder`, which reads `file`.
+pub fn whole(file: &dyn Disk, budget: &Budget, mut decoder: impl Decoder) -> Result<File> {
+    let mut sink = Sink::new(file, budget)?;
     let mut buf = vec![0; STEP];
     loop {
         match fill(&mut decoder, &mut buf)? {

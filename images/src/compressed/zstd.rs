@@ -11,9 +11,9 @@ use zstd::zstd_safe::DParameter;
 use super::index::{Index, Part};
 use super::input::{Input, truncated};
 use super::parts::Parts;
-use super::whole::whole;
+use super::whole::{once, whole};
 use super::{Codec, Decoder, open_content, warn_of_garbage};
-use crate::{Disk, Error, Request, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Error, Request, Reservation, Result, corrupt, unsupported};
 
 const MAGIC: u32 = 0xfd2f_b528;
 /// The first of sixteen magic numbers of skippable frames.
@@ -22,6 +22,8 @@ const SKIPPABLE: u32 = 0x184d_2a50;
 const SKIPPABLE_HEADER: u64 = 8;
 /// The longest window that is read, as a power of two: what `zstd` itself allows without being asked.
 const MAX_WINDOW_LOG: u32 = 27;
+/// What a decoder takes beside its window: its tables, a block, a piece of the file.
+const MEMORY: u64 = 512 << 10;
 /// The longest header: magic number, descriptor, window, dictionary, content size.
 const MAX_HEADER: usize = 18;
 const BLOCK_HEADER: usize = 3;
@@ -53,13 +55,16 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
 
 /// The image in the content of `file`.
 pub fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    let index = match seek_table(&file)? {
+    let budget = request.budget;
+    let index = match seek_table(&file, budget)? {
         Some(index) => Some(index),
-        None => frames(&*file)?,
+        None => frames(&*file, budget)?,
     };
     let content: Arc<dyn Disk> = match index {
-        Some(index) => Arc::new(Parts::new(file, Zstd, index)?),
-        None => whole(&*file, Frames::new(Input::new(&file, 0, file.size()))?)?,
+        Some(index) => Arc::new(Parts::new(file, Zstd, index, budget)?),
+        None => {
+            once(&*file, budget, || whole(&*file, budget, Frames::new(Input::new(&file, 0, file.size()), budget)?))?
+        }
     };
     open_content(content, request)
 }
@@ -78,6 +83,8 @@ struct Header {
     /// The length of the content, if it says so.
     content: Option<u64>,
     has_checksum: bool,
+    /// What decompressing it takes, in bytes.
+    memory: u64,
 }
 
 /// The frame that begins at `at`; `None` if something else does.
@@ -138,12 +145,15 @@ fn header(bytes: &[u8], at: u64) -> Result<Header> {
         let most = 1_u64 << MAX_WINDOW_LOG;
         return Err(unsupported!("it takes a window of {window} bytes to decompress, and {most} are the most"));
     }
-    Ok(Header { len: (4 + bytes.len() - rest.len()) as u64, content, has_checksum: descriptor & 1 << 2 != 0 })
+    // The decoder keeps a window and two blocks, or all of the content if that is less.
+    let memory = MEMORY + content.unwrap_or(u64::MAX).min(window + 2 * MAX_BLOCK);
+    let has_checksum = descriptor & 1 << 2 != 0;
+    Ok(Header { len: (4 + bytes.len() - rest.len()) as u64, content, has_checksum, memory })
 }
 
 /// The frames of the file, found without decompression; `None` if one does not say how long its content is.
-fn frames(file: &dyn Disk) -> Result<Option<Index>> {
-    let mut index = Index::of_joined_parts();
+fn frames(file: &dyn Disk, budget: &Budget) -> Result<Option<Index>> {
+    let mut index = Index::of_joined_parts(budget);
     let mut at = 0;
     while at < file.size() {
         let header = match frame_at(file, at)? {
@@ -204,7 +214,7 @@ fn blocks(file: &dyn Disk, at: u64, frame: &Header) -> Result<(u64, Option<u64>)
 }
 
 /// The index from the seek table at the end of the file, if there is one that fits the file.
-fn seek_table(file: &Arc<dyn Disk>) -> Result<Option<Index>> {
+fn seek_table(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Option<Index>> {
     let size = file.size();
     let Some(footer_at) = size.checked_sub(SEEK_FOOTER) else { return Ok(None) };
     let mut footer = Input::new(file, footer_at, size);
@@ -221,7 +231,7 @@ fn seek_table(file: &Arc<dyn Disk>) -> Result<Option<Index>> {
     if magic != SEEK_TABLE || u64::from(table.take("seek table").map(u32::from_le_bytes)?) != len {
         return Ok(None);
     }
-    let mut index = Index::of_joined_parts();
+    let mut index = Index::of_joined_parts(budget);
     let mut at = 0;
     for _ in 0..count {
         let packed = u64::from(table.take("seek table").map(u32::from_le_bytes)?);
@@ -244,8 +254,8 @@ fn seek_table(file: &Arc<dyn Disk>) -> Result<Option<Index>> {
 struct Zstd;
 
 impl Codec for Zstd {
-    fn begin(&self, file: &Arc<dyn Disk>, part: Part) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Frames::new(Input::new(file, part.packed.0, part.packed.1))?))
+    fn begin(&self, file: &Arc<dyn Disk>, part: Part, budget: &Budget) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Frames::new(Input::new(file, part.packed.0, part.packed.1), budget)?))
     }
 }
 
@@ -255,14 +265,17 @@ struct Frames {
     decoder: raw::Decoder<'static>,
     /// Where the frame began that is being decompressed.
     frame: Option<u64>,
+    budget: Budget,
+    /// What the frame with the longest window took.
+    memory: Reservation,
 }
 
 impl Frames {
-    fn new(input: Input) -> Result<Self> {
+    fn new(input: Input, budget: &Budget) -> Result<Self> {
         let failed = |source| Error::io("cannot begin to decompress", source);
         let mut decoder = raw::Decoder::new().map_err(failed)?;
         decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG)).map_err(failed)?;
-        Ok(Self { input, decoder, frame: None })
+        Ok(Self { input, decoder, frame: None, budget: budget.clone(), memory: budget.empty() })
     }
 
     /// Goes to the next frame; `None` if there is none.
@@ -270,7 +283,11 @@ impl Frames {
         while self.input.left() > 0 {
             let at = self.input.position();
             match frame_at(self.input.file(), at)? {
-                Some(Frame::Content(_)) => return Ok(Some(at)),
+                Some(Frame::Content(header)) => {
+                    let more = header.memory.saturating_sub(self.memory.bytes());
+                    self.budget.grow_decoder(&mut self.memory, more, "the window to decompress zstd")?;
+                    return Ok(Some(at));
+                }
                 Some(Frame::Skippable(len)) => self.input.skip(len),
                 None => {
                     warn_of_garbage(self.input.file(), at);

@@ -8,7 +8,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::{Disk, Extent, check_range};
-use crate::Result;
+use crate::{Budget, Reservation, Result};
 
 /// One page of the disk; the last page of a disk may be short.
 pub type Page = Arc<[u8]>;
@@ -26,13 +26,25 @@ impl Weighter<Key, Page> for ByBytes {
 }
 
 /// The pages of one disk or of several, under one bound.
-pub struct Pages(Cache<Key, Page, ByBytes>);
+pub struct Pages {
+    cache: Cache<Key, Page, ByBytes>,
+    /// The share of the budget that they are in, if it goes back.
+    _memory: Option<Reservation>,
+}
 
 impl Pages {
     /// Keeps at most `capacity` bytes, in pages of about `page_size` bytes.
     pub fn new(page_size: usize, capacity: u64) -> Arc<Self> {
         let items = usize::try_from(capacity).unwrap_or(usize::MAX) / page_size;
-        Arc::new(Self(Cache::with_weighter(items.max(16), capacity, ByBytes)))
+        Arc::new(Self { cache: Cache::with_weighter(items.max(16), capacity, ByBytes), _memory: None })
+    }
+
+    /// Keeps what [`Budget::share`] has of `wanted` bytes, in pages of about `page_size` bytes. The share goes back when
+    /// this is dropped.
+    pub fn within(budget: &Budget, page_size: usize, wanted: u64) -> Arc<Self> {
+        let share = budget.share(wanted);
+        let items = usize::try_from(share.bytes()).unwrap_or(usize::MAX) / page_size;
+        Arc::new(Self { cache: Cache::with_weighter(items.max(16), share.bytes(), ByBytes), _memory: Some(share) })
     }
 
     /// Keeps at most `capacity` bytes, for pages that are dear to make and up to a quarter of `capacity` long.
@@ -47,13 +59,19 @@ impl Pages {
             .weight_capacity(capacity)
             .build()
             .expect("both capacities are given");
-        Self(Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
+        let cache = Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { cache, _memory: None }
+    }
+
+    /// The page that is kept under this number and offset, if one is.
+    pub(crate) fn get(&self, number: u64, offset: u64) -> Option<Page> {
+        self.cache.get(&(number, offset))
     }
 
     /// The page that is kept under this number (of [`next_number`]) and offset; if there is none, it is made and kept.
     /// Threads that want the same one make it once; no lock is held meanwhile.
     pub(crate) fn get_or_make(&self, number: u64, offset: u64, make: impl FnOnce() -> Result<Page>) -> Result<Page> {
-        self.0.get_or_insert_with(&(number, offset), make)
+        self.cache.get_or_insert_with(&(number, offset), make)
     }
 }
 
@@ -169,6 +187,6 @@ mod tests {
                 assert_eq!(disk.page_at(at).unwrap()[..], [byte; 512]);
             }
         }
-        assert!(pages.0.weight() <= 64 << 10 && pages.0.weight() > 32 << 10, "{}", pages.0.weight());
+        assert!(pages.cache.weight() <= 64 << 10 && pages.cache.weight() > 32 << 10, "{}", pages.cache.weight());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::{Data, Disk, Extent, View, check_range};
-use crate::{Error, Result};
+use crate::{Error, Reservation, Result};
 
 /// What a [`Concat`] is made of.
 pub enum Piece {
@@ -31,12 +31,14 @@ pub struct Concat {
     /// Where each piece ends, in bytes; as long as `pieces`.
     ends: Vec<u64>,
     pieces: Vec<Piece>,
+    /// What the pieces take.
+    _memory: Option<Reservation>,
 }
 
 impl Concat {
     /// The pieces in this order. Empty pieces are left out. Fails if the sizes do not add up in 64 bits.
     pub fn new(name: impl Into<String>, pieces: impl IntoIterator<Item = Piece>) -> Result<Self> {
-        let mut concat = Self { name: name.into(), ends: Vec::new(), pieces: Vec::new() };
+        let mut concat = Self { name: name.into(), ends: Vec::new(), pieces: Vec::new(), _memory: None };
         for piece in pieces {
             let Some(end) = concat.size().checked_add(piece.size()) else {
                 return Err(Error::Unsupported(format!("{}: larger than 2^64 bytes", concat.name)));
@@ -47,6 +49,11 @@ impl Concat {
             }
         }
         Ok(concat)
+    }
+
+    /// The same, which owns what its pieces take of the budget.
+    pub fn holding(self, memory: Reservation) -> Self {
+        Self { _memory: Some(memory), ..self }
     }
 
     /// The piece at `offset`, the offset in it, and how many bytes of it follow.

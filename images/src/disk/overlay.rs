@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Data, Disk, Extent, check_range};
-use crate::Result;
+use crate::{Reservation, Result};
 
 /// Where the content of a replaced block comes from.
 pub enum Replacement {
@@ -29,12 +29,19 @@ pub struct Overlay {
     inner: Arc<dyn Disk>,
     block_size: u64,
     blocks: BTreeMap<u64, Replacement>,
+    /// What the blocks take.
+    _memory: Option<Reservation>,
 }
 
 impl Overlay {
     /// `inner` with the blocks (of `block_size` bytes, a power of two) at these block numbers replaced.
     pub fn new(inner: Arc<dyn Disk>, block_size: u32, blocks: BTreeMap<u64, Replacement>) -> Self {
-        Self { inner, block_size: block_size.into(), blocks }
+        Self { inner, block_size: block_size.into(), blocks, _memory: None }
+    }
+
+    /// The same, which owns what its blocks take of the budget.
+    pub fn holding(self, memory: Reservation) -> Self {
+        Self { _memory: Some(memory), ..self }
     }
 
     /// Reads from byte `inside` of the copy at `at`.

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::Image;
 use super::layout::CHECKSUM_SIZE;
 use super::sections::Geometry;
 use super::table::{Place, Table};
-use crate::blocks::{Map, Mapping, Run};
+use crate::blocks::{self, Map, Mapping, Run};
 use crate::disk::{Cached, next_number};
-use crate::unpacked::{self, Unit};
-use crate::{Disk, Result, ResultExt, corrupt};
+use crate::unpacked::{KEPT_BUFFER, Unit, Units};
+use crate::{Budget, Disk, Reservation, Result, ResultExt, corrupt};
 
 thread_local! {
     // The state of the decoder is tens of kilobytes, as large as a chunk: every thread keeps one, and a buffer.
@@ -30,21 +31,22 @@ pub struct Chunks {
     tables: Vec<Table>,
     geometry: Geometry,
     number: u64,
+    units: Arc<Units>,
+    budget: Budget,
+    /// What the names and the tables take.
+    _memory: Reservation,
     /// The chunk that was read last, if the cache that all images share has no room for one of this size.
     large: Option<Mutex<Option<(u64, Unit)>>>,
 }
 
 impl Chunks {
-    /// The chunks of the segments `file`, called `names`. The tables have as many as the disk needs.
-    pub fn new(
-        file: Arc<dyn Disk>,
-        cached: Cached,
-        names: Vec<String>,
-        tables: Vec<Table>,
-        geometry: Geometry,
-    ) -> Self {
-        let large = (geometry.chunk > unpacked::CACHE_BYTES / 4).then(Mutex::default);
-        Self { file, cached, names, tables, geometry, number: next_number(), large }
+    /// The chunks of `image`. Its tables have as many as the disk needs.
+    pub fn new(image: Image, budget: &Budget) -> Self {
+        let Image { file, names, geometry, sections, memory, .. } = image;
+        let (units, cached) = (budget.units(), blocks::tables(file.clone(), budget));
+        let large = (!units.keeps(geometry.chunk)).then(Mutex::default);
+        let (number, budget, tables) = (next_number(), budget.clone(), sections.tables);
+        Self { file, cached, names, tables, geometry, number, units, budget, _memory: memory, large }
     }
 
     /// How many bytes of the disk chunk `index` has.
@@ -66,12 +68,14 @@ impl Chunks {
             Ok(chunk)
         };
         let Some(large) = &self.large else {
-            return unpacked::get_or_make((self.number, index, 0), make);
+            return self.units.get_or_make((self.number, index, 0), make);
         };
         let kept = large.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match kept {
             Some((kept, chunk)) if kept == index => Ok(chunk),
             _ => {
+                // The one that is kept, and this one with its compressed bytes.
+                let _memory = self.budget.take(3 * self.geometry.chunk, "a chunk of an EWF image")?;
                 let chunk = Arc::new(make()?);
                 *large.lock().unwrap_or_else(PoisonError::into_inner) = Some((index, chunk.clone()));
                 Ok(chunk)
@@ -105,19 +109,31 @@ impl Chunks {
 
     /// How many bytes a compressed chunk has, or what is wrong with it. The checksum is part of the stream.
     fn inflate(&self, out: &mut [u8], place: &Place) -> Result<std::result::Result<usize, String>> {
-        PACKED.with_borrow_mut(|packed| {
-            packed.resize(place.room.min(self.most()) as usize, 0);
-            self.file.read_at(packed, place.at)?;
-            Ok(INFLATE.with_borrow_mut(|state| {
-                state.reset(true);
-                match state.decompress(packed, out, FlushDecompress::Finish) {
-                    Ok(Status::StreamEnd) => Ok(state.total_out() as usize),
-                    Ok(_) if state.total_out() as usize == out.len() => Err("longer than a chunk".to_owned()),
-                    Ok(_) => Err("the compressed bytes end too early".to_owned()),
-                    Err(error) => Err(format!("zlib: {error}")),
-                }
-            }))
-        })
+        // Taken, not borrowed: a large one is not kept.
+        let mut packed = PACKED.take();
+        let done = self.inflate_with(&mut packed, out, place);
+        packed.shrink_to(KEPT_BUFFER);
+        PACKED.set(packed);
+        done
+    }
+
+    fn inflate_with(
+        &self,
+        packed: &mut Vec<u8>,
+        out: &mut [u8],
+        place: &Place,
+    ) -> Result<std::result::Result<usize, String>> {
+        packed.resize(place.room.min(self.most()) as usize, 0);
+        self.file.read_at(packed, place.at)?;
+        Ok(INFLATE.with_borrow_mut(|state| {
+            state.reset(true);
+            match state.decompress(packed, out, FlushDecompress::Finish) {
+                Ok(Status::StreamEnd) => Ok(state.total_out() as usize),
+                Ok(_) if state.total_out() as usize == out.len() => Err("longer than a chunk".to_owned()),
+                Ok(_) => Err("the compressed bytes end too early".to_owned()),
+                Err(error) => Err(format!("zlib: {error}")),
+            }
+        }))
     }
 
     /// The same of a chunk that is not compressed, with its checksum behind it. The last one of the disk, of which
@@ -157,7 +173,7 @@ impl Map for Chunks {
             let len = buf.len().min(self.geometry.chunk as usize - inside);
             let (now, rest) = buf.split_at_mut(len);
             if now.len() as u64 == self.geometry.chunk {
-                match unpacked::get(&(self.number, index, 0)) {
+                match self.units.get(&(self.number, index, 0)) {
                     Some(chunk) => now.copy_from_slice(&chunk),
                     None => self.unpack_to(now, index)?,
                 }

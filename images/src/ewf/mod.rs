@@ -16,12 +16,15 @@ use chunks::Chunks;
 use sections::{End, Geometry, Sections};
 use serde_json::{Map, Value};
 
-use crate::blocks::{self, Blocks};
+use crate::blocks::Blocks;
 use crate::disk::{Concat, Piece, View};
 use crate::format::Request;
 use crate::info::Description;
 use crate::verify::{Algorithm, Stored};
-use crate::{Disk, Format, Result, ResultExt, corrupt};
+use crate::{Budget, Disk, Format, Reservation, Result, ResultExt, corrupt};
+
+/// What is kept of a segment: its open file, its names.
+const SEGMENT_MEMORY: u64 = 4096;
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "ewf", probe, open };
@@ -45,14 +48,14 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
             image.name
         ),
     }
-    image.disk()
+    image.disk(request.budget)
 }
 
 /// The hashes of the disk that the image stores.
 pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
     let image = Image::read(file, request)?;
     let ([hash, digest], sha1) = (image.sections.md5, image.sections.sha1);
-    let disk = image.disk()?;
+    let disk = image.disk(request.budget)?;
     let one = |algorithm, value: &[u8]| Stored::of_disk(algorithm, value.to_owned(), disk.clone());
     // Where both sections have the MD5, it is one, unless they differ: then one of them must be wrong.
     let md5 = hash.into_iter().chain(digest.filter(|digest| hash.as_ref() != Some(digest)));
@@ -90,6 +93,8 @@ struct Image {
     names: Vec<String>,
     geometry: Geometry,
     sections: Sections,
+    /// What the names and the tables take.
+    memory: Reservation,
 }
 
 impl Image {
@@ -97,13 +102,15 @@ impl Image {
     fn read(first: Arc<dyn Disk>, request: &Request<'_>) -> Result<Self> {
         request.refuse_snapshot("EWF")?;
         let name = first.to_string();
+        let mut memory = request.budget.empty();
         let (mut sections, mut names, mut pieces) = (Sections::default(), Vec::new(), Vec::new());
         let (mut start, mut number) = (0u64, 1);
         let mut segment = first;
         loop {
-            let read = |sections: &mut Sections| {
+            memory.grow(SEGMENT_MEMORY, "the segments of an EWF image")?;
+            let mut read = |sections: &mut Sections| {
                 segments::check_header(&*segment, number)?;
-                sections.read(&*segment, number, start)
+                sections.read(&*segment, number, start, &mut memory)
             };
             // Of the first segment the name is said by who opened it.
             let end = match read(&mut sections) {
@@ -131,13 +138,12 @@ impl Image {
             return Err(corrupt!("EWF tables", 0u64, "they have {chunks} chunks, the disk has {want}"));
         }
         let file = Arc::new(Concat::new(name.clone(), pieces)?);
-        Ok(Self { name, file, names, geometry, sections })
+        Ok(Self { name, file, names, geometry, sections, memory })
     }
 
-    fn disk(self) -> Result<Arc<dyn Disk>> {
-        let Self { file, names, geometry, sections, .. } = self;
-        let cached = blocks::tables(file.clone());
-        let map = Box::new(Chunks::new(file.clone(), cached, names, sections.tables, geometry));
+    fn disk(self, budget: &Budget) -> Result<Arc<dyn Disk>> {
+        let (file, geometry) = (self.file.clone(), self.geometry);
+        let map = Box::new(Chunks::new(self, budget));
         let sector_size = Some(geometry.sector).filter(|size| matches!(size, 512 | 4096));
         Ok(Arc::new(Blocks { file, parent: None, size: geometry.size, sector_size, map }))
     }

@@ -6,12 +6,14 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::*;
 use super::table::Table;
-use crate::{Disk, Result, blocks, corrupt, unsupported};
+use crate::{Disk, Reservation, Result, blocks, corrupt, unsupported};
 
 /// Our limit of the sections of an image: three for each table.
 const MAX_SECTIONS: usize = 1 << 20;
 /// Our limit of the tables of an image: of the smallest that EnCase wrote, 16375 chunks of 32 KiB, for 128 TiB.
 const MAX_TABLES: usize = 1 << 18;
+/// What is kept of a table.
+const TABLE_MEMORY: u64 = 2 * size_of::<Table>() as u64 + 256;
 /// Our limit of a chunk, in bytes: 32768 sectors of 512 bytes, the most that libewf writes.
 const MAX_CHUNK: u64 = 16 << 20;
 /// Our limit of the ranges of unreadable sectors that are looked at.
@@ -101,8 +103,9 @@ pub fn check_sum(what: &str, bytes: &[u8], at: u64) -> Result<()> {
 
 impl Sections {
     /// Reads the sections of the segment in `file`, which is number `segment` from 1, and starts at byte `start` of
-    /// all segments put together. Each section must lie behind the one before, so this ends.
-    pub fn read(&mut self, file: &dyn Disk, segment: u32, start: u64) -> Result<End> {
+    /// all segments put together. Each section must lie behind the one before, so this ends. `memory` grows by what the
+    /// tables take.
+    pub fn read(&mut self, file: &dyn Disk, segment: u32, start: u64, memory: &mut Reservation) -> Result<End> {
         const WHAT: &str = "EWF section";
         (self.data, self.lacks_copy) = (None, false);
         let mut at = size_of::<FileHeader>() as u64;
@@ -141,7 +144,10 @@ impl Sections {
             }
             let section =
                 Section { file, data: data..next, start: &rest[..(next - data).min(rest.len() as u64) as usize] };
+            let before = self.tables.len();
             self.take(kind, &section, segment, start)?;
+            // A list that grows takes up to twice what it holds; a table that is damaged keeps its error.
+            memory.grow((self.tables.len() - before) as u64 * TABLE_MEMORY, "the tables of an EWF image")?;
             at = next;
         }
     }

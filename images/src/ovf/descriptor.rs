@@ -36,7 +36,7 @@ pub enum Source {
 }
 
 /// A file of an appliance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileEntry {
     /// The name, relative to the descriptor.
     pub href: String,

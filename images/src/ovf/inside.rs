@@ -83,6 +83,7 @@ fn of_name(name: &str) -> Result<Option<&'static Format>> {
 
 impl Opener for Inside<'_> {
     fn open(&self, name: &Path, format: Option<&str>) -> Result<Arc<dyn Disk>> {
+        self.budget.count_file()?;
         let member = self.locate(name)?;
         let Some(disk) = self.archive.get(&member)? else {
             let what = format!("{} is not in the archive", printable(name));

@@ -9,6 +9,7 @@ mod layout;
 mod manifest;
 mod tar;
 
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::info::{Contained, Description};
 use crate::parent::is_absent;
 use crate::verify::Stored;
 use crate::xml::{self, clean};
-use crate::{Disk, Error, Format, Result, ResultExt, corrupt, name, unsupported};
+use crate::{Budget, Disk, Error, Format, Result, ResultExt, corrupt, name, unsupported};
 
 /// The line of a descriptor with its files beside it in [`FORMATS`].
 pub const FORMAT: Format = Format {
@@ -56,7 +57,7 @@ pub fn disks(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn D
 
 /// The disks of the appliance in the archive `file`, in their order.
 pub fn disks_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn Disk>>> {
-    opened(Appliance::read(file)?.parts(request)?)
+    opened(Appliance::read(file, request.budget)?.parts(request)?)
 }
 
 fn opened(parts: Vec<Part>) -> Result<Vec<Arc<dyn Disk>>> {
@@ -70,7 +71,7 @@ pub fn describe(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Descripti
 
 /// What the appliance in an archive consists of.
 pub fn describe_archive(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
-    Ok(described(Appliance::read(file.clone())?.parts(request)?))
+    Ok(described(Appliance::read(file.clone(), request.budget)?.parts(request)?))
 }
 
 fn described(parts: Vec<Part>) -> Description {
@@ -102,7 +103,7 @@ pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>>
 
 /// The hashes in the manifest of the appliance in the archive `file`.
 pub fn stored_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
-    let appliance = Appliance::read(file)?;
+    let appliance = Appliance::read(file, request.budget)?;
     let name = [&appliance.descriptor[..appliance.descriptor.len() - 3], b"mf"].concat();
     let Some(manifest) = appliance.archive.get(&name)? else { return Ok(Vec::new()) };
     let inside = Inside::new(&appliance.archive, request.opener, &appliance.descriptor, request.budget);
@@ -126,8 +127,8 @@ struct Appliance {
 }
 
 impl Appliance {
-    fn read(file: Arc<dyn Disk>) -> Result<Self> {
-        let archive = Archive::read(file)?;
+    fn read(file: Arc<dyn Disk>, budget: &Budget) -> Result<Self> {
+        let archive = Archive::read(file, budget)?;
         let mut descriptors = archive.names().filter(|name| tar::is_descriptor(name));
         let descriptor = match (descriptors.next(), descriptors.next()) {
             (Some(descriptor), None) => descriptor.to_owned(),
@@ -161,13 +162,18 @@ struct Part {
 /// The disks that the descriptor in `file` names, of the files that the request's opener has.
 fn parts(file: &dyn Disk, request: &Request<'_>) -> Result<Vec<Part>> {
     let disks = descriptor::parse(&xml::read(file, descriptor::WHAT)?)?;
+    // What is named by several disks is opened once.
+    let mut files: HashMap<FileEntry, std::result::Result<_, Arc<Error>>> = HashMap::new();
     let part = |entry: DiskEntry| match entry.source {
         Source::Blank(size) => {
             let name = clean(&entry.id);
             let disk = Concat::new(format!("blank disk {name}"), [Piece::Hole(size)]);
             Part { name, disk: disk.map(|disk| (RAW, Arc::new(disk) as Arc<dyn Disk>)) }
         }
-        Source::File(entry) => Part { name: clean(&entry.href), disk: open_file(&entry, request) },
+        Source::File(entry) => {
+            let opened = files.entry(entry.clone()).or_insert_with(|| open_file(&entry, request).map_err(Arc::new));
+            Part { name: clean(&entry.href), disk: opened.clone().map_err(Error::Shared) }
+        }
     };
     Ok(disks.into_iter().map(part).collect())
 }

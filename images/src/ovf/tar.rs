@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::layout::*;
 use crate::disk::{Cached, View};
-use crate::{Disk, Error, Result, blocks, corrupt, unsupported};
+use crate::{Budget, Disk, Error, Reservation, Result, blocks, corrupt, unsupported};
 
 /// Our limit of the members of an archive.
 const MAX_MEMBERS: usize = 10_000;
@@ -48,6 +48,8 @@ pub struct Member {
 pub struct Archive {
     file: Arc<dyn Disk>,
     members: Vec<Member>,
+    /// What the members take.
+    _memory: Reservation,
 }
 
 /// Whether `file` starts like an archive, and one of the first members is an OVF descriptor.
@@ -86,17 +88,19 @@ impl Member {
 
 impl Archive {
     /// Reads all headers of the archive in `file`.
-    pub fn read(file: Arc<dyn Disk>) -> Result<Self> {
-        let mut members = Vec::new();
+    pub fn read(file: Arc<dyn Disk>, budget: &Budget) -> Result<Self> {
+        let (mut members, mut memory) = (Vec::new(), budget.empty());
         let cached = Cached::new(file.clone(), PAGE, CACHE_BYTES);
         let mut walk = Walk { file: &cached, at: 0 };
         while let Some(member) = walk.next()? {
             if members.len() == MAX_MEMBERS {
                 return Err(unsupported!("an archive of more than {MAX_MEMBERS} members, which is our limit"));
             }
+            // A list that grows takes up to twice what it holds.
+            memory.grow((member.name.len() + 2 * size_of::<Member>()) as u64, "the members of an archive")?;
             members.push(member);
         }
-        Ok(Self { file, members })
+        Ok(Self { file, members, _memory: memory })
     }
 
     /// The names of the files that are no links.

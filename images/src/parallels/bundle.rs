@@ -46,5 +46,5 @@ fn open_image(image: &Image, below: Option<Arc<dyn Disk>>, request: &Request<'_>
     if !expandable::probe(&*file)? {
         return Err(corrupt!(name, 0u64, "an expandable image by the descriptor, but it does not start like one"));
     }
-    expandable::open(file, below).within(name)
+    expandable::open(file, below, request.budget).within(name)
 }

@@ -6,7 +6,7 @@ use super::layout::*;
 
 use crate::blocks::{self, Blocks, Map, Mapping, Run};
 use crate::disk::Cached;
-use crate::{Disk, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Result, corrupt, unsupported};
 
 /// Whether `file` starts like one.
 pub fn probe(file: &dyn Disk) -> Result<bool> {
@@ -19,7 +19,7 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
 }
 
 /// The disk in `file`; what it does not have, `parent` has.
-pub fn open(file: Arc<dyn Disk>, parent: Option<Arc<dyn Disk>>) -> Result<Arc<dyn Disk>> {
+pub fn open(file: Arc<dyn Disk>, parent: Option<Arc<dyn Disk>>, budget: &Budget) -> Result<Arc<dyn Disk>> {
     const WHAT: &str = "Parallels header";
     let raw: Header = blocks::structure(&*file, WHAT, 0)?;
     let (extended, sectors) = match raw.magic {
@@ -40,7 +40,7 @@ pub fn open(file: Arc<dyn Disk>, parent: Option<Arc<dyn Disk>>) -> Result<Arc<dy
         Some(size) if size <= i64::MAX as u64 && size.div_ceil(cluster_size) <= entries => size,
         _ => return Err(corrupt!(WHAT, 36u64, "a disk of {sectors} sectors, but {entries} clusters")),
     };
-    let tables = blocks::tables(file.clone());
+    let tables = blocks::tables(file.clone(), budget);
     let table = size_of::<Header>() as u64;
     blocks::check_table(&tables, "Parallels block allocation table", table, size.div_ceil(cluster_size), ENTRY_SIZE)?;
     if raw.inuse.get() == IN_USE {

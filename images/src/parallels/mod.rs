@@ -18,7 +18,7 @@ pub const FORMAT: Format = Format {
         true => bundle::open(file, request),
         false => {
             request.refuse_snapshot("single Parallels")?;
-            expandable::open(file, None)
+            expandable::open(file, None, request.budget)
         }
     },
 };

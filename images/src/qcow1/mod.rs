@@ -15,7 +15,7 @@ use crate::disk::Cached;
 use crate::format::Request;
 use crate::info::{Description, Named};
 use crate::qcow2::{Compressed, Compression, Descriptor};
-use crate::{Disk, Format, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Format, Result, corrupt, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "qcow", probe, open };
@@ -32,9 +32,9 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 }
 
 /// What the header says; neither a key nor another file is needed for that.
-pub fn describe(file: &Arc<dyn Disk>) -> Result<Description> {
+pub fn describe(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Description> {
     let raw: Header = blocks::structure(&**file, WHAT, 0)?;
-    Tables::new(file.clone(), &raw)?;
+    Tables::new(file.clone(), &raw, budget)?;
     let backing = backing_name(&**file, &raw)?;
     Ok(Description {
         virtual_size: Some(raw.size.get()),
@@ -66,7 +66,7 @@ fn backing_name(file: &dyn Disk, raw: &Header) -> Result<Option<Vec<u8>>> {
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     request.refuse_snapshot("qcow")?;
     let raw: Header = blocks::structure(&*file, WHAT, 0)?;
-    let mut map = Box::new(Tables::new(file.clone(), &raw)?);
+    let mut map = Box::new(Tables::new(file.clone(), &raw, request.budget)?);
     match raw.crypt_method.get() {
         CRYPT_NONE => {}
         CRYPT_AES => {
@@ -98,7 +98,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(file: Arc<dyn Disk>, raw: &Header) -> Result<Self> {
+    fn new(file: Arc<dyn Disk>, raw: &Header, budget: &Budget) -> Result<Self> {
         match (raw.magic.get(), raw.version.get()) {
             (MAGIC, VERSION) => {}
             (magic, version) => {
@@ -116,8 +116,9 @@ impl Tables {
         }
         let entries = size.div_ceil(1 << (cluster_bits + l2_bits));
         blocks::check_table(&*file, "qcow L1 table", l1, entries, ENTRY_SIZE)?;
-        let compressed = Compressed::new(Compression::Deflate, 1 << cluster_bits);
-        Ok(Self { tables: blocks::tables(file.clone()), file, l1, cluster_bits, l2_bits, compressed, key: None })
+        let compressed = Compressed::new(Compression::Deflate, 1 << cluster_bits, budget);
+        let tables = blocks::tables(file.clone(), budget);
+        Ok(Self { tables, file, l1, cluster_bits, l2_bits, compressed, key: None })
     }
 
     /// The L2 entry for `offset` and where it lies, or the number of bytes from there that have no L2 table.

@@ -1,6 +1,7 @@
 //! Compressed clusters: how they are unpacked.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::find_frame_compressed_size;
@@ -10,7 +11,8 @@ use super::layout::COMPRESSED_SECTOR;
 use super::mapping::Descriptor;
 use crate::disk::next_number;
 use crate::inflate::{Inflated, Wrapping, inflate};
-use crate::{Disk, Result, corrupt, unpacked};
+use crate::unpacked::{KEPT_BUFFER, Units};
+use crate::{Budget, Disk, Result, corrupt};
 
 /// How many bytes came out, or what the decoder found wrong.
 type Done = std::result::Result<usize, String>;
@@ -26,23 +28,24 @@ pub struct Compressed {
     compression: Compression,
     cluster_size: usize,
     number: u64,
+    units: Arc<Units>,
 }
 
 impl Compressed {
     /// For clusters of `cluster_size` bytes.
-    pub fn new(compression: Compression, cluster_size: usize) -> Self {
-        Self { compression, cluster_size, number: next_number() }
+    pub fn new(compression: Compression, cluster_size: usize, budget: &Budget) -> Self {
+        Self { compression, cluster_size, number: next_number(), units: budget.units() }
     }
 
     /// Fills `buf`, which is the part of the cluster at `at` from byte `inside` on.
     pub fn read_at(&self, file: &dyn Disk, at: Descriptor, buf: &mut [u8], inside: usize) -> Result<()> {
         let key = (self.number, at.offset, at.len);
         // Who reads a cluster whole needs no copy of it, and asks for it no second time.
-        if buf.len() == self.cluster_size && unpacked::get(&key).is_none() {
+        if buf.len() == self.cluster_size && self.units.get(&key).is_none() {
             return self.unpack(file, at, buf);
         }
         // Threads that want the same one unpack it once.
-        let cluster = unpacked::get_or_make(key, || {
+        let cluster = self.units.get_or_make(key, || {
             let mut cluster = vec![0; self.cluster_size];
             self.unpack(file, at, &mut cluster)?;
             Ok(cluster)
@@ -58,6 +61,7 @@ impl Compressed {
             Compression::Deflate => deflated(&packed, cluster),
             Compression::Zstd => unpack_zstd(&packed, cluster),
         });
+        packed.shrink_to(KEPT_BUFFER);
         PACKED.set(packed);
         match done? {
             Ok(len) if len == cluster.len() => Ok(()),
@@ -127,7 +131,7 @@ mod tests {
         let at = Descriptor { offset: 100, len: packed.len() as u64 };
         let file = Memory::new("m", [&[0xff; 100], packed].concat());
         let (mut whole, mut parts) = (vec![1; SIZE], vec![2; SIZE]);
-        let clusters = Compressed::new(compression, SIZE);
+        let clusters = Compressed::new(compression, SIZE, &Budget::default());
         let read = clusters.read_at(&file, at, &mut whole, 0);
         let (first, second) = parts.split_at_mut(SIZE / 3);
         let in_parts =
@@ -185,7 +189,7 @@ mod tests {
         let file = Memory::new("m", packed);
         let unpack = |offset, len| {
             let mut cluster = vec![0; SIZE];
-            let clusters = Compressed::new(Compression::Deflate, SIZE);
+            let clusters = Compressed::new(Compression::Deflate, SIZE, &Budget::default());
             clusters.read_at(&file, Descriptor { offset, len }, &mut cluster, 0).map(|()| cluster)
         };
         assert_eq!(unpack(0, end + 511).unwrap(), content());

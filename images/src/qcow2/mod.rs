@@ -22,7 +22,7 @@ use header::Header;
 pub(crate) use mapping::Descriptor;
 use mapping::{Mapping, Run, Tables};
 
-use crate::cache::{self, TABLE_PAGE};
+use crate::cache::TABLE_PAGE;
 use crate::disk::check_range;
 use crate::format::Request;
 use crate::{Data, Disk, Extent, Format, Result, ResultExt, corrupt, unsupported};
@@ -40,7 +40,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 }
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    let cached = cache::tables(file.clone(), TABLE_PAGE);
+    let cached = request.budget.tables(file.clone(), TABLE_PAGE);
     let header = Header::read(&cached)?;
     if header.corrupt {
         log::warn!(
@@ -71,8 +71,8 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     };
     // An L2 table is a cluster. Where it is small, what surrounds it is data, which would only fill the cache.
     let page_size = TABLE_PAGE.min(1 << header.cluster_bits);
-    let tables = Tables::new(cache::tables(file.clone(), page_size), &header, l1, size);
-    let compressed = Compressed::new(header.compression, 1 << header.cluster_bits);
+    let tables = Tables::new(request.budget.tables(file.clone(), page_size), &header, l1, size);
+    let compressed = Compressed::new(header.compression, 1 << header.cluster_bits, request.budget);
     Ok(Arc::new(Qcow2 { name, size, file, data, backing, encryption, tables, compressed }))
 }
 

@@ -31,7 +31,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     request.refuse_snapshot("QED")?;
     let raw: Header = blocks::structure(&*file, WHAT, 0)?;
-    let map = Box::new(Tables::new(blocks::tables(file.clone()), &raw)?);
+    let map = Box::new(Tables::new(blocks::tables(file.clone(), request.budget), &raw)?);
     let features = raw.features.get();
     if features & FEATURE_NEED_CHECK != 0 {
         // The bit guards writing: tables are written before what points to them, so that reading is safe.

@@ -32,7 +32,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     request.refuse_snapshot("VDI")?;
-    let tables = blocks::tables(file.clone());
+    let tables = blocks::tables(file.clone(), request.budget);
     let header = Header::read(&tables)?;
     let parent = match header.parent {
         None => None,
@@ -57,7 +57,7 @@ fn open_parent(parent: Parent, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     candidates.push(format!("../{{{}}}.vdi", parent.create));
     let wanted = format!("the VDI image with UUID {}", parent.create);
     candidates.open(request, FORMAT.name, &wanted, |file| {
-        let header = Header::read(&blocks::tables(file.clone()))?;
+        let header = Header::read(&blocks::tables(file.clone(), request.budget))?;
         Ok(if header.create != parent.create {
             Some(format!("its UUID is {}", header.create))
         } else if !parent.modify.is_nil() && header.modify != parent.modify {

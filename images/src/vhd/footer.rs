@@ -30,6 +30,8 @@ pub struct Footer {
     pub unique_id: [u8; 16],
     /// Whether the footer at the end of the file is damaged or not there, and this is the copy at the start.
     pub is_copy: bool,
+    /// Whether the checksum is wrong, in the same way in the footer and in its copy: so it was written.
+    pub is_unsummed: bool,
 }
 
 impl Footer {
@@ -45,7 +47,8 @@ impl Footer {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        let Some((raw, at, is_copy)) = found else {
+        let is_unsummed = found.is_none();
+        let Some((raw, at, is_copy)) = found.or_else(|| agreed(file).map(|(raw, at)| (raw, at, false))) else {
             return Err(
                 first_error.unwrap_or_else(|| corrupt!("VHD footer", 0u64, "the file is shorter than a footer"))
             );
@@ -68,7 +71,7 @@ impl Footer {
         if kind == Kind::Fixed && size > at {
             return Err(corrupt!("VHD footer", at, "a fixed disk of {size} bytes, but the footer lies inside it"));
         }
-        Ok(Self { kind, size, data_offset: raw.data_offset.get(), unique_id: raw.unique_id, is_copy })
+        Ok(Self { kind, size, data_offset: raw.data_offset.get(), unique_id: raw.unique_id, is_copy, is_unsummed })
     }
 }
 
@@ -79,18 +82,32 @@ fn places(file: &dyn Disk) -> impl Iterator<Item = (u64, bool)> {
     ends.into_iter().flatten().map(|at| (at, false)).chain(file.size().ge(&SECTOR).then_some((0, true)))
 }
 
+/// The footer at the end and where it lies, if the copy at the start is the same to the byte: then both are as their
+/// writer made them, whatever checksum it computed.
+fn agreed(file: &dyn Disk) -> Option<(layout::Footer, u64)> {
+    let at = file.size().checked_sub(size_of::<layout::Footer>() as u64).filter(|at| *at > 0)?;
+    let (end, copy) = (read_raw(file, at).ok()?, read_raw(file, 0).ok()?);
+    (end.as_bytes() == copy.as_bytes()).then_some((end, at))
+}
+
 /// Reads the footer at byte `at`, and checks its checksum.
 fn read_at(file: &dyn Disk, at: u64) -> Result<layout::Footer> {
+    let raw = read_raw(file, at)?;
+    let sum = checksum(raw.as_bytes(), FOOTER_CHECKSUM);
+    if sum != raw.checksum.get() {
+        return Err(corrupt!("VHD footer", at, "checksum {:#x}, want {sum:#x}", raw.checksum));
+    }
+    Ok(raw)
+}
+
+/// Reads the footer at byte `at`, whatever its checksum is.
+fn read_raw(file: &dyn Disk, at: u64) -> Result<layout::Footer> {
     let mut raw = layout::Footer::new_zeroed();
     // The byte that old footers lack is zero for the checksum.
     let len = (file.size() - at).min(size_of::<layout::Footer>() as u64) as usize;
     blocks::read(file, "VHD footer", &mut raw.as_mut_bytes()[..len], at)?;
     if raw.cookie != COOKIE {
         return Err(corrupt!("VHD footer", at, "no cookie, want {:?}: truncated?", "conectix"));
-    }
-    let sum = checksum(raw.as_bytes(), FOOTER_CHECKSUM);
-    if sum != raw.checksum.get() {
-        return Err(corrupt!("VHD footer", at, "checksum {:#x}, want {sum:#x}", raw.checksum));
     }
     // A fixed disk has no copy at its start: what lies there is the guest's.
     if at == 0 && raw.disk_type.get() == TYPE_FIXED && file.size() > SECTOR {

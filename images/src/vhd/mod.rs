@@ -46,11 +46,16 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     if footer.is_copy {
         log::warn!("{file}: the footer at its end is damaged or cut off, the copy at its start is used");
     }
+    if footer.is_unsummed {
+        log::warn!(
+            "{file}: the checksum of its footer is wrong, in both copies in the same way: its writer made it so"
+        );
+    }
     if footer.kind == Kind::Fixed {
         return Ok(Arc::new(View::new(file.to_string(), file, 0, footer.size)?));
     }
     let header: DynamicHeader = blocks::structure(&*file, "VHD dynamic disk header", footer.data_offset)?;
-    let tables = blocks::tables(file.clone());
+    let tables = blocks::tables(file.clone(), request.budget);
     let differencing = footer.kind == Kind::Differencing;
     let map = Box::new(Table::new(tables, &header, &footer)?);
     let parent = if differencing { Some(open_parent(&*file, &header, request)?) } else { None };

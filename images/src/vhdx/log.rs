@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::header::{Header, check_sum};
 use super::layout::*;
 use crate::disk::{Concat, Overlay, Piece, Replacement, View};
-use crate::{Disk, Result, blocks, corrupt, unsupported};
+use crate::{Budget, Disk, Result, blocks, corrupt, unsupported};
 
 const WHAT: &str = "VHDX log";
 
@@ -18,9 +18,11 @@ const MAX_LOG: u32 = 16 << 20;
 const MAX_CHECKED: u64 = 256 << 20;
 /// Our limit of the sectors that zero descriptors replace: 64 MiB.
 const MAX_ZEROED: u64 = 16384;
+/// What is kept of a sector that is replaced, beside its bytes.
+const ZEROED_MEMORY: u64 = 64;
 
 /// The file as it is once its log is replayed; `file` itself if there is nothing to replay.
-pub fn replay(file: Arc<dyn Disk>, header: &Header) -> Result<Arc<dyn Disk>> {
+pub fn replay(file: Arc<dyn Disk>, header: &Header, budget: &Budget) -> Result<Arc<dyn Disk>> {
     if header.log_guid.is_nil() {
         return Ok(file);
     }
@@ -33,6 +35,9 @@ pub fn replay(file: Arc<dyn Disk>, header: &Header) -> Result<Arc<dyn Disk>> {
             "the VHDX file was not closed and has a log of {length} bytes, {MAX_LOG} is the most"
         ));
     }
+    // The log itself and, of its entries and of the sectors in them, at most as much again.
+    let mut memory =
+        budget.take(3 * u64::from(length) + MAX_ZEROED * ZEROED_MEMORY, "replaying the log of a VHDX file")?;
     let mut bytes = vec![0; length as usize];
     blocks::read(&*file, WHAT, &mut bytes, at)?;
     let log = Log { bytes, at, header };
@@ -66,7 +71,9 @@ pub fn replay(file: Arc<dyn Disk>, header: &Header) -> Result<Arc<dyn Disk>> {
             Arc::new(Concat::new(name, [Piece::View(view), Piece::Hole(more)])?)
         }
     };
-    Ok(Arc::new(Overlay::new(whole, LOG_SECTOR as u32, sectors)))
+    let kept = sectors.len() as u64 * (LOG_SECTOR + ZEROED_MEMORY);
+    memory.shrink(memory.bytes().saturating_sub(kept));
+    Ok(Arc::new(Overlay::new(whole, LOG_SECTOR as u32, sectors).holding(memory)))
 }
 
 /// The bytes of a log, a ring of sectors.

@@ -15,7 +15,7 @@ use crate::blocks::{self, Blocks, Map, Mapping, Run};
 use crate::disk::Cached;
 use crate::format::Request;
 use crate::parent::Candidates;
-use crate::{Disk, Format, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Format, Result, corrupt, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "vhdx", probe, open };
@@ -35,11 +35,11 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
         return Err(corrupt!("VHDX file identifier", 0u64, "no signature, want {:?}", "vhdxfile"));
     }
     let header = Header::read(&*file)?;
-    let file = log::replay(file, &header)?;
+    let file = log::replay(file, &header, request.budget)?;
     let regions = Regions::read(&*file)?;
     let metadata = Metadata::read(&*file, regions.metadata)?;
-    let Metadata { size, block_size, sector_size, parent } = metadata;
-    let map = Box::new(Bat::new(&file, regions.bat, size, block_size, sector_size, parent.is_some())?);
+    let map = Box::new(Bat::new(&file, regions.bat, &metadata, request.budget)?);
+    let Metadata { size, sector_size, parent, .. } = metadata;
     let parent = parent.map(|locator| open_parent(&locator, request)).transpose()?;
     Ok(Arc::new(Blocks { file, parent, size, sector_size: Some(sector_size), map }))
 }
@@ -81,17 +81,11 @@ struct Bat {
 }
 
 impl Bat {
-    fn new(
-        file: &Arc<dyn Disk>,
-        region: Region,
-        size: u64,
-        block_size: u64,
-        sector_size: u32,
-        differencing: bool,
-    ) -> Result<Self> {
-        let sector_size = u64::from(sector_size);
+    fn new(file: &Arc<dyn Disk>, region: Region, metadata: &Metadata, budget: &Budget) -> Result<Self> {
+        let Metadata { size, block_size, sector_size, ref parent } = *metadata;
+        let (sector_size, differencing) = (u64::from(sector_size), parent.is_some());
         let bat = Self {
-            tables: blocks::tables(file.clone()),
+            tables: blocks::tables(file.clone(), budget),
             offset: region.offset,
             block_size,
             sector_size,

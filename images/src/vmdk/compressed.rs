@@ -7,6 +7,7 @@ use zerocopy::FromBytes;
 use super::header::Packing;
 use super::layout::GrainMarker;
 use crate::inflate::{Inflated, Wrapping, inflate};
+use crate::unpacked::KEPT_BUFFER;
 use crate::{Disk, Result, corrupt};
 
 /// How much of a grain is read before its length is known, in bytes.
@@ -36,6 +37,7 @@ impl Place {
         // Taken, not borrowed: the file below may be made of compressed grains, too.
         let mut packed = PACKED.take();
         let done = self.read_packed(file, &mut packed).map(|start| inflate(Wrapping::Zlib, &packed[start..], out));
+        packed.shrink_to(KEPT_BUFFER);
         PACKED.set(packed);
         match done? {
             Ok(Inflated::Ended(len)) if len >= self.needed => Ok(()),

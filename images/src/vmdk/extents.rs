@@ -12,6 +12,9 @@ use crate::disk::{Concat, Piece, View};
 use crate::format::{RAW, Request};
 use crate::{Disk, Result, ResultExt, corrupt};
 
+/// What is kept of an extent: its open file, its header, its names.
+const EXTENT_MEMORY: u64 = 4096;
+
 /// What the extents of one image have in common.
 pub struct Extents<'a> {
     /// The file with the descriptor.
@@ -46,7 +49,7 @@ impl<'a> Extents<'a> {
                     log::warn!("{name}: {line} sectors by its descriptor, {capacity} by its header, which holds");
                 }
                 let parent = self.parent_at(0);
-                let extent = SparseExtent::new(name, self.file, header, parent);
+                let extent = SparseExtent::new(name, self.file, header, parent, self.request.budget);
                 return Ok(Arc::new(extent));
             }
             embedding => embedding,
@@ -54,6 +57,8 @@ impl<'a> Extents<'a> {
         if lines.is_empty() {
             return Err(corrupt!("descriptor", 0u64, "it has no extents"));
         }
+        // Each may name its own file.
+        let memory = self.request.budget.take(lines.len() as u64 * EXTENT_MEMORY, "the extents of a VMDK image")?;
         let mut pieces = Vec::with_capacity(lines.len());
         let mut start = 0u64;
         for line in lines {
@@ -68,7 +73,7 @@ impl<'a> Extents<'a> {
                 _ => return Err(corrupt!("extent line", line.at, "the disk is larger than 2^63 bytes")),
             };
         }
-        Ok(Arc::new(Concat::new(name, pieces)?))
+        Ok(Arc::new(Concat::new(name, pieces)?.holding(memory)))
     }
 
     /// The extent of `line`, which starts at byte `start` of the disk.
@@ -109,7 +114,7 @@ impl<'a> Extents<'a> {
         }
         let name = file.to_string();
         let parent = self.parent_at(start);
-        let extent = SparseExtent::new(name.clone(), file, header, parent);
+        let extent = SparseExtent::new(name.clone(), file, header, parent, self.request.budget);
         Ok(Piece::View(View::new(name, Arc::new(extent), 0, size)?))
     }
 

@@ -7,9 +7,10 @@ use super::compressed::Place;
 use super::header::{Header, Packing};
 use super::layout::SECTOR;
 use super::mapping::{Mapping, Run, Tables};
-use crate::cache::{self, TABLE_PAGE};
+use crate::cache::TABLE_PAGE;
 use crate::disk::{check_range, next_number};
-use crate::{Data, Disk, Extent, Result, ResultExt, corrupt, unpacked};
+use crate::unpacked::Units;
+use crate::{Budget, Data, Disk, Extent, Result, ResultExt, corrupt};
 
 /// The disk that has the grains which an extent does not have.
 #[derive(Clone)]
@@ -26,17 +27,18 @@ pub struct SparseExtent {
     tables: Tables,
     /// By which the cache of grains knows it.
     number: u64,
+    units: Arc<Units>,
     parent: Option<Parent>,
 }
 
 impl SparseExtent {
     /// The extent in `file`.
-    pub fn new(name: String, file: Arc<dyn Disk>, header: Header, parent: Option<Parent>) -> Self {
+    pub fn new(name: String, file: Arc<dyn Disk>, header: Header, parent: Option<Parent>, budget: &Budget) -> Self {
         if header.unclean {
             log::warn!("{file}: was not closed by its writer; what was written last may be missing");
         }
-        let tables = Tables::new(Arc::new(cache::tables(file.clone(), TABLE_PAGE)), header);
-        Self { name, file, tables, number: next_number(), parent }
+        let tables = Tables::new(Arc::new(budget.tables(file.clone(), TABLE_PAGE)), header);
+        Self { name, file, tables, number: next_number(), units: budget.units(), parent }
     }
 
     fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
@@ -88,7 +90,7 @@ impl SparseExtent {
         };
         let key = (self.number, place, at.lba);
         // Who reads a grain whole needs no copy of it, and asks for it no second time.
-        if buf.len() == at.grain && unpacked::get(&key).is_none() {
+        if buf.len() == at.grain && self.units.get(&key).is_none() {
             return at.unpack(&*self.file, buf).within(self);
         }
         let unpack = || {
@@ -96,7 +98,7 @@ impl SparseExtent {
             at.unpack(&*self.file, &mut grain)?;
             Ok(grain)
         };
-        let grain = unpacked::get_or_make(key, unpack).within(self)?;
+        let grain = self.units.get_or_make(key, unpack).within(self)?;
         buf.copy_from_slice(&grain[inside as usize..][..buf.len()]);
         Ok(())
     }

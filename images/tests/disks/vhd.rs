@@ -214,3 +214,24 @@ fn damaged() {
     hostile::damage("vpc", &child, &places, &shelf, repair);
     hostile::truncate("vpc", &child, &shelf);
 }
+
+#[test]
+fn a_checksum_that_both_copies_have_wrong_is_the_writers() {
+    let folder = Folder::new();
+    let want = patterned(5, 3 * MIB);
+    folder.write("source", &want);
+    convert(&folder, "vpc", "-o force_size=on");
+    let mut image = folder.read("image");
+    let end = image.len() - 512;
+    for at in [0, end] {
+        image[at + 64] ^= 0x55;
+    }
+    let open = |image: &[u8]| opened("vpc", Arc::new(Memory::new("m", image.to_vec())));
+    assert!(read_all(&*open(&image).unwrap())[..want.len()] == want);
+    folder.write("image", &image);
+    assert!(read_all(&*folder.open("image"))[..want.len()] == want, "it is found to be one");
+    // One bit more in one of them, and nobody knows which is right.
+    image[64] ^= 1;
+    let error = open(&image).err().unwrap().to_string();
+    assert!(error.contains("VHD footer at byte") && error.contains("checksum"), "{error}");
+}

@@ -3,6 +3,7 @@
 //! Nothing says that bits which look like the start of a block are one, so this is a way to be fast, and no more: when
 //! anything is not as it should be, the file is decompressed in order by who knows where blocks end.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::thread;
 
@@ -10,26 +11,31 @@ use ::bzip2::{Decompress, Status};
 
 use super::super::input::Input;
 use super::super::whole::{STEP, Sink};
-use super::{BLOCK, MAGIC, STREAM_END, is_stream};
-use crate::{Disk, Result};
+use super::{BLOCK, MAGIC, MEMORY, STREAM_END, is_stream};
+use crate::{Budget, Disk, Result};
 
-/// The most threads; each holds about 8 MiB.
+/// The most threads.
 const MAX_THREADS: usize = 8;
 /// How many blocks are handed to a thread at a time.
 const BLOCKS_A_THREAD: usize = 2;
 /// No block is longer, compressed, in bits: 900,000 bytes that do not compress, and its tables.
 const MAX_BITS: u64 = 8 * (1 << 20);
+/// What a thread takes: of each of its blocks the compressed bytes twice, a decoder, and what comes out.
+const THREAD_MEMORY: u64 = BLOCKS_A_THREAD as u64 * (2 * MAX_BITS / 8 + MEMORY + STEP as u64);
 const MAGIC_BITS: u64 = 48;
 const CRC_BITS: u64 = 32;
 const MASK: u64 = (1 << MAGIC_BITS) - 1;
 
 /// All of the content of `file`; `None` if it must be decompressed in order.
-pub fn whole(file: &Arc<dyn Disk>) -> Result<Option<Arc<dyn Disk>>> {
+pub fn whole(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Option<File>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    if threads == 1 {
+    // As many as there is memory for.
+    let memory = budget.share(threads as u64 * THREAD_MEMORY);
+    let threads = threads.min((memory.bytes() / THREAD_MEMORY) as usize);
+    if threads <= 1 {
         return Ok(None);
     }
-    let mut sink = Sink::new(&**file)?;
+    let mut sink = Sink::new(&**file, budget)?;
     let mut scan = Scan::new(file);
     // The checksum of a stream, from those of its blocks.
     let mut sum = 0_u32;

@@ -13,10 +13,12 @@ use super::streams::integer;
 use super::{Check, crc32};
 use crate::compressed::Decoder;
 use crate::compressed::input::{Input, truncated};
-use crate::{Error, Result, corrupt, unsupported};
+use crate::{Budget, Error, Reservation, Result, corrupt, unsupported};
 
 /// The largest dictionary that is read, in bytes: four times what `xz -9` takes.
 const MAX_DICTIONARY: u32 = 256 << 20;
+/// What a decoder takes beside its dictionary: its probabilities, a chunk, a piece of the file.
+const MEMORY: u64 = 256 << 10;
 /// The smallest dictionary, in bytes: section 5.3.1.
 const MIN_DICTIONARY: u64 = 4096;
 
@@ -106,11 +108,12 @@ pub struct Block {
     packed: Option<u64>,
     chain: Chain,
     sum: Option<Sum>,
+    _memory: Reservation,
 }
 
 impl Block {
     /// Begins with the block at the start of `input`, whose content has `len` bytes.
-    pub fn begin(mut input: Input, check: Check, len: u64) -> Result<Self> {
+    pub fn begin(mut input: Input, check: Check, len: u64, budget: &Budget) -> Result<Self> {
         let start = input.position();
         let header = header(&mut input)?;
         if let Some(found) = header.content.filter(|found| *found != len) {
@@ -118,11 +121,14 @@ impl Block {
         }
         let data = input.position();
         let mut chain = Chain::Source(input);
+        let mut memory = budget.take_decoder(MEMORY, "decompressing xz")?;
         for filter in header.filters.into_iter().rev() {
             // A dictionary longer than the content is never filled.
             let filter = match filter {
                 Filter::Lzma2(size) => {
-                    Filter::Lzma2(u64::from(size).min(len.max(MIN_DICTIONARY).next_multiple_of(16)) as u32)
+                    let size = u64::from(size).min(len.max(MIN_DICTIONARY).next_multiple_of(16));
+                    budget.grow_decoder(&mut memory, size, "the dictionary to decompress xz")?;
+                    Filter::Lzma2(size as u32)
                 }
                 filter => filter,
             };
@@ -135,7 +141,7 @@ impl Block {
             Check::Crc64 => Sum::Crc64(Digest::new()),
             Check::Sha256 => Sum::Sha256(Sha256::new()),
         };
-        Ok(Self { start, data, packed: header.packed, chain, sum: Some(sum) })
+        Ok(Self { start, data, packed: header.packed, chain, sum: Some(sum), _memory: memory })
     }
 
     /// What follows the compressed bytes: padding and check. Section 3.3 and 3.4.

@@ -12,7 +12,7 @@ use super::index::{Index, Part};
 use super::input::Input;
 use super::parts::Parts;
 use super::{Codec, Decoder, open_content};
-use crate::{Disk, Request, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Request, Reservation, Result, corrupt, unsupported};
 use block::Block;
 use layout::{HEADER_MAGIC, StreamHeader};
 use streams::Streams;
@@ -34,8 +34,8 @@ fn is_sound(header: &StreamHeader) -> bool {
 
 /// The image in the content of `file`.
 pub fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
-    let Streams { index, checks } = Streams::of(&file)?;
-    open_content(Arc::new(Parts::new(file, Xz { checks }, index)?), request)
+    let Streams { index, checks, memory } = Streams::of(&file, request.budget)?;
+    open_content(Arc::new(Parts::new(file, Xz { checks, _memory: memory }, index, request.budget)?), request)
 }
 
 /// The checksum of headers, footers and indexes.
@@ -77,15 +77,17 @@ impl Check {
 struct Xz {
     /// The check that holds from this byte of the file on.
     checks: Vec<(u64, Check)>,
+    /// What they take.
+    _memory: Reservation,
 }
 
 impl Codec for Xz {
-    fn begin(&self, file: &Arc<dyn Disk>, part: Part) -> Result<Box<dyn Decoder>> {
+    fn begin(&self, file: &Arc<dyn Disk>, part: Part, budget: &Budget) -> Result<Box<dyn Decoder>> {
         let (at, end) = part.packed;
         let stream = self.checks.partition_point(|(start, _)| *start <= at).checked_sub(1);
         let Some((_, check)) = stream.map(|stream| self.checks[stream]) else {
             return Err(corrupt!("block", at, "it lies in no stream"));
         };
-        Ok(Box::new(Block::begin(Input::new(file, at, end), check, part.len)?))
+        Ok(Box::new(Block::begin(Input::new(file, at, end), check, part.len, budget)?))
     }
 }

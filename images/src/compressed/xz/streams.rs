@@ -8,10 +8,12 @@ use super::super::warn_of_garbage;
 use super::layout::{FOOTER_MAGIC, INDEX_INDICATOR, MAX_INTEGER, STREAM_END, StreamFooter, StreamHeader, UNIT};
 use super::{Check, Index, crc32, is_sound};
 use crate::compressed::input::Input;
-use crate::{Disk, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Reservation, Result, corrupt, unsupported};
 
 /// How far from the end of the file the last stream's footer is looked for, in bytes; ours.
 const MAX_GARBAGE: u64 = 1 << 20;
+/// How many footers without a sound stream before them are looked at on the way; ours. Each may have a long index.
+const MAX_TRIES: u32 = 8;
 /// Our limit of the streams of one file.
 const MAX_STREAMS: usize = 1 << 16;
 /// Our limit of the blocks of one file, with those that are empty.
@@ -24,6 +26,8 @@ pub struct Streams {
     pub index: Index,
     /// Where each stream begins, and the check of its blocks.
     pub checks: Vec<(u64, Check)>,
+    /// What these take.
+    pub memory: Reservation,
 }
 
 /// One stream.
@@ -36,13 +40,18 @@ struct Stream {
 
 impl Streams {
     /// The streams of `file`. Nothing is decompressed.
-    pub fn of(file: &Arc<dyn Disk>) -> Result<Self> {
-        let mut end = end_of_last(file)?;
+    pub fn of(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Self> {
+        const WHAT: &str = "the index of an xz file";
+        let (mut memory, mut records) = (budget.empty(), budget.empty());
+        let mut end = end_of_last(file, &mut records)?;
         let (mut streams, mut blocks) = (Vec::new(), 0);
         loop {
-            let stream = Stream::ending_at(file, end, MAX_BLOCKS - blocks)?;
+            let stream = Stream::ending_at(file, end, MAX_BLOCKS - blocks, &mut records)?;
             end = stream.start;
             blocks += stream.records.len() as u64;
+            // A list that grows takes up to twice what it holds.
+            memory.grow(2 * size_of::<(u64, Check)>() as u64, WHAT)?;
+            records.grow(2 * size_of::<Stream>() as u64, WHAT)?;
             streams.push(stream);
             if end == 0 {
                 break;
@@ -52,7 +61,7 @@ impl Streams {
             }
             end = skip_padding(file, end)?;
         }
-        let (mut index, mut checks) = (Index::of_single_parts(), Vec::new());
+        let (mut index, mut checks) = (Index::of_single_parts(budget), Vec::new());
         for stream in streams.iter().rev() {
             checks.push((stream.start, stream.check));
             let mut at = stream.start + STREAM_END;
@@ -62,12 +71,12 @@ impl Streams {
                 at += unpadded.next_multiple_of(UNIT);
             }
         }
-        Ok(Self { index, checks })
+        Ok(Self { index, checks, memory })
     }
 }
 
 /// The end of the last stream: of the file, without padding and what does not belong to it.
-fn end_of_last(file: &Arc<dyn Disk>) -> Result<u64> {
+fn end_of_last(file: &Arc<dyn Disk>, memory: &mut Reservation) -> Result<u64> {
     let size = file.size();
     let end = skip_padding(file, size - size % UNIT)?;
     if size.is_multiple_of(UNIT) && footer(file, end)?.is_some() {
@@ -78,12 +87,20 @@ fn end_of_last(file: &Arc<dyn Disk>) -> Result<u64> {
     let first = last.saturating_sub(MAX_GARBAGE);
     let mut bytes = vec![0; (last - first) as usize];
     file.read_at(&mut bytes, first)?;
+    let mut tries = 0;
     for at in (0..=bytes.len().saturating_sub(STREAM_END as usize)).rev().step_by(UNIT as usize) {
         let found = bytes.get(at..at + STREAM_END as usize).is_some_and(|bytes| sound_footer(bytes).is_some());
         let end = first + at as u64 + STREAM_END;
-        if found && Stream::ending_at(file, end, MAX_BLOCKS).is_ok() {
+        if !found {
+            continue;
+        }
+        if Stream::ending_at(file, end, MAX_BLOCKS, memory).is_ok() {
             warn_of_garbage(&**file, end);
             return Ok(end);
+        }
+        tries += 1;
+        if tries == MAX_TRIES {
+            break;
         }
     }
     Err(corrupt!("stream footer", end.saturating_sub(STREAM_END), "there is none at the end of the file: truncated?"))
@@ -119,8 +136,8 @@ fn skip_padding(file: &Arc<dyn Disk>, mut end: u64) -> Result<u64> {
 }
 
 impl Stream {
-    /// The stream whose footer ends at `end`, if it has at most `most` blocks.
-    fn ending_at(file: &Arc<dyn Disk>, end: u64, most: u64) -> Result<Self> {
+    /// The stream whose footer ends at `end`, if it has at most `most` blocks; `memory` grows by what its records take.
+    fn ending_at(file: &Arc<dyn Disk>, end: u64, most: u64, memory: &mut Reservation) -> Result<Self> {
         let footer_at = end.saturating_sub(STREAM_END);
         let Some(footer) = footer(file, end)? else {
             return Err(corrupt!("stream footer", footer_at, "magic number or checksum is wrong"));
@@ -129,7 +146,7 @@ impl Stream {
         let Some(index_at) = footer_at.checked_sub(index_len) else {
             return Err(corrupt!("stream footer", footer_at, "an index of {index_len} bytes does not fit before it"));
         };
-        let records = read_index(&mut Input::new(file, index_at, footer_at), most)?;
+        let records = read_index(&mut Input::new(file, index_at, footer_at), most, memory)?;
         let len = records
             .iter()
             .try_fold(STREAM_END, |sum: u64, (unpadded, _)| sum.checked_add(unpadded.checked_next_multiple_of(UNIT)?));
@@ -148,7 +165,7 @@ impl Stream {
 }
 
 /// The records of an index, which `input` holds: section 4.
-fn read_index(input: &mut Input, most: u64) -> Result<Vec<(u64, u64)>> {
+fn read_index(input: &mut Input, most: u64, memory: &mut Reservation) -> Result<Vec<(u64, u64)>> {
     let start = input.position();
     let mut summed = Summed { input, crc: flate2::Crc::new() };
     let [indicator] = summed.take()?;
@@ -163,6 +180,7 @@ fn read_index(input: &mut Input, most: u64) -> Result<Vec<(u64, u64)>> {
     if count > most {
         return Err(unsupported!("it has more than {MAX_BLOCKS} blocks"));
     }
+    memory.grow(count * size_of::<(u64, u64)>() as u64, "the index of an xz file")?;
     let mut records = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let at = summed.input.position();
