@@ -1,4 +1,10 @@
 //! From a passphrase to a key: PBKDF2 and Argon2, with bounds on what a header may ask for.
+//!
+//! The memory of Argon2 is no part of the program's [`Budget`](crate::Budget): to take much of it is what the function is
+//! for. It is taken by one derivation at a time, given back before the next, and only if the host has it free.
+
+use std::fs;
+use std::sync::{Mutex, PoisonError};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
@@ -10,36 +16,63 @@ use crate::{Error, Result, unsupported};
 const MAX_HMACS: u64 = 100_000_000;
 /// How many of these all derivations that one secret starts may cost together; ours.
 const TOTAL_HMACS: u64 = 4 * MAX_HMACS;
-/// How much memory Argon2 may take, in KiB: cryptsetup's bound.
+/// How much memory Argon2 may take, in KiB: what cryptsetup makes at most (`crypt_pbkdf_get_limits`).
 const MAX_ARGON2_MEMORY: u32 = 4 << 20;
-/// How many lanes it may have; cryptsetup makes at most 4.
-const MAX_ARGON2_LANES: u32 = 16;
+/// How many lanes it may have; as many as cryptsetup makes at most.
+const MAX_ARGON2_LANES: u32 = 4;
 /// How many KiB one derivation may fill, over all its passes; ours: a minute or so.
 const MAX_ARGON2_FILLED: u64 = 64 << 20;
 /// How many of these all derivations that one secret starts may fill together; ours.
 const TOTAL_ARGON2_FILLED: u64 = 4 * MAX_ARGON2_FILLED;
 
+/// From how many HMACs, or KiB filled, on a derivation is long: about half a second.
+const LONG_HMACS: u64 = 1_000_000;
+const LONG_FILLED: u64 = 512 << 10;
+
+/// Held by the derivation that has the memory: several at once, of volumes that other threads open, would add up.
+static MEMORY: Mutex<()> = Mutex::new(());
+
 /// A key derivation function and its parameters, but for the length of the key.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Derivation {
     Pbkdf2 { hash: Hash, iterations: u32 },
     Argon2 { algorithm: Algorithm, passes: u32, memory: u32, lanes: u32 },
 }
 
 /// What is left of the work that one secret may cost.
-pub(super) struct Budget {
+pub(super) struct Work {
     hmacs: u64,
     filled: u64,
 }
 
-impl Default for Budget {
+impl Default for Work {
     fn default() -> Self {
         Self { hmacs: TOTAL_HMACS, filled: TOTAL_ARGON2_FILLED }
     }
 }
 
+#[cfg(test)]
+impl Work {
+    /// How many HMACs are left.
+    pub(super) fn hmacs(&self) -> u64 {
+        self.hmacs
+    }
+}
+
 impl Derivation {
+    /// What takes long in it, for people; `None` if nothing does.
+    pub(super) fn long(&self) -> Option<String> {
+        match *self {
+            Self::Pbkdf2 { iterations, .. } => {
+                (u64::from(iterations) >= LONG_HMACS).then(|| format!("{iterations} iterations"))
+            }
+            Self::Argon2 { passes, memory, .. } => (u64::from(passes).saturating_mul(memory.into()) >= LONG_FILLED)
+                .then(|| format!("{passes} passes over {} MiB of memory", memory >> 10)),
+        }
+    }
+
     /// Fills `key`. Fails with `Unsupported` if that is more work than is allowed, before any is done.
-    pub(super) fn derive(&self, secret: &[u8], salt: &[u8], key: &mut [u8], budget: &mut Budget) -> Result<()> {
+    pub(super) fn derive(&self, secret: &[u8], salt: &[u8], key: &mut [u8], work: &mut Work) -> Result<()> {
         match *self {
             Self::Pbkdf2 { hash, iterations } => {
                 let pieces = key.len().div_ceil(hash.len()) as u64;
@@ -50,7 +83,7 @@ impl Derivation {
                         MAX_HMACS / pieces.max(1)
                     ));
                 }
-                budget.hmacs = spent(budget.hmacs, cost)?;
+                work.hmacs = spent(work.hmacs, cost)?;
                 hash.pbkdf2(secret, salt, iterations, key);
                 Ok(())
             }
@@ -63,7 +96,7 @@ impl Derivation {
                          are allowed"
                     ));
                 }
-                budget.filled = spent(budget.filled, filled)?;
+                work.filled = spent(work.filled, filled)?;
                 argon2(algorithm, (passes, memory, lanes), secret, salt, key)
             }
         }
@@ -82,12 +115,12 @@ fn argon2(
     key: &mut [u8],
 ) -> Result<()> {
     let refused = |error: argon2::Error| unsupported!("a key derivation with Argon2: {error}");
-    let machine = rustix::system::sysinfo();
-    let machine_memory = (machine.totalram as u64).saturating_mul(machine.mem_unit.into()) >> 10;
-    if u64::from(memory) > machine_memory {
-        return Err(unsupported!(
-            "a key derivation that needs {memory} KiB of memory: this machine has {machine_memory} KiB"
-        ));
+    let _alone = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(free) = free_memory().filter(|free| u64::from(memory) > *free) {
+        return Err(Error::Memory(format!(
+            "the key derivation needs {memory} KiB of memory, and only {free} KiB are free on this machine: end other \
+             programs, or open it on a larger one"
+        )));
     }
     let params = Params::new(memory, passes, lanes, Some(key.len())).map_err(refused)?;
     let mut blocks: Vec<Block> = Vec::new();
@@ -102,6 +135,24 @@ fn argon2(
     done
 }
 
+/// How much memory programs may take without swapping, in KiB: of the machine, or of the control group that this
+/// process is in, if that has less. `None` if the host does not say.
+fn free_memory() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
+        let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let number = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse().ok();
+        let (most, used): (u64, u64) = (number("memory.max")?, number("memory.current")?);
+        Some(most.saturating_sub(used) >> 10)
+    });
+    machine.into_iter().chain(group).min()
+}
+
+/// What the text of `/proc/meminfo` says to be available, in KiB.
+fn available(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,13 +160,13 @@ mod tests {
     #[test]
     fn work_without_end_is_refused_before_it_starts() {
         let mut key = [0; 64];
-        let mut derive = |derivation: Derivation| derivation.derive(b"x", &[0; 32], &mut key, &mut Budget::default());
+        let mut derive = |derivation: Derivation| derivation.derive(b"x", &[0; 32], &mut key, &mut Work::default());
         for iterations in [0, 50_000_001, u32::MAX] {
             let error = derive(Derivation::Pbkdf2 { hash: Hash::Sha256, iterations }).unwrap_err().to_string();
             assert!(error.contains(&iterations.to_string()), "{error}");
         }
         for (passes, memory, lanes) in
-            [(u32::MAX, 8, 1), (1, u32::MAX, 1), (1, 1 << 20, u32::MAX), (0, 8, 1), (1, 0, 0)]
+            [(u32::MAX, 8, 1), (1, u32::MAX, 1), (1, (4 << 20) + 1, 1), (1, 1 << 10, 5), (0, 8, 1), (1, 0, 0)]
         {
             let error =
                 derive(Derivation::Argon2 { algorithm: Algorithm::Argon2id, passes, memory, lanes }).unwrap_err();
@@ -124,10 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn the_host_says_what_is_free() {
+        let text = "MemTotal:       16000000 kB\nMemFree:          200000 kB\nMemAvailable:    9000000 kB\n";
+        assert_eq!(available(text), Some(9_000_000));
+        assert_eq!(available("MemTotal: 5 kB\n"), None);
+        assert!(free_memory().is_some_and(|free| free > 0));
+    }
+
+    #[test]
+    fn only_what_takes_long_is_said() {
+        let argon2 = |passes, memory| Derivation::Argon2 { algorithm: Algorithm::Argon2id, passes, memory, lanes: 4 };
+        assert_eq!(argon2(16, 4 << 20).long().unwrap(), "16 passes over 4096 MiB of memory");
+        assert_eq!(argon2(4, 32).long(), None);
+        assert!(Derivation::Pbkdf2 { hash: Hash::Sha1, iterations: 1000 }.long().is_none());
+    }
+
+    #[test]
     fn the_slots_share_what_is_allowed() {
-        let mut budget = Budget { hmacs: 5, filled: 0 };
+        let mut work = Work { hmacs: 5, filled: 0 };
         let derivation = Derivation::Pbkdf2 { hash: Hash::Sha1, iterations: 3 };
-        derivation.derive(b"x", b"salt", &mut [0; 20], &mut budget).unwrap();
-        assert!(derivation.derive(b"x", b"salt", &mut [0; 20], &mut budget).is_err());
+        derivation.derive(b"x", b"salt", &mut [0; 20], &mut work).unwrap();
+        assert!(derivation.derive(b"x", b"salt", &mut [0; 20], &mut work).is_err());
     }
 }

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 
 use super::anti_forensic;
 use super::cipher::Cipher;
-use super::derivation::{Budget, Derivation};
+use super::derivation::{Derivation, Work};
 use super::hash::Hash;
 use super::{Container, ImageKey, ImageLock, Sealed};
+use crate::progress::{self, Progress};
 use crate::{Disk, Result, ResultExt, corrupt, unsupported};
 use layout::{MAGIC, SECTOR, UUID_AT, UUID_L, VERSION_END};
 
@@ -80,6 +81,7 @@ fn text(field: &[u8]) -> String {
 }
 
 /// A key slot of either version.
+#[derive(PartialEq, Eq)]
 struct Slot {
     derivation: Derivation,
     salt: Vec<u8>,
@@ -96,7 +98,7 @@ struct Slot {
 
 impl Slot {
     /// The key that this slot holds if `secret` is its passphrase; some other key if it is not.
-    fn open(&self, header: &dyn Disk, secret: &[u8], budget: &mut Budget) -> Result<Zeroizing<Vec<u8>>> {
+    fn open(&self, header: &dyn Disk, secret: &[u8], work: &mut Work) -> Result<Zeroizing<Vec<u8>>> {
         for size in [self.key_size, self.cipher_key_size] {
             if size == 0 || size > MAX_KEY {
                 return Err(corrupt!("key slot", self.at, "a key of {size} bytes, want 1 to {MAX_KEY}"));
@@ -112,7 +114,17 @@ impl Slot {
         let mut key = Zeroizing::new(vec![0; self.cipher_key_size]);
         // A cipher that is not known costs no derivation.
         Cipher::new(&self.cipher, &key, SECTOR as usize)?;
-        self.derivation.derive(secret, &self.salt, &mut key, budget)?;
+        let file = header.to_string();
+        let (long, what) = (self.derivation.long(), "deriving a key for");
+        let say = |done| {
+            if let Some(long) = &long {
+                progress::report(Progress { what, file: &file, done, size: 1, detail: long });
+            }
+        };
+        say(0);
+        let derived = self.derivation.derive(secret, &self.salt, &mut key, work);
+        say(1);
+        derived?;
         let mut material = Zeroizing::new(vec![0; len]);
         header.read_at(&mut material, self.at)?;
         Cipher::new(&self.cipher, &key, SECTOR as usize)?.decrypt(&mut material, 0);
@@ -120,20 +132,30 @@ impl Slot {
     }
 }
 
-/// Tries slots until `check` accepts the key that one of them gives. A slot that cannot be tried does not keep the
-/// others from being tried; if none of them opens, its error is the answer.
+/// Tries slots until `check` accepts the key that one of them gives. Slots that are the same give the same key, and that
+/// is derived once. A slot that cannot be tried does not keep the others from being tried; if none of them opens, its
+/// error is the answer.
 fn first_that_opens<T>(
     slots: impl Iterator<Item = Result<Slot>>,
     header: &dyn Disk,
     secret: &[u8],
-    mut check: impl FnMut(usize, &[u8], &mut Budget) -> Result<Option<T>>,
+    mut check: impl FnMut(usize, &[u8], &mut Work) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
-    let mut budget = Budget::default();
+    let mut work = Work::default();
     let mut failed = None;
+    let mut derived: Vec<(Slot, Zeroizing<Vec<u8>>)> = Vec::new();
     for (index, slot) in slots.enumerate() {
         let tried = slot.and_then(|slot| {
-            let key = slot.open(header, secret, &mut budget)?;
-            check(index, &key, &mut budget)
+            let at = derived.iter().position(|(other, _)| *other == slot);
+            let at = match at {
+                Some(at) => at,
+                None => {
+                    let key = slot.open(header, secret, &mut work)?;
+                    derived.push((slot, key));
+                    derived.len() - 1
+                }
+            };
+            check(index, &derived[at].1, &mut work)
         });
         match tried {
             Ok(Some(found)) => return Ok(Some(found)),
@@ -142,4 +164,51 @@ fn first_that_opens<T>(
         }
     }
     failed.map_or(Ok(None), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Memory;
+
+    fn slot(salt: u8) -> Slot {
+        Slot {
+            derivation: Derivation::Pbkdf2 { hash: Hash::Sha256, iterations: 1000 },
+            salt: vec![salt; 32],
+            cipher: "aes-xts-plain64".to_owned(),
+            cipher_key_size: 32,
+            at: 0,
+            key_size: 32,
+            stripes: 4,
+            hash: Hash::Sha256,
+        }
+    }
+
+    #[test]
+    fn slots_that_are_the_same_cost_one_derivation() {
+        let header = Memory::new("m", (0..4096).map(|n| (n / 7) as u8).collect());
+        let mut seen: Vec<(Vec<u8>, u64)> = Vec::new();
+        let slots = [1, 1, 2, 1, 2].map(|salt| Ok(slot(salt)));
+        let opened = first_that_opens(slots.into_iter(), &header, b"x", |_, key, work| {
+            seen.push((key.to_vec(), work.hmacs()));
+            Ok(None::<()>)
+        });
+        assert!(matches!(opened, Ok(None)) && seen.len() == 5, "each may belong to another digest");
+        assert!(seen[0] == seen[1] && seen[2] == seen[4] && seen[0].0 == seen[3].0 && seen[0].0 != seen[2].0);
+        assert_eq!(seen[0].1 - seen[4].1, 1000);
+    }
+
+    #[test]
+    fn slots_that_cannot_be_right_cost_nothing() {
+        let header = Memory::new("m", vec![0; 4096]);
+        let outside = Slot { at: 1 << 20, ..slot(1) };
+        let unknown = Slot { cipher: "rot13-ecb".to_owned(), ..slot(1) };
+        let no_size = Slot { key_size: 0, ..slot(1) };
+        for bad in [outside, unknown, no_size] {
+            let mut work = Work::default();
+            let before = work.hmacs();
+            assert!(bad.open(&header, b"x", &mut work).is_err());
+            assert_eq!(work.hmacs(), before);
+        }
+    }
 }

@@ -64,9 +64,9 @@ pub(super) fn cipher(header: &dyn Disk, secret: &[u8]) -> Result<Option<Cipher>>
         }
     });
     let digest = Derivation::Pbkdf2 { hash, iterations: phdr.mk_digest_iter.get() };
-    first_that_opens(slots, header, secret, |_, key, budget| {
+    first_that_opens(slots, header, secret, |_, key, work| {
         let mut value = [0; DIGEST_L];
-        digest.derive(key, &phdr.mk_digest_salt, &mut value, budget)?;
+        digest.derive(key, &phdr.mk_digest_salt, &mut value, work)?;
         if value != phdr.mk_digest {
             return Ok(None);
         }

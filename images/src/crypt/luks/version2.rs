@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 
 use super::layout::{BinaryHeader, CSUM_AT, CSUM_L, HDR_SIZES, MAGIC, MAGIC_2ND};
 use super::metadata::{Digest, Kdf, Keyslot, Metadata, Number, Segment};
-use super::{Slot, first_that_opens, text};
+use super::{MAX_KEY, Slot, first_that_opens, text};
 use crate::crypt::Sealed;
 use crate::crypt::cipher::Cipher;
 use crate::crypt::decrypted::{self, Content, Decrypted};
@@ -17,6 +17,11 @@ use crate::{Disk, Error, Result, corrupt, unsupported};
 
 /// The longest value that tells the right key, in bytes: that of the longest hash function.
 const MAX_DIGEST: usize = 64;
+/// How many key slots, digests and segments a header may have: cryptsetup's `LUKS2_KEYSLOTS_MAX`, `LUKS2_DIGEST_MAX` and
+/// `LUKS2_SEGMENT_MAX`.
+const MAX_KEYSLOTS: usize = 32;
+const MAX_DIGESTS: usize = 8;
+const MAX_SEGMENTS: usize = 32;
 /// The priority of a key slot that is not to be tried unasked.
 const IGNORED: u32 = 0;
 /// The priority of a key slot that says nothing.
@@ -27,38 +32,62 @@ pub(super) fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Di
     let metadata = newest(header)?;
     refuse_requirements(&metadata)?;
     let segments = segments(&metadata)?;
-    let mut slots: Vec<(Number, &Keyslot)> = metadata
+    let mut slots: Vec<(&Keyslot, &Digest)> = metadata
         .keyslots
         .iter()
-        .map(|(number, slot)| (*number, slot))
         .filter(|(_, slot)| priority(slot) != IGNORED)
+        // A key that belongs to no segment is kept in the header for somebody else.
+        .filter_map(|(number, slot)| Some((slot, digest_of(&metadata, *number)?)))
         .collect();
-    slots.sort_by_key(|(_, slot)| std::cmp::Reverse(priority(slot)));
-    let opened =
-        first_that_opens(slots.iter().map(|(_, slot)| read_slot(slot)), header, secret, |index, key, budget| {
-            let number = slots[index].0;
-            let Some(digest) = metadata.digests.values().find(|digest| digest.keyslots.contains(&number)) else {
-                return Ok(None);
-            };
-            let wanted = &digest.digest.0;
-            if digest.kind != "pbkdf2" || wanted.is_empty() || wanted.len() > MAX_DIGEST {
-                return Err(unsupported!(
-                    "a digest of type {}, {} bytes long",
-                    digest.kind.escape_debug(),
-                    wanted.len()
-                ));
-            }
-            let mut value = [0; MAX_DIGEST];
-            let value = &mut value[..wanted.len()];
-            let derivation = Derivation::Pbkdf2 { hash: Hash::named(&digest.hash)?, iterations: digest.iterations };
-            derivation.derive(key, &digest.salt.0, value, budget)?;
-            // A key that belongs to no segment is kept in the header for somebody else.
-            if value != wanted.as_slice() || digest.segments.is_empty() {
-                return Ok(None);
-            }
-            open_segments(sealed, &segments, digest, key).map(Some)
-        })?;
+    slots.sort_by_key(|(slot, _)| std::cmp::Reverse(priority(slot)));
+    let read = slots.iter().map(|(slot, digest)| {
+        check_digest(digest)?;
+        let read = read_slot(slot)?;
+        check_key_size(&segments, digest, &read)?;
+        Ok(read)
+    });
+    let opened = first_that_opens(read, header, secret, |index, key, work| {
+        let digest = slots[index].1;
+        let wanted = &digest.digest.0;
+        let mut value = [0; MAX_DIGEST];
+        let value = &mut value[..wanted.len()];
+        let derivation = Derivation::Pbkdf2 { hash: Hash::named(&digest.hash)?, iterations: digest.iterations };
+        derivation.derive(key, &digest.salt.0, value, work)?;
+        match value == wanted.as_slice() {
+            true => open_segments(sealed, &segments, digest, key).map(Some),
+            false => Ok(None),
+        }
+    })?;
     opened.map(|segments| Ok(Arc::new(Decrypted::new(&sealed.name, sealed.disk.clone(), segments)?) as _)).transpose()
+}
+
+/// The digest that tells whether the key in slot `number` is right, if that is the key of a segment.
+fn digest_of(metadata: &Metadata, number: Number) -> Option<&Digest> {
+    let mut digests = metadata.digests.values();
+    digests.find(|digest| digest.keyslots.contains(&number)).filter(|digest| !digest.segments.is_empty())
+}
+
+/// Fails if `digest` could accept no key: before one is derived for it.
+fn check_digest(digest: &Digest) -> Result<()> {
+    let wanted = &digest.digest.0;
+    if digest.kind != "pbkdf2" || wanted.is_empty() || wanted.len() > MAX_DIGEST {
+        return Err(unsupported!("a digest of type {}, {} bytes long", digest.kind.escape_debug(), wanted.len()));
+    }
+    Hash::named(&digest.hash).map(drop)
+}
+
+/// Fails if the key in `slot` could not be that of the segments of `digest`: it is of another size.
+fn check_key_size(segments: &[(Number, &Segment)], digest: &Digest, slot: &Slot) -> Result<()> {
+    // Of a size that no key has the slot itself tells.
+    if slot.key_size == 0 || slot.key_size > MAX_KEY {
+        return Ok(());
+    }
+    let key = vec![0; slot.key_size];
+    let mut of_digest = segments.iter().filter(|(number, _)| digest.segments.contains(number));
+    of_digest.try_for_each(|(_, segment)| {
+        let encryption = segment.encryption.as_deref().unwrap_or_default();
+        Cipher::new(encryption, &key, sector_size(segment) as usize).map(drop)
+    })
 }
 
 fn priority(slot: &Keyslot) -> u32 {
@@ -78,7 +107,18 @@ fn newest(disk: &dyn Disk) -> Result<Metadata> {
     let json = json.split(|byte| *byte == 0).next().unwrap_or_default();
     let at = size_of::<BinaryHeader>() as u64;
     // The parser quotes words of the image.
-    serde_json::from_slice(json).map_err(|error| corrupt!("LUKS2 metadata", at, "{}", error.to_string().escape_debug()))
+    let metadata: Metadata = serde_json::from_slice(json)
+        .map_err(|error| corrupt!("LUKS2 metadata", at, "{}", error.to_string().escape_debug()))?;
+    for (what, count, most) in [
+        ("key slots", metadata.keyslots.len(), MAX_KEYSLOTS),
+        ("digests", metadata.digests.len(), MAX_DIGESTS),
+        ("segments", metadata.segments.len(), MAX_SEGMENTS),
+    ] {
+        if count > most {
+            return Err(corrupt!("LUKS2 metadata", at, "{count} {what}, {most} are the most"));
+        }
+    }
+    Ok(metadata)
 }
 
 /// The sequence number and the JSON area of the header at `at`, if its checksum is right.
