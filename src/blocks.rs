@@ -1,6 +1,6 @@
 //! `--blocks`: every disk, partition, volume and internal snapshot as a sparse file that any tool can read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -221,6 +221,8 @@ impl Disk for Snapshot {
 struct Names {
     files: HashSet<String>,
     directories: HashSet<String>,
+    /// The last number given to one of several with the same name.
+    numbers: HashMap<String, u64>,
 }
 
 impl Names {
@@ -231,23 +233,31 @@ impl Names {
         let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut at = String::new();
         for directory in directories.split('/').filter(|directory| !directory.is_empty()) {
-            at = differing(&at, &safe(directory), |path| self.files.contains(path));
+            // The same directory for all that is in it: counted from the start.
+            at = differing(&at, &safe(directory), &mut HashMap::new(), |path| self.files.contains(path));
             self.directories.insert(at.clone());
         }
         let taken = |path: &str| self.files.contains(path) || self.directories.contains(path);
-        let path = differing(&at, &safe(name), taken);
+        let path = differing(&at, &safe(name), &mut self.numbers, taken);
         self.files.insert(path.clone());
         path
     }
 }
 
-fn differing(directory: &str, name: &str, taken: impl Fn(&str) -> bool) -> String {
+fn differing(directory: &str, name: &str, numbers: &mut HashMap<String, u64>, taken: impl Fn(&str) -> bool) -> String {
     let start = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
     if !taken(&start) {
         return start;
     }
-    let mut numbered = (2u64..).map(|number| format!("{start}~{number}"));
-    numbered.find(|path| !taken(path)).expect("there are more numbers than names")
+    // What was given stays taken: looking from the start again would be slow where very many have one name.
+    let last = numbers.entry(start.clone()).or_insert(1);
+    loop {
+        *last += 1;
+        let path = format!("{start}~{last}");
+        if !taken(&path) {
+            return path;
+        }
+    }
 }
 
 /// One name without what a host or a terminal would take amiss.

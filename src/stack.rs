@@ -485,7 +485,8 @@ impl Stack {
 
     /// How many disks there are.
     pub fn disks(&self) -> usize {
-        self.devices.iter().filter(|device| device.level == Level::Disk).count()
+        // They come first.
+        self.devices.iter().take_while(|device| device.level == Level::Disk).count()
     }
 
     /// The devices that hold something a file system can be opened from or that is named, in guestmount's order.

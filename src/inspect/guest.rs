@@ -41,6 +41,9 @@ pub struct Guest {
 /// How many file systems a guest mounts at most; ours. A tree of mounts holds about as many.
 const MOST_MOUNTS: usize = 250;
 
+/// How much of what was passed over is said of one guest, in lines; ours.
+const MOST_WARNINGS: usize = 50;
+
 /// Mount points that a guest fills itself when it runs; guestmount's list.
 const NOT_STORED: &[&str] = &["/dev", "/media", "/proc", "/selinux", "/sys"];
 
@@ -94,6 +97,11 @@ impl Guest {
         let hostname = hostname(&asked);
         let package_management = distribution.package_management(&asked);
         let package_format = distribution.package_format();
+        if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
+            warnings.truncate(MOST_WARNINGS);
+            warnings.push(format!("{}: {more} more warnings are left out", stack.devices[root].name));
+            warnings.shrink_to_fit();
+        }
         let guest = Self {
             root,
             system,

@@ -26,6 +26,9 @@ use survey::Survey;
 pub use survey::Surveyed;
 use tags::Tags;
 
+/// How many systems are looked at; ours. A disk has one or two, and what is known of each is kept.
+const MOST_SYSTEMS: usize = 32;
+
 /// What is known of all file systems and systems in the images.
 pub struct Inspection {
     /// The file systems that were opened.
@@ -39,7 +42,12 @@ pub fn inspect(stack: &Stack) -> Result<Inspection> {
     let survey = Survey::of(stack);
     let (tags, effort) = (Tags::of(stack), Effort::new("the systems in the images"));
     let mut guests = Vec::new();
-    for (root, system) in survey.roots() {
+    for (index, (root, system)) in survey.roots().enumerate() {
+        if index == MOST_SYSTEMS {
+            let more = survey.roots().count() - index;
+            log::warn!("{index} systems are looked at; {more} more are in the images");
+            break;
+        }
         if !effort.opens() {
             break;
         }
@@ -54,11 +62,15 @@ pub fn guest(stack: &Stack, wanted: Option<&str>) -> Result<(Guest, Mounts)> {
     let (tags, effort) = (Tags::of(stack), Effort::new("the systems in the images"));
     let new = |root, system| Guest::new(stack, root, system, &survey, &tags, &effort);
     let list = || -> Result<String> {
-        let name = |(root, system): (usize, System)| {
-            let name = if effort.opens() { new(root, system)?.0.distribution.product_name } else { None };
+        let name = |(index, (root, system)): (usize, (usize, System))| {
+            let name = if index < MOST_SYSTEMS && effort.opens() {
+                new(root, system)?.0.distribution.product_name
+            } else {
+                None
+            };
             Ok(format!("{} ({})", stack.devices[root].name, name.as_deref().unwrap_or(system.name())))
         };
-        Ok(some(survey.roots().map(name).collect::<Result<Vec<_>>>()?.into_iter()))
+        Ok(some(survey.roots().enumerate().map(name).collect::<Result<Vec<_>>>()?.into_iter()))
     };
     let mut roots = survey.roots();
     if let Some(wanted) = wanted {

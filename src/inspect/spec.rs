@@ -18,6 +18,8 @@ pub struct Resolver<'a> {
     root: usize,
     /// Which disk a stable name without its `-partN` means: learned from the entry for `/`, whose device is known.
     known: HashMap<String, usize>,
+    /// The disks that have such a name.
+    taken: HashSet<usize>,
     /// The guest's crypttab: names under /dev/mapper, and the encrypted volumes behind them.
     crypttab: HashMap<String, String>,
     /// The arrays that the guest's mdadm.conf names, by their devices.
@@ -61,7 +63,8 @@ impl<'a> Resolver<'a> {
         let crypttab = crypttab.into_iter().rev().collect();
         let arrays = arrays.into_iter().rev().map(|named| (named.device.clone(), named)).collect();
         let (chosen, only) = Default::default();
-        Self { stack, tags, root, known, crypttab, arrays, chosen, only }
+        let taken = known.values().copied().collect();
+        Self { stack, tags, root, known, taken, crypttab, arrays, chosen, only }
     }
 
     /// What the first field of an entry means.
@@ -222,8 +225,7 @@ impl<'a> Resolver<'a> {
     fn only(&self, number: u32, kind: Option<&str>) -> (Option<usize>, usize) {
         let key = (number, kind.map(str::to_owned));
         *self.only.borrow_mut().entry(key).or_insert_with(|| {
-            let taken: HashSet<usize> = self.known.values().copied().collect();
-            let fits = |at: &usize| self.stack.disk_of(*at).is_none_or(|disk| !taken.contains(&disk));
+            let fits = |at: &usize| self.stack.disk_of(*at).is_none_or(|disk| !self.taken.contains(&disk));
             let mut found = self.tags.partitions(number, kind).iter().copied().filter(fits);
             let first = found.next();
             (first, found.count() + usize::from(first.is_some()))

@@ -9,6 +9,10 @@ use super::effort::{Counted, Effort};
 /// Text files of a guest that are larger than this, in bytes, are not configuration; ours.
 const TEXT_LIMIT: u64 = 1 << 20;
 
+/// Lines of configuration that are longer than this, in bytes, are none; ours, the kernel's PATH_MAX. What is kept of a
+/// guest is made of lines.
+const LINE_LIMIT: usize = 4096;
+
 /// A file system, asked by absolute paths. Symbolic links are followed inside the tree.
 ///
 /// Something that cannot be read is not there, and said in the log: one damaged file must not end an inspection.
@@ -50,14 +54,23 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The content of a text file, with anything that is not UTF-8 replaced.
+    /// The content of a text file, with anything that is not UTF-8 replaced, and empty lines in place of those that are too
+    /// long.
     pub fn text(&self, path: &str) -> Option<String> {
         let node = self.node(path, true)?;
         if told(path, self.0.stat(node))?.kind != Kind::File {
             return None;
         }
         let bytes = told(path, read_file(&self.0, node, TEXT_LIMIT))?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let mut text = String::with_capacity(bytes.len());
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            match line.len() <= LINE_LIMIT {
+                true => text += line,
+                false => log::warn!("inspection passes over a line of {} bytes in {path}", line.len()),
+            }
+            text.push('\n');
+        }
+        Some(text)
     }
 
     /// The first line of a text file that holds more than white space, without white space around it.
