@@ -1,5 +1,8 @@
 //! What an image says reaches a terminal, a pipe or a log without anything that a terminal obeys; JSON says it exactly.
 
+// The functions that the tests share are tests too, which clippy cannot see.
+#![allow(clippy::unwrap_used)]
+
 mod program;
 
 use std::fs;
