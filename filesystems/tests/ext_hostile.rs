@@ -400,3 +400,21 @@ fn a_directory_is_read_up_to_a_block_that_it_has_already() {
         assert!(disk.take().0 < 20, "no block is read again and again");
     }
 }
+
+#[test]
+fn a_journal_that_has_a_block_twice_is_refused_by_name() {
+    let image = Image::new("-t ext3 -b 1024 -I 128 -J size=1", 8, None);
+    let at = image.inode_at("<8>", 1024);
+    let mut bytes = image.bytes();
+    bytes.copy_within(at + 40 + 4..at + 40 + 8, at + 40 + 8);
+    // The journal needs recovery.
+    bytes[1024 + 0x60] |= 4;
+    let disk: Arc<dyn Disk> = Arc::new(Memory::new("journal", bytes));
+    let error = open(disk.clone()).err().expect("refused").to_string();
+    assert!(error.contains("journal inode") && error.contains("its block 2 lies where another of its blocks does"));
+    assert!(error.contains("--no-replay"), "{error}");
+    let mut options = filesystems::Options::default();
+    options.replay = false;
+    let fs = filesystems::open(disk, &options).unwrap();
+    assert!(fs.deleted().unwrap().is_empty(), "what else there is is searched");
+}

@@ -34,7 +34,9 @@ impl Ext {
         let superblock = volume.superblock();
         let (wanted, have) = (superblock.blocks * volume.block_size(), volume.disk().size());
         if have < wanted {
-            notes.push(format!("the volume is truncated: {have} of {wanted} bytes; what lies after cannot be read"));
+            let note = format!("the volume is truncated: {have} of {wanted} bytes; what lies after cannot be read");
+            log::warn!("{}: {note}", volume.disk());
+            notes.push(note);
         }
         if superblock.raw.s_state.get() & STATE_ERRORS != 0 {
             notes.push("the file system is marked as having errors: it should be checked with e2fsck".into());

@@ -55,6 +55,11 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     if raw.s_rev_level.get() > MAX_REVISION || !has_inodes || !has_blocks {
         return Ok(None);
     }
+    let blocks = u64::from(raw.s_blocks_count_lo.get());
+    let wanted = blocks.checked_shl(raw.s_log_block_size.get().saturating_add(10)).unwrap_or(0);
+    if wanted > disk.size() {
+        log::info!("{disk} has {} bytes, but the file system on it {wanted}", disk.size());
+    }
     Ok(Some(Identity {
         kind: features.kind().into(),
         label: superblock::label(&raw),

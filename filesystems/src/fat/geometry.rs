@@ -163,13 +163,4 @@ impl Geometry {
     pub fn clusters_for(&self, size: u64) -> u32 {
         u32::try_from(size.div_ceil(self.cluster_size.into())).unwrap_or(u32::MAX)
     }
-
-    /// The name that people know the width by.
-    pub fn name(&self) -> &'static str {
-        match self.width {
-            Width::Fat12 => "FAT12",
-            Width::Fat16 => "FAT16",
-            Width::Fat32 => "FAT32",
-        }
-    }
 }

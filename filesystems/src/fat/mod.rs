@@ -56,7 +56,12 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
         return Ok(None);
     }
     match Geometry::read(disk) {
-        Ok(geometry) => Ok(Some(identity(disk, &geometry)?)),
+        Ok(geometry) => {
+            if geometry.end > disk.size() {
+                log::info!("{disk} has {} bytes, but the file system on it {}", disk.size(), geometry.end);
+            }
+            Ok(Some(identity(disk, &geometry)?))
+        }
         Err(Error::Corrupt { .. } | Error::Unsupported(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -64,6 +69,13 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
 
 fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
     Ok(Arc::new(Fat::open(disk, options.budget.clone())?))
+}
+
+/// That the disk ends before the volume does.
+fn truncated(geometry: &Geometry, disk: &dyn Disk) -> Option<String> {
+    let (have, wanted) = (disk.size(), geometry.end);
+    let note = || format!("the volume is truncated: {have} of {wanted} bytes; what lies after cannot be read");
+    (have < wanted).then(note)
 }
 
 /// Label and serial number. The label in the root directory counts; that of the boot sector only if there is none.
@@ -129,6 +141,9 @@ struct Fat {
 impl Fat {
     fn open(disk: Arc<dyn Disk>, budget: Budget) -> Result<Self> {
         let geometry = Geometry::read(disk.as_ref())?;
+        if let Some(note) = truncated(&geometry, disk.as_ref()) {
+            log::warn!("{disk}: {note}");
+        }
         let metadata = Cached::new(disk.clone(), METADATA_PAGE, METADATA_CACHE);
         Ok(Self {
             identity: identity(&metadata, &geometry)?,
@@ -315,10 +330,7 @@ impl FileSystem for Fat {
         if self.geometry.dirty {
             notes.push(format!("{} was not unmounted cleanly", self.disk));
         }
-        if self.geometry.end > self.disk.size() {
-            let missing = self.geometry.end - self.disk.size();
-            notes.push(format!("the last {missing} bytes of the {} volume are missing", self.geometry.name()));
-        }
+        notes.extend(truncated(&self.geometry, self.disk.as_ref()));
         if let Err(why) = free {
             notes.push(format!("free space is not known: {why}"));
         }

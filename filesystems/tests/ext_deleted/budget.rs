@@ -91,3 +91,37 @@ fn each_block_is_read_once() {
         assert!(disk.counts.lock().unwrap().iter().all(|count| *count == 0), "the search is done once");
     }
 }
+
+/// Two thousand deleted inodes of 4 KiB, that the default budget holds and a small one does not: what fits is listed and
+/// nothing of it promised, and all memory goes back.
+#[test]
+fn what_a_search_keeps_is_counted_in_bytes() {
+    let image = Image::new("-t ext4 -b 4096 -I 4096 -N 2048 -O ^has_journal,^metadata_csum,^uninit_bg", 32, None);
+    let at = image.inode_at("<20>", 4096);
+    let mut bytes = image.bytes();
+    let mut record = vec![0u8; 4096];
+    record[..2].copy_from_slice(&0o100_644u16.to_le_bytes());
+    record[4] = 5;
+    record[20..24].copy_from_slice(&1_700_000_001u32.to_le_bytes());
+    record[128] = 32;
+    record[160..164].copy_from_slice(&0xea02_0000u32.to_le_bytes());
+    record[4000..].fill(7);
+    for index in 0..2000 {
+        bytes[at + index * 4096..][..4096].copy_from_slice(&record);
+    }
+    let disk: Arc<dyn Disk> = Arc::new(Memory::new("inodes", bytes));
+    let listed = |budget: &images::Budget| {
+        let mut options = filesystems::Options::default();
+        options.budget = budget.clone();
+        let fs = filesystems::open(disk.clone(), &options).unwrap();
+        let list = fs.deleted().unwrap();
+        let held = budget.limit() - budget.free();
+        assert!(held >= list.len() as u64 * 4096, "what is found is counted: {held} bytes of {}", list.len());
+        list.len()
+    };
+    assert_eq!(listed(&images::Budget::default()), 2000);
+    let small = images::Budget::new(4 << 20);
+    let some = listed(&small);
+    assert!((100..800).contains(&some), "{some}");
+    assert_eq!(small.free(), small.limit());
+}

@@ -310,7 +310,7 @@ fn cut_off_volumes() {
         // What lies before the cut is read, and the user is told.
         let victim = volume.first_cluster(b"VICTIM     ") as usize - 2;
         let fs = open(memory(&volume.bytes[..volume.data + (victim + 3) * 512])).unwrap();
-        assert!(fs.info(fs.root()).unwrap().notes.iter().any(|note| note.contains("are missing")));
+        assert!(fs.info(fs.root()).unwrap().notes.iter().any(|note| note.contains("the volume is truncated")));
     }
 }
 
@@ -331,4 +331,22 @@ fn bad_sectors_reach_only_what_they_hold() {
     assert_eq!(fs.read_at(victim.node, &mut before, 0).unwrap(), before.len());
     assert_eq!(fs.read_at(victim.node, &mut [0; 1024], bad + 512 - start).unwrap(), 1024);
     assert_eq!(seen.values().filter(|seen| matches!(seen.content, Err(Error::Io { .. }))).count(), 1);
+}
+
+#[test]
+fn a_bad_sector_of_a_directory_hides_the_names_near_it_only() {
+    for bits in [12, 16, 32] {
+        let volume = Volume::new(bits);
+        let mut cluster = volume.first_cluster(b"SUBDIR~1   ");
+        for _ in 0..5 {
+            cluster = volume.entry(cluster);
+        }
+        let bad = volume.data as u64 + u64::from(cluster - 2) * 512;
+        let faulty = Arc::new(Faulty::new(memory(&volume.bytes), std::iter::once(bad..bad + 512).collect()));
+        let fs = open(faulty).unwrap();
+        let (seen, errors) = walk(fs.as_ref(), 1000);
+        let many = seen.keys().filter(|path| path.contains("/one of many files ")).count();
+        assert!((1..40).contains(&many), "FAT{bits}: {many}");
+        assert!(errors.iter().any(|error| error.to_string().contains("medium error")), "FAT{bits}: {errors:?}");
+    }
 }

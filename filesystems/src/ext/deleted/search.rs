@@ -25,6 +25,7 @@ use crate::ext::journal::{self, Log};
 use crate::ext::layout::{self, GOOD_OLD_INODE_SIZE, ROOT_INO, inode_flags, mode};
 use crate::ext::volume::Volume;
 use crate::ext::{inline, layout::InodeExtra};
+use crate::stored::Stored;
 
 /// How much free space is read at once, in bytes (ours).
 const CHUNK: u64 = 1 << 20;
@@ -326,6 +327,7 @@ impl<'a> Search<'a> {
                 self.take_free(&bytes, at, seeds);
             }
         }
+        let mut stored = Stored::new(&**disk);
         let mut block = u64::from(volume.superblock().first_data_block);
         while block < end {
             let Ok(extent) = disk.extent_at(block * size) else { return };
@@ -343,6 +345,11 @@ impl<'a> Search<'a> {
             };
             count = (start..block + count).take_while(wanted).count() as u64;
             block = start;
+            // What an image shows in many places was read in the first.
+            if stored.count(block * size, count * size) < count * size {
+                block += count;
+                continue;
+            }
             buffer.resize((count * size) as usize, 0);
             if disk.read_at(&mut buffer, block * size).is_ok() {
                 for (index, bytes) in (0u64..).zip(buffer.chunks_exact(size as usize)) {

@@ -21,8 +21,8 @@ const FOUND_MAX: usize = 1 << 19;
 /// What an entry takes in memory, in bytes, about, beside its name: it and its evidence, in a list that grows to twice its
 /// size; and what is said of the files that want their clusters.
 const FOUND: usize = 2 * size_of::<Found>() + 4 * size_of::<Evidence>() + 2 * size_of::<Wanted>() + 64;
-/// What the owner of a chain takes, with its place among the directories; and a chain of nobody.
-const OWNER: usize = 2 * size_of::<Owner>() + 48;
+/// What the owner of a chain takes, and a chain of nobody.
+const OWNER: usize = 2 * size_of::<Owner>();
 const LOST_CHAIN: usize = 48;
 /// How many high halves of a cluster's number are tried, ours: 512 GiB in clusters of 32 KiB.
 const HIGH_HALVES_MAX: usize = 256;
@@ -192,11 +192,9 @@ impl<'a> Scan<'a> {
     fn own(&mut self, owner: Owner) -> bool {
         // 2^32 entries would take 128 GiB of directories.
         let Ok(number) = u32::try_from(self.owners.len() + 1) else { return false };
-        if !self.room.take(OWNER) {
-            return false;
-        }
         let is_new = self.map.own(owner.first, number);
-        if is_new {
+        // From the first on that does not fit, none is known.
+        if is_new && self.room.take(OWNER) {
             self.owners.push(owner);
         }
         is_new

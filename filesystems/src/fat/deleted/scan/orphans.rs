@@ -9,6 +9,7 @@ use super::super::{evidence, node_at};
 use super::{FOUND, FOUND_MAX, Found, HEAD, Head, Scan};
 use crate::Parent;
 use crate::fat::ROOT;
+use crate::stored::Stored;
 
 /// How deep directories without a name may lie in each other, ours.
 const ORPHAN_DEPTH: u32 = 64;
@@ -101,7 +102,7 @@ impl Scan<'_> {
         let (mut heads, mut firsts, mut others) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let cluster_size = self.geometry.cluster_size;
         let per_read = if cluster_size >= HEADS_ONLY { 1 } else { CHUNK as u32 / cluster_size };
-        let mut buf = Vec::new();
+        let (mut buf, mut stored) = (Vec::new(), Stored::new(self.disk));
         for (start, count) in self.map.free() {
             let (mut cluster, end) = (start, start + count);
             while cluster < end {
@@ -110,14 +111,23 @@ impl Scan<'_> {
                 if on_disk == 0 {
                     break;
                 }
+                let mut together = u32::MAX;
                 if let Ok(extent) = self.disk.extent_at(at) {
                     let skip = extent.len / u64::from(cluster_size);
+                    together = u32::try_from(skip).unwrap_or(u32::MAX).max(1);
                     if extent.data.reads_zero() && skip > 0 {
                         cluster = end.min(cluster.saturating_add(u32::try_from(skip).unwrap_or(u32::MAX)));
                         continue;
                     }
                 }
-                let now = per_read.min(end - cluster).min(u32::try_from(on_disk).unwrap_or(u32::MAX));
+                let mut now = per_read.min(end - cluster).min(u32::try_from(on_disk).unwrap_or(u32::MAX));
+                now = now.min(together);
+                // What an image shows in many places was read in the first.
+                let bytes = u64::from(now) * u64::from(cluster_size);
+                if stored.count(at, bytes) < bytes {
+                    cluster += now;
+                    continue;
+                }
                 buf.resize(if per_read == 1 { HEAD } else { (now * cluster_size) as usize }, 0);
                 // What cannot be read is like no directory.
                 let _ = read_what_is_readable(self.disk, &mut buf, at);
