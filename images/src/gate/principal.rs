@@ -13,6 +13,10 @@ use super::modes::{has_access_list, is_fuse};
 use super::walk::Link;
 use crate::disk::printable;
 
+/// The number of all users that have none in this user namespace (`/proc/sys/kernel/overflowuid`), and of `nobody`, who is
+/// as little known.
+const UNKNOWN: u32 = 65_534;
+
 /// Someone who had a say in a name: the file is opened on his behalf too.
 #[derive(Clone, Debug)]
 pub struct Principal {
@@ -73,7 +77,8 @@ impl Principal {
 
     fn of(stat: &Stat, file: impl AsFd, why: Why) -> Result<Self> {
         let device = is_fuse(file.as_fd())?.then_some(stat.st_dev);
-        Ok(Self { who: Who::User(stat.st_uid), device, why })
+        let who = if stat.st_uid == UNKNOWN { Who::Anyone } else { Who::User(stat.st_uid) };
+        Ok(Self { who, device, why })
     }
 
     /// Who he is for a file on this device.
@@ -128,7 +133,8 @@ impl fmt::Display for Denied<'_> {
                 write!(f, "{named}, which not every user may read, and others than its owner may write {image}")
             }
             (Why::Owner(what) | Why::Link(what), _) => {
-                write!(f, "{named}, which not every user may read, and the owner of {what} is what a FUSE program says")
+                let why = if self.principal.device.is_some() { "what a FUSE program says" } else { "not known here" };
+                write!(f, "{named}, which not every user may read, and the owner of {what} is {why}")
             }
             (Why::Content { image, format, .. }, _) => write!(
                 f,

@@ -211,6 +211,22 @@ fn a_readable_file_in_a_closed_directory_is_not_readable() {
     dir.fails("held/top.link", &denied("held/top.link", "held/../base.img"));
 }
 
+/// In a user namespace all users without a number there have the same one.
+#[test]
+fn an_owner_who_is_not_known_gets_what_everyone_may_read() {
+    let dir = Dir::new();
+    dir.write("top.link", "link\nbase.img\nraw");
+    dir.own("top.link", 65534, 65534, 0o644);
+    dir.own("base.img", 65534, 65534, 0o640);
+    dir.fails(
+        "top.link",
+        "DIR/top.link: it names DIR/base.img, which not every user may read, and the owner of DIR/top.link is not known \
+         here; --backing=follow allows it",
+    );
+    dir.own("base.img", 65534, 65534, 0o644);
+    assert_eq!(dir.open("top.link", Backing::Owner).unwrap(), "base");
+}
+
 #[test]
 fn the_rule_holds_for_all_images_above() {
     let dir = Dir::new();
