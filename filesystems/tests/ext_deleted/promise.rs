@@ -142,3 +142,26 @@ fn what_was_discarded() {
     remove_victims(&Mount::new(&image, "rw,discard").path);
     assert_eq!(promised("discard", image.bytes(), &known), 0);
 }
+
+/// Space that is reserved for another file still holds what was there before: it comes back, and is not promised.
+#[test]
+fn what_is_only_reserved() {
+    let Some(_one) = turn("reserved") else { return };
+    let image = Image::new(EXT4, 64, None);
+    let known = victims(&image);
+    {
+        let mount = Mount::new(&image, "rw");
+        remove_victims(&mount.path);
+        let reserved = mount.path.join("reserved");
+        run("fallocate", &["--length=44MiB", reserved.to_str().unwrap()]);
+    }
+    let intact = promised("reserved", image.bytes(), &known);
+    let fs = image.open();
+    let unproven = fs.deleted().unwrap().iter().filter(|deleted| deleted.state == State::Unproven).count();
+    assert!(unproven >= 10, "{unproven} of 20 are where space is reserved");
+    assert_eq!(intact + unproven, 20);
+    for deleted in fs.deleted().unwrap().iter() {
+        let bytes = read(&*fs, deleted.node).unwrap();
+        assert!(known.contains(&hash(&bytes)), "{deleted:?}");
+    }
+}

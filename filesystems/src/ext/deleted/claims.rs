@@ -8,7 +8,9 @@ use zerocopy::little_endian::U32;
 
 use super::candidates::Identity;
 use super::geometry::Geometry;
-use crate::ext::layout::{self, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, Extent, ExtentHeader, inode_flags, mode};
+use crate::ext::layout::{
+    self, DIRECT_BLOCKS, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, Extent, ExtentHeader, inode_flags, mode,
+};
 
 /// How many claims are kept (ours): 32 bytes each. With more no file is promised to be intact.
 const MAX_CLAIMS: usize = 1 << 20;
@@ -39,34 +41,68 @@ impl Claim {
     }
 }
 
-/// All claims on blocks that are free now.
+/// All claims on blocks that are free now, or that nobody wrote since.
 #[derive(Default)]
 pub(super) struct Claims {
-    list: Vec<Claim>,
-    /// The longest claim in blocks.
-    longest: u64,
+    written: List,
+    /// On space that was not written yet.
+    reserved: List,
+    /// On indirect blocks, which are written to the journal first, and perhaps nowhere else.
+    maps: List,
     seen: HashMap<Identity, u64>,
     /// Whether some were passed over, so that no promise can be made.
     pub(super) overflow: bool,
 }
 
+/// What the blocks of a claim were taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For content that was written.
+    Written,
+    /// For content that was not written yet.
+    Reserved,
+    /// For a map.
+    Map,
+}
+
+/// Claims by where they begin.
+#[derive(Default)]
+struct List {
+    claims: Vec<Claim>,
+    /// The longest in blocks.
+    longest: u64,
+}
+
 impl Claims {
-    /// Adds a claim on the blocks `start .. end`, unless they are all in use: then the bitmap says enough.
+    /// Adds a claim on the blocks `start .. end`, which were written.
     pub(super) fn add(&mut self, geometry: &Geometry<'_>, start: u64, end: u64, order: Option<i64>, owner: Identity) {
-        let end = end.min(geometry.volume.superblock().blocks);
+        self.add_for(geometry, Claim { start, end, order, owner }, Purpose::Written);
+    }
+
+    /// Adds a claim, unless its blocks are all in use: then the bitmap says enough.
+    pub(super) fn add_for(&mut self, geometry: &Geometry<'_>, mut claim: Claim, purpose: Purpose) {
+        claim.end = claim.end.min(geometry.volume.superblock().blocks);
+        let Claim { start, end, .. } = claim;
         if start < end && !geometry.afford(end - start) {
             self.overflow = true;
             return;
         }
-        if start >= end || !geometry.stretches(start, end).any(|(free, _)| free) {
+        let mut free = geometry.stretches(start, end).map(|(free, _)| free);
+        if start >= end || !free.any(|free| free) && geometry.reserved_in(start, end).next().is_none() {
             return;
         }
-        if self.list.len() >= MAX_CLAIMS || !geometry.room.take(2 * size_of::<Claim>()) {
+        let count = self.written.claims.len() + self.reserved.claims.len() + self.maps.claims.len();
+        if count >= MAX_CLAIMS || !geometry.room.take(2 * size_of::<Claim>()) {
             self.overflow = true;
             return;
         }
-        self.longest = self.longest.max(end - start);
-        self.list.push(Claim { start, end, order, owner });
+        let list = match purpose {
+            Purpose::Written => &mut self.written,
+            Purpose::Reserved => &mut self.reserved,
+            Purpose::Map => &mut self.maps,
+        };
+        list.longest = list.longest.max(end - start);
+        list.claims.push(claim);
     }
 
     /// Adds what an inode in the journal maps by itself.
@@ -94,8 +130,10 @@ impl Claims {
         if raw.i_flags.get() & inode_flags::EXTENTS != 0 {
             self.add_leaf(geometry, &raw.i_block, order, owner);
         } else if let Ok(pointers) = <[U32]>::ref_from_bytes(&raw.i_block) {
-            for pointer in pointers.iter().map(|pointer| u64::from(pointer.get())).filter(|pointer| *pointer != 0) {
-                self.add(geometry, pointer, pointer + 1, order, owner);
+            for (index, pointer) in pointers.iter().enumerate().filter(|(_, pointer)| pointer.get() != 0) {
+                let start = u64::from(pointer.get());
+                let purpose = if (index as u64) < DIRECT_BLOCKS { Purpose::Written } else { Purpose::Map };
+                self.add_for(geometry, Claim { start, end: start + 1, order, owner }, purpose);
             }
         }
     }
@@ -109,25 +147,43 @@ impl Claims {
         let count = usize::from(header.eh_entries.get());
         for extent in rest.chunks_exact(size_of::<Extent>()).take(count) {
             let Ok(extent) = Extent::ref_from_bytes(extent) else { return };
-            let len = match extent.ee_len.get() {
-                len if len <= EXTENT_INIT_MAX_LEN => len,
-                biased => biased - EXTENT_INIT_MAX_LEN,
-            };
             let start = u64::from(extent.ee_start_hi.get()) << 32 | u64::from(extent.ee_start_lo.get());
-            self.add(geometry, start, start + u64::from(len), order, owner);
+            let (len, purpose) = match extent.ee_len.get() {
+                len if len <= EXTENT_INIT_MAX_LEN => (len, Purpose::Written),
+                biased => (biased - EXTENT_INIT_MAX_LEN, Purpose::Reserved),
+            };
+            self.add_for(geometry, Claim { start, end: start + u64::from(len), order, owner }, purpose);
         }
     }
 
     /// Makes the claims ready to be asked for.
     pub(super) fn sort(&mut self) {
         self.seen = HashMap::new();
-        self.list.sort_unstable();
-        self.list.dedup();
+        for list in [&mut self.written, &mut self.reserved, &mut self.maps] {
+            list.claims.sort_unstable();
+            list.claims.dedup();
+        }
     }
 
-    /// The claims on any of the blocks `start .. end`.
+    /// The claims on any of the blocks `start .. end` that were written.
     pub(super) fn on(&self, start: u64, end: u64) -> impl Iterator<Item = &Claim> {
-        let first = self.list.partition_point(|claim| claim.start.saturating_add(self.longest) <= start);
-        self.list[first..].iter().take_while(move |claim| claim.start < end).filter(move |claim| claim.end > start)
+        self.written.on(start, end)
+    }
+
+    /// The claims on any of the blocks `start .. end` that were not written yet.
+    pub(super) fn reserved_on(&self, start: u64, end: u64) -> impl Iterator<Item = &Claim> {
+        self.reserved.on(start, end)
+    }
+
+    /// The claims on any of the blocks `start .. end` for indirect blocks.
+    pub(super) fn maps_on(&self, start: u64, end: u64) -> impl Iterator<Item = &Claim> {
+        self.maps.on(start, end)
+    }
+}
+
+impl List {
+    fn on(&self, start: u64, end: u64) -> impl Iterator<Item = &Claim> {
+        let first = self.claims.partition_point(|claim| claim.start.saturating_add(self.longest) <= start);
+        self.claims[first..].iter().take_while(move |claim| claim.start < end).filter(move |claim| claim.end > start)
     }
 }

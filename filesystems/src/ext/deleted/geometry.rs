@@ -1,6 +1,6 @@
 //! Which blocks hold inode tables or other fixed metadata, and which are free.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::ext::checksum::crc32c;
 use crate::ext::features::{incompat, ro_compat};
@@ -45,6 +45,8 @@ pub(super) struct Geometry<'a> {
     fixed: Vec<(u64, u64)>,
     bitmap: RefCell<Option<(u32, Bitmap)>>,
     lookups: Cell<u64>,
+    /// Blocks that are in use and hold what was there before, ascending: start and end.
+    reserved: OnceCell<Vec<(u64, u64)>>,
 }
 
 #[derive(Clone)]
@@ -105,7 +107,16 @@ impl<'a> Geometry<'a> {
             }
             joins
         });
-        Self { volume, room, groups, tables, fixed, bitmap: RefCell::new(None), lookups: Cell::new(0) }
+        Self {
+            volume,
+            room,
+            groups,
+            tables,
+            fixed,
+            bitmap: RefCell::new(None),
+            lookups: Cell::new(0),
+            reserved: OnceCell::new(),
+        }
     }
 
     /// The number of the first inode in a block of an inode table.
@@ -179,6 +190,24 @@ impl<'a> Geometry<'a> {
             Bitmap::Uninit => (true, to),
             Bitmap::Damaged => (false, to),
         }
+    }
+
+    /// Says which blocks are in use and hold what was there before, once they are known: ascending and apart.
+    pub(super) fn reserve(&self, mut runs: Vec<(u64, u64)>) {
+        runs.retain(|(start, end)| {
+            let after = self.fixed.partition_point(|fixed| fixed.0 < *end);
+            after.checked_sub(1).and_then(|at| self.fixed.get(at)).is_none_or(|fixed| fixed.1 <= *start)
+        });
+        // They are found once.
+        let _ = self.reserved.set(runs);
+    }
+
+    /// The blocks from `from` to before `to` that are in use and, as far as is known, hold what was there before.
+    pub(super) fn reserved_in(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
+        let runs = self.reserved.get().map(Vec::as_slice).unwrap_or_default();
+        let first = runs.partition_point(|(_, end)| *end <= from);
+        let inside = runs[first..].iter().take_while(move |(start, _)| *start < to);
+        inside.map(move |(start, end)| (from.max(*start), to.min(*end)))
     }
 
     fn bitmap(&self, number: u32) -> Bitmap {

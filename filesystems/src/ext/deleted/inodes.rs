@@ -116,6 +116,11 @@ impl Inodes {
         self.get(number).is_some_and(|inode| inode.live && inode.generation == generation)
     }
 
+    /// All of them, ascending by number.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Current> {
+        self.list.iter()
+    }
+
     /// The directories, living and dead.
     pub(super) fn directories(&self) -> impl Iterator<Item = &Current> {
         self.list.iter().filter(|inode| inode.directory)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::blocks::BlockCopy;
 use super::candidates::Identity;
+use super::claims::{Claim, Purpose};
 use super::discarded;
 use super::mapping::{Mapper, Mapping, physical};
 use super::names::{self, Name, Owner};
@@ -252,7 +253,8 @@ fn of_remains(
         if let State::Written(at) = run.state {
             for index in 0..run.len {
                 let start = (run.logical + index) * block_size;
-                match search.geometry.is_free(at + index) {
+                let block = at + index;
+                match search.geometry.is_free(block) || search.geometry.reserved_in(block, block + 1).next().is_some() {
                     true => left = true,
                     false => lost.push(start..start + block_size),
                 }
@@ -276,8 +278,12 @@ fn claim(search: &mut Search<'_>, mappings: &BTreeMap<Identity, Vec<Mapping>>) {
     for (identity, node) in &search.candidates.nodes {
         let Some(maps) = mappings.get(identity) else { continue };
         for (version, mapping) in node.versions.iter().zip(maps) {
-            for (start, end) in mapping.runs.iter().filter_map(physical) {
-                search.claims.add(search.geometry, start, end, version.order, *identity);
+            for run in &mapping.runs {
+                let Some((start, end)) = physical(run) else { continue };
+                let is_written = matches!(run.state, State::Written(_));
+                let purpose = if is_written { Purpose::Written } else { Purpose::Reserved };
+                let claim = Claim { start, end, order: version.order, owner: *identity };
+                search.claims.add_for(search.geometry, claim, purpose);
             }
         }
     }

@@ -46,17 +46,27 @@ pub(super) struct Mapper<'a> {
     pub(super) spent: Cell<usize>,
 }
 
+/// Which of several copies of a block of a map is taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefer {
+    /// The newest up to the version's own transaction.
+    OfItsTime,
+    /// What lies on the disk.
+    Disk,
+    /// The next one after the version: a file that grew has in it all that it had before.
+    Later,
+}
+
 struct Job<'a> {
     inode: &'a Inode,
     order: Option<i64>,
-    /// What lies on the disk is taken before what the journal has.
-    prefer_disk: bool,
+    prefer: Prefer,
     mapping: Mapping,
     looked_at: u32,
 }
 
 impl Mapper<'_> {
-    /// The map of a version. Of two ways to put it together, the one that the inode's own block count confirms.
+    /// The map of a version. Of the ways to put it together, the first that the inode's own block count confirms.
     pub(super) fn resolve(&self, candidate: &Candidate) -> Mapping {
         let inode = &*candidate.inode;
         let fast_symlink =
@@ -65,23 +75,31 @@ impl Mapper<'_> {
         if !mapped || fast_symlink && self.own_blocks(inode) == 0 || inode.has(inode_flags::INLINE_DATA) {
             return Mapping::default();
         }
-        let mut first = self.resolve_with(inode, candidate.order, candidate.order.is_none());
-        if first.doubtful && !first.nodes.is_empty() {
-            let second = self.resolve_with(inode, candidate.order, candidate.order.is_some());
-            if !second.doubtful {
-                first = second;
+        let ways = match candidate.order {
+            Some(_) => [Prefer::OfItsTime, Prefer::Disk, Prefer::Later],
+            None => [Prefer::Disk, Prefer::OfItsTime, Prefer::Later],
+        };
+        let mut first: Option<Mapping> = None;
+        for way in ways {
+            let mut mapping = self.resolve_with(inode, candidate.order, way);
+            if !mapping.doubtful || mapping.nodes.is_empty() {
+                // What a later map says of an earlier version fits, and is no proof.
+                mapping.doubtful |= way == Prefer::Later;
+                return mapping;
             }
+            first.get_or_insert(mapping);
         }
-        first
+        first.unwrap_or_default()
     }
 
-    fn resolve_with(&self, inode: &Inode, order: Option<i64>, prefer_disk: bool) -> Mapping {
-        let mut job = Job { inode, order, prefer_disk, mapping: Mapping::default(), looked_at: 0 };
+    fn resolve_with(&self, inode: &Inode, order: Option<i64>, prefer: Prefer) -> Mapping {
+        let mut job = Job { inode, order, prefer, mapping: Mapping::default(), looked_at: 0 };
+        let end = inode.size.div_ceil(self.geometry.volume.block_size());
         if inode.has(inode_flags::EXTENTS) {
             let depth = ExtentHeader::ref_from_prefix(inode.i_block()).map_or(0, |(header, _)| header.eh_depth.get());
             if depth > EXTENT_MAX_DEPTH || !self.extents(&mut job, inode.i_block(), depth, 0, 1 << 32) {
                 job.mapping.doubtful = true;
-                job.mapping.missing.push((0, inode.size.div_ceil(self.geometry.volume.block_size())));
+                job.mapping.missing.push((0, end));
             }
         } else {
             self.block_map(&mut job);
@@ -93,9 +111,13 @@ impl Mapper<'_> {
             + size_of_val(&*mapping.missing);
         if self.spent.get() > MAX_ALL || !self.geometry.room.take(2 * bytes) {
             mapping = Mapping { doubtful: true, ..Mapping::default() };
-            mapping.missing.push((0, inode.size.div_ceil(self.geometry.volume.block_size())));
+            mapping.missing.push((0, end));
         }
         mapping.normalise();
+        if prefer == Prefer::Later {
+            mapping.runs.retain(|run| run.logical < end);
+            mapping.runs.iter_mut().for_each(|run| run.len = run.len.min(end - run.logical));
+        }
         mapping.runs.shrink_to_fit();
         if mapping.missing.is_empty() && self.space(inode, &mapping) != self.own_blocks(inode) {
             mapping.doubtful = true;
@@ -228,15 +250,16 @@ impl Mapper<'_> {
         // Without checksums only a free block can be as it was left.
         let disk = (has_checksums || self.geometry.is_free(number)).then_some(on_disk);
         let mut list: Vec<BlockCopy> = Vec::new();
-        if job.prefer_disk {
-            list.extend(disk);
-            list.extend(before);
-        } else {
-            list.extend(before.first());
-            list.extend(disk);
-            list.extend(before.into_iter().skip(1));
+        let after = after.into_iter().rev();
+        match job.prefer {
+            Prefer::Disk => list.extend(disk.into_iter().chain(before).chain(after)),
+            Prefer::OfItsTime => {
+                list.extend(before.first());
+                list.extend(disk);
+                list.extend(before.into_iter().skip(1).chain(after));
+            }
+            Prefer::Later => list.extend(after.chain(disk).chain(before)),
         }
-        list.extend(after.into_iter().rev());
         list.extend(loose);
         for copy in list {
             let Some(bytes) = self.blocks.kept.read(&**volume.disk(), copy.at, volume.block_size()) else { continue };

@@ -8,6 +8,7 @@
 //! *Who a copy belongs to.* The tags of a descriptor block say it. Where that block is overwritten, the inode's checksum
 //! does: it covers the file system's UUID, the inode's number, its generation and its body. A CRC's register can be run
 //! backwards, so the number is computed from the checksum and the body ([`rewind`]), and must fit the place in the block.
+//! Without checksums the generations tell whose a copy most likely is ([`unplaced`]).
 //! In the same way an extent or directory block gives the register that its inode's number and generation lead to, and
 //! one look into a table finds the inode.
 //!
@@ -29,10 +30,12 @@ mod listing;
 mod mapping;
 mod names;
 mod orphans;
+mod reserved;
 mod rewind;
 mod scan;
 mod search;
 mod transactions;
+mod unplaced;
 mod verdict;
 mod version;
 

@@ -15,8 +15,10 @@ use super::inodes::Inodes;
 use super::mapping::is_pointers;
 use super::names::{self, Names, Owner};
 use super::orphans::Orphans;
+use super::reserved::Reserved;
 use super::scan::{Copy, walk};
 use super::transactions::Transactions;
+use super::unplaced::Unplaced;
 use crate::ext::checksum::{crc32c, inode_seed};
 use crate::ext::features::compat;
 use crate::ext::inode::Inode;
@@ -46,6 +48,7 @@ pub(super) struct Search<'a> {
     pub(super) directories: Directories,
     pub(super) orphans: Orphans,
     pub(super) candidates: Candidates,
+    pub(super) unplaced: Unplaced,
     pub(super) claims: Claims,
     pub(super) blocks: Blocks,
     pub(super) names: Names,
@@ -66,10 +69,14 @@ impl<'a> Search<'a> {
         let orphan_file = orphan_file.then(|| superblock.raw.s_orphan_file_inum.get());
         let mut orphans = Orphans::default();
         let mut directories = Directories::new(superblock, geometry.room.clone());
+        let mut reserved = Reserved::new(geometry.room.clone());
         let inodes = Inodes::read(geometry, &mut |current, at, record| {
             let number = current.number;
             let is_reserved = number < superblock.first_inode && number != ROOT_INO;
             let is_orphan_file = orphan_file == Some(number);
+            if current.live && number >= superblock.first_inode && !is_orphan_file {
+                reserved.add(volume, number, at, record);
+            }
             if is_reserved || current.live && !current.directory && !is_orphan_file {
                 return;
             }
@@ -87,12 +94,14 @@ impl<'a> Search<'a> {
             }
         })?;
         orphans.follow(volume);
+        geometry.reserve(reserved.into_runs());
         let mut search = Self {
             geometry,
             inodes,
             directories,
             orphans,
             candidates,
+            unplaced: Unplaced::new(geometry.room.clone()),
             claims: Claims::default(),
             blocks: Blocks::new(geometry.room.clone()),
             names: Names::new(geometry.room.clone()),
@@ -107,6 +116,7 @@ impl<'a> Search<'a> {
                 search.take_operation(sequence, at, operation, reference, only);
             });
             search.transactions = Some(transactions);
+            search.place_tables(log, only);
         }
         search.candidates.sort();
         Ok(search)
@@ -140,13 +150,10 @@ impl<'a> Search<'a> {
             None => self.table_block(bytes),
         };
         if let Some(first) = first {
-            let size = usize::from(superblock.inode_size);
-            for (index, record) in bytes.chunks_exact(size).enumerate() {
-                if let Some(number) = first.checked_add(index as u32) {
-                    self.take_inode(copy, number, record, copy.at + (index * size) as u64, order, only);
-                }
-            }
-            return;
+            return self.take_table(copy, first, bytes, reference, only);
+        }
+        if copy.block.is_none() && self.unplaced.add(copy, bytes, superblock.inode_size.into()) {
+            self.blocks.kept.keep(copy.at, bytes);
         }
         let block_copy = BlockCopy { at: copy.at, order, sequence: copy.sequence, in_journal: true };
         if let Some(block) = copy.block {
@@ -176,6 +183,17 @@ impl<'a> Search<'a> {
             self.blocks.kept.keep(copy.at, bytes);
             if superblock.checksum_seed.is_none() {
                 self.claim_pointers(bytes, order);
+            }
+        }
+    }
+
+    /// Takes a copy of a block of an inode table that begins with inode `first`.
+    pub(super) fn take_table(&mut self, copy: &Copy, first: u32, bytes: &[u8], reference: u32, only: Option<u32>) {
+        let order = copy.sequence.map(|sequence| order(sequence, reference));
+        let size = usize::from(self.geometry.volume.superblock().inode_size);
+        for (index, record) in bytes.chunks_exact(size).enumerate() {
+            if let Some(number) = first.checked_add(index as u32) {
+                self.take_inode(copy, number, record, copy.at + (index * size) as u64, order, only);
             }
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::candidates::{Candidate, Node};
-use super::claims::METADATA;
-use super::mapping::Mapping;
+use super::claims::{Claim, METADATA};
+use super::mapping::{Mapping, is_pointers};
 use super::search::Search;
 use crate::Kind;
 use crate::deleted::State;
@@ -157,26 +157,32 @@ impl Search<'_> {
         let mut lose = |start: u64, end: u64| {
             let (start, end) = (run.logical + (start - at), run.logical + (end - at));
             match gone.last_mut() {
+                _ if start >= end => {}
                 Some(last) if last.1 == start => last.1 = end,
                 _ => gone.push((start, end)),
             }
         };
         for (free, blocks) in self.geometry.stretches(at, at + run.len) {
-            if own.is_empty() {
-                match (free, node.orphan) {
-                    (true, _) => {}
-                    // It is still in use by this very inode, as far as one can tell.
-                    (false, true) => proved = false,
-                    (false, false) => lose(blocks.start, blocks.end),
+            if !own.is_empty() {
+                for block in blocks {
+                    if is_own(block) || !free && node.orphan {
+                        proved = false;
+                    } else if !free {
+                        lose(block, block + 1);
+                    }
                 }
-                continue;
-            }
-            for block in blocks {
-                if is_own(block) || !free && node.orphan {
+            } else if !free && node.orphan {
+                // It is still in use by this very inode, as far as one can tell.
+                proved = false;
+            } else if !free {
+                let mut next = blocks.start;
+                for (start, end) in self.geometry.reserved_in(blocks.start, blocks.end) {
+                    // Nobody wrote it since, as far as one can tell.
                     proved = false;
-                } else if !free {
-                    lose(block, block + 1);
+                    lose(next, start);
+                    next = end;
                 }
+                lose(next, blocks.end);
             }
         }
         // With data=journal the journal has the content itself, and its place perhaps not: no copy since the file exists.
@@ -255,7 +261,29 @@ impl Search<'_> {
                 _ => any = true,
             }
         }
+        let others = |claim: &&Claim| {
+            let is_own =
+                claim.owner == (inode.number, inode.generation) || inode.seed != 0 && claim.owner == (inode.seed, 0);
+            !is_own && !matches!((claim.order, candidate.order), (Some(claim), Some(own)) if claim < own)
+        };
+        // Space that was only reserved destroys nothing, but may have been written later.
+        any |= self.claims.reserved_on(start, end).any(|claim| others(&claim));
+        // A map that was soon deleted was written to the journal only.
+        for claim in self.claims.maps_on(start, end).filter(others) {
+            any = true;
+            if claim.order > candidate.order && candidate.order.is_some() && self.holds_pointers(claim.start) {
+                known(claim.start, claim.end);
+            }
+        }
         any
+    }
+
+    /// Whether a block of the disk may be an indirect block.
+    fn holds_pointers(&self, block: u64) -> bool {
+        let volume = self.geometry.volume;
+        let at = block.saturating_mul(volume.block_size());
+        let bytes = self.blocks.kept.read(&**volume.disk(), at, volume.block_size());
+        bytes.is_none_or(|bytes| is_pointers(&bytes, volume.superblock().blocks))
     }
 
     /// Whether nothing can have happened after a version that would have left no trace.
