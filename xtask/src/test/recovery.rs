@@ -1,9 +1,12 @@
 //! Deleted files come back: ours against extundelete, ext4magic, debugfs and tsk_recover, on images of the kernel.
 
+mod remains;
+mod rounds;
+mod used;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +28,9 @@ const KEPT: u64 = 40;
 const SIZE: u64 = 192 << 20;
 /// Of the files that come back, so many in a hundred must be under their own path.
 const UNDER_THEIR_PATH: usize = 95;
+
+/// How long another tool may take, in seconds: ext4magic does not always come to an end.
+const OTHERS_END: &str = "20";
 
 /// Between writing, deleting and recovering.
 const SECONDS_APART: Duration = Duration::from_millis(2100);
@@ -93,6 +99,7 @@ pub fn run(report: &mut Report, stage: &Stage) {
         }
     }
     print(&scores);
+    rounds::run(report, stage);
 }
 
 fn check(score: &Score, all: bool) -> Result<()> {
@@ -142,27 +149,34 @@ fn score(stage: &Stage, case: &Case, name: &str, used_after: bool) -> Result<Sco
     let before = hash_of(&image)?;
     let ours = ours(stage, &image, &deleted, &ever)?;
     ensure!(hash_of(&image)? == before, "the image was changed");
-    let others = [
+    let others = others(&image)?.into_iter().map(|(tool, found, ended)| {
+        let found = deleted.values().filter(|hash| found.contains(*hash)).count();
+        (tool, Other { found, ended })
+    });
+    let others = others.collect();
+    fs::remove_file(&image)?;
+    Ok(Score { case: name.to_owned(), deleted: deleted.len(), ours, others })
+}
+
+/// The hashes of what other tools bring back, and whether each ran to its end.
+fn others(image: &Path) -> Result<Vec<(&'static str, BTreeSet<String>, bool)>> {
+    let tools = [
         ("extundelete", extundelete as fn(&Path, &Path) -> Result<bool>),
         ("ext4magic", ext4magic),
         ("debugfs", debugfs),
         ("tsk_recover", tsk_recover),
     ];
-    let others = others.into_iter().map(|(tool, recover)| {
+    let run = tools.into_iter().map(|(tool, recover)| {
         let directory = tempfile::TempDir::with_prefix("imgmount-recovery-")?;
         // Each on a copy: some of them write to the image.
         let copy = directory.path().join("copy.img");
-        fs::copy(&image, &copy)?;
+        fs::copy(image, &copy)?;
         let out = directory.path().join("out");
         fs::create_dir(&out)?;
         let ended = recover(&copy, &out).with_context(|| tool)?;
-        let found: BTreeSet<_> = hashes(&out)?.into_values().collect();
-        let found = deleted.values().filter(|hash| found.contains(*hash)).count();
-        Ok((tool, Other { found, ended }))
+        Ok((tool, hashes(&out)?.into_values().collect(), ended))
     });
-    let others = others.collect::<Result<_>>()?;
-    fs::remove_file(&image)?;
-    Ok(Score { case: name.to_owned(), deleted: deleted.len(), ours, others })
+    run.collect()
 }
 
 /// Makes an image from which files were deleted; returns their hashes, and those of all files that ever were in it.
@@ -258,7 +272,15 @@ fn hashes(root: &Path) -> Result<Hashes> {
 fn hash_of(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     std::io::copy(&mut File::open(path)?, &mut HashWriter(&mut hash))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(hash))
+}
+
+fn hash_of_bytes(bytes: &[u8]) -> String {
+    hexadecimal(Sha256::new_with_prefix(bytes))
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
@@ -315,9 +337,15 @@ fn ours(stage: &Stage, image: &Path, deleted: &Hashes, ever: &BTreeSet<String>) 
     Ok(ours)
 }
 
-/// Runs a tool, whose exit status says nothing of what it found. False if it crashed.
-fn ends(command: &mut Command) -> Result<bool> {
-    Ok(any_output(command)?.status.signal().is_none())
+/// Runs a tool, whose exit status says nothing of what it found. False if it crashed, or did not end.
+fn ends(tool: &mut Command) -> Result<bool> {
+    let mut limited = command("timeout", ["--kill-after=1", OTHERS_END]);
+    limited.arg(tool.get_program()).args(tool.get_args());
+    if let Some(directory) = tool.get_current_dir() {
+        limited.current_dir(directory);
+    }
+    // A shell's way to say that a signal ended it; 124 is the limit's own.
+    Ok(any_output(&mut limited)?.status.code().is_some_and(|code| code < 124))
 }
 
 fn extundelete(image: &Path, out: &Path) -> Result<bool> {
