@@ -48,7 +48,7 @@ pub fn directory(path: &Path, blocks: u32, run: u16) -> Result<()> {
     image.file.write_all_at(&names.repeat(usize::from(run)), u64::from(SHARED) * BLOCK)?;
     let runs = (0..blocks).step_by(usize::from(run));
     let runs: Vec<Run> = runs.map(|at| (at, run.min((blocks - at).min(0x7fff) as u16), SHARED)).collect();
-    let stat = read(&mut command("debugfs", ["-R", "stat /many"]).arg(path))?;
+    let stat = read(command("debugfs", ["-R", "stat /many"]).arg(path))?;
     let number = stat.split("Inode:").nth(1).and_then(|rest| rest.split_whitespace().next());
     image.map(number.context("debugfs names no inode")?.parse()?, &runs, u64::from(blocks) * BLOCK)
 }

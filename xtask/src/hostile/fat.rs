@@ -53,7 +53,7 @@ fn full(deleted: bool) -> Vec<u8> {
     for (index, letters) in NAME.chunks(13).enumerate().rev() {
         let last = if index == NAME.len() / 13 { 0x40 } else { 0 };
         let mut entry = [0; 32];
-        entry[0] = index as u8 + 1 | last;
+        entry[0] = (index as u8 + 1) | last;
         (entry[11], entry[13]) = (0x0f, sum);
         let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2));
         let padded = letters.iter().copied().chain([0]).chain(std::iter::repeat(0xffff));

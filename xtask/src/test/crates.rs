@@ -30,9 +30,15 @@ struct Profile {
     test: bool,
 }
 
+/// What the names of all these steps begin with.
+pub const START: &str = "tests: ";
+
 pub fn run(report: &mut Report) {
+    if !report.wants(START) {
+        return;
+    }
     let mut made = Vec::new();
-    report.step("tests: built", || {
+    report.needed_step("tests: built", || {
         made = build()?;
         Ok(())
     });
@@ -62,7 +68,7 @@ impl Made {
         let unit = !self.target.kind.iter().any(|kind| kind == "test");
         let file = if unit { "unit tests" } else { &self.target.name };
         let folder = self.folder().and_then(Path::file_name).unwrap_or_default();
-        format!("tests: {}, {file}", folder.to_string_lossy())
+        format!("{START}{}, {file}", folder.to_string_lossy())
     }
 
     fn folder(&self) -> Option<&Path> {

@@ -26,7 +26,24 @@ impl Report {
 
     /// Runs one step, says what it is, how it went and how long it took; an error is kept and the next step runs.
     pub fn step(&mut self, name: &str, step: impl FnOnce() -> Result<()>) {
-        if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) || interrupt::check().is_err() {
+        if self.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+            self.needed_step(name, step);
+        }
+    }
+
+    /// Whether steps whose names begin so may run.
+    pub fn wants(&self, start: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.starts_with(start) || start.contains(only.as_str()))
+    }
+
+    /// Whether only steps whose names begin so run.
+    pub fn wants_no_more_than(&self, start: &str) -> bool {
+        self.only.as_ref().is_some_and(|only| only.starts_with(start))
+    }
+
+    /// A step that others need, whatever its name.
+    pub fn needed_step(&mut self, name: &str, step: impl FnOnce() -> Result<()>) {
+        if interrupt::check().is_err() {
             return;
         }
         let clock = Clock::start();
