@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,6 +22,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use images::{Error, Result};
 use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{major, minor};
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -38,6 +40,10 @@ const FEWEST_THREADS: usize = 2;
 
 /// More threads than this find no more work, and each keeps a buffer. Ours.
 const MOST_THREADS: usize = 16;
+
+/// How far the kernel reads ahead where we may say so, in KiB: as root. It starts with 128. Measured: 512 make reading in
+/// order a sixth faster, more add nothing.
+const READ_AHEAD_KIB: u32 = 512;
 
 /// What the thread that called [`serve`] waits for.
 enum Event {
@@ -81,6 +87,9 @@ fn mount_and_serve(
     let mount = Mount { point: mountpoint, device: session.as_fd().try_clone_to_owned().map_err(serving)? };
     // Not dropped: fuser 0.18 would unmount once more what is unmounted already, and hit what is mounted there by then.
     let _session = ManuallyDrop::new(session.spawn().map_err(serving)?);
+    if geteuid().is_root() {
+        mount.read_further_ahead();
+    }
     if let Err(error) = ready() {
         mount.leave();
         return Err(error);
@@ -117,6 +126,16 @@ impl Mount<'_> {
     fn is_gone(&self) -> bool {
         let mut fds = [PollFd::new(&self.device, PollFlags::empty())];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Lets the kernel read further ahead; without it, reading is only slower. Containers may not allow it to root either.
+    fn read_further_ahead(&self) {
+        let set = || {
+            let device = fs::metadata(self.point)?.dev();
+            let bdi = format!("/sys/class/bdi/{}:{}/read_ahead_kb", major(device), minor(device));
+            fs::write(bdi, READ_AHEAD_KIB.to_string())
+        };
+        set().unwrap_or_else(|error: io::Error| log::debug!("the kernel's read-ahead stays as it is: {error}"));
     }
 
     /// Unmounts; if it is in use, it is taken out of the tree at once and ends with its last user.

@@ -92,8 +92,8 @@ pub const PACKAGES: &[Package] = &[
     package("squashfs-tools", "mksquashfs", "makes SquashFS", &[Test, Fuzz]),
     package("udftools", "mkudffs", "makes UDF", &[Test]),
     package("xfsprogs", "mkfs.xfs", "makes XFS", &[Test, Fuzz]),
-    package("acl", "getfacl setfacl", "ACLs of the files of test guests", &[Test, Golden]),
-    package("attr", "getfattr setfattr", "extended attributes of the files of test guests", &[Test, Golden]),
+    package("acl", "getfacl setfacl", "ACLs of the files of test guests", &[Test, Bench, Golden]),
+    package("attr", "getfattr setfattr", "extended attributes of the files of test guests", &[Test, Bench, Golden]),
     package("libcap2-bin", "getcap setcap", "capabilities of the files of test guests", &[Test, Golden]),
     package("file", "file", "names what is on a device", &[Test]),
     // Deleted files.

@@ -79,7 +79,7 @@ impl Figure {
             Goal::AtMost(goal) => format!("<= {}", self.show(goal)),
             Goal::SpeedAtLeast(goal) => format!(">= {}", self.show(goal)),
             Goal::RatioAtMost(goal) => format!("<= {goal} x"),
-            Goal::RatioAtLeast(goal) => format!(">= {goal} x"),
+            Goal::RatioAtLeast(goal) => format!(">= {goal:.2} x"),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::workspace;
 
 use super::figures::{Figure, Goal, Section, median};
 use super::timed;
+use super::zeros::{self, Zeros};
 
 /// What every figure is measured under.
 const CONDITIONS: &str = "\
@@ -28,6 +29,8 @@ enum Side {
     Kernel,
     Qcow2,
     Raw,
+    /// The FUSE server that answers zeros.
+    Zeros,
 }
 
 /// What the server may have in memory, in bytes.
@@ -39,6 +42,7 @@ struct Bench {
     directory: TempDir,
     program: PathBuf,
     walker: PathBuf,
+    zeros: PathBuf,
     runs: u32,
 }
 
@@ -65,7 +69,8 @@ impl Bench {
             Ok(to)
         };
         let (program, walker) = (copy(program, "imgmount")?, copy(&std::env::current_exe()?, "xtask")?);
-        Ok(Self { guest, place, directory, program, walker, runs })
+        let zeros = zeros::build(directory.path())?;
+        Ok(Self { guest, place, directory, program, walker, zeros, runs })
     }
 
     fn all(&self) -> Result<Vec<Figure>> {
@@ -79,9 +84,12 @@ impl Bench {
         };
         figures.push(self.compared("tar of /usr", 2.0, tar)?);
 
-        let sequential = |path: &Path, user: User| self.reader(path, user, false);
-        let sides = [Side::Kernel, Side::Qcow2, Side::Raw];
-        let [kernel, ours, raw] = self.turns(sides, |side| self.mounted(side, sequential))?;
+        let sequential = |path: &Path, user: User| self.reader(&path.join(BIG_FILE), user, false);
+        let sides = [Side::Kernel, Side::Zeros, Side::Qcow2, Side::Raw];
+        let [kernel, zeros, ours, raw] = self.turns(sides, |side| match side {
+            Side::Zeros => self.reader(&Zeros::mount(&self.zeros, BIG_SIZE)?.file(), User::Nobody, false),
+            side => self.mounted(side, sequential),
+        })?;
         let speed = |seconds: f64| BIG_SIZE as f64 / seconds;
         figures.push(Figure::speed(
             "300 MiB file, sequential",
@@ -101,7 +109,13 @@ impl Bench {
             speed(raw),
             Goal::RatioAtLeast(0.8),
         ));
-        let random = |path: &Path, user: User| self.reader(path, user, true);
+        figures.push(Figure::speed(
+            "300 MiB file, against a FUSE server of zeros",
+            speed(ours),
+            speed(zeros),
+            Goal::RatioAtLeast(1.0 / 1.3),
+        ));
+        let random = |path: &Path, user: User| self.reader(&path.join(BIG_FILE), user, true);
         figures.push(self.compared("random reads of 4 KiB", 3.0, random)?);
         let (resident, peak) = self.memory()?;
         figures.push(Figure::memory("resident after reading everything", resident, MEMORY));
@@ -161,10 +175,10 @@ impl Bench {
         Ok(seconds)
     }
 
-    /// Reads the big file in a process of `user`, which says how long it took.
+    /// Reads a file in a process of `user`, which says how long it took.
     fn reader(&self, path: &Path, user: User, random: bool) -> Result<f64> {
         let mut command = user.command(&self.walker);
-        command.arg("read").arg(path.join(BIG_FILE)).args(random.then_some("--random"));
+        command.arg("read").arg(path).args(random.then_some("--random"));
         Ok(read(&mut command)?.trim().parse()?)
     }
 

@@ -4,7 +4,9 @@ mod deleted;
 mod figures;
 mod formats;
 mod guest;
+mod listing;
 pub mod reader;
+mod zeros;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,6 +24,8 @@ use crate::workspace;
 pub enum Part {
     /// A whole Debian beside the kernel's mount.
     Guest,
+    /// `ls -l` of a large directory beside the kernel's mount.
+    Listing,
     /// Every image format beside raw and `qemu-img`.
     Formats,
     /// Deleted files: the search, and getting them back.
@@ -37,6 +41,7 @@ pub fn run_all(part: Option<Part>, runs: u32, program: Option<PathBuf>, json: bo
     let mut sections = Vec::new();
     for (this, measure) in [
         (Part::Guest, guest::measure as fn(&_, _) -> _),
+        (Part::Listing, listing::measure),
         (Part::Formats, formats::measure),
         (Part::Deleted, deleted::measure),
     ] {
