@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use filesystems::view::{DeletedFiles, Found};
 use filesystems::{FileSystem, Stat, State, Time};
-use images::{Budget, Error, Result};
+use images::{Budget, Error, Reservation, Result};
 
 pub use layout::beside;
 pub use pattern::Pattern;
@@ -16,6 +16,9 @@ pub use record::{Attributes, Bytes, Lost, Record, kind};
 
 use crate::cli::{Filters, Selection};
 use crate::stack::{Contents, Stack};
+
+/// What an open file system and the search in it take whatever they hold, in bytes: measured, of small ones.
+const OPEN: u64 = 64 << 10;
 
 /// A file system in the images, and what was deleted from it.
 pub struct Source {
@@ -29,38 +32,43 @@ pub struct Source {
     pub files: Arc<DeletedFiles>,
     /// What may be held of what is found there.
     pub budget: Budget,
+    _held: Reservation,
 }
 
 impl Source {
     /// The file system on this device of the stack.
     pub fn open(stack: &Stack, at: usize) -> Result<Self> {
         let device = &stack.devices[at];
-        Ok(Self::of(&device.name, device.size, stack.open(at)?, stack.options().budget.clone()))
+        let budget = stack.options().budget.clone();
+        // Taken first: of thousands each is small, and all together are not.
+        let held = budget.take(OPEN, format_args!("the file system on {}", device.name))?;
+        Ok(Self { _held: held, ..Self::of(&device.name, device.size, stack.open(at)?, budget) })
     }
 
     /// A file system on a device of this name and size in bytes.
     pub fn of(device: &str, size: u64, fs: Arc<dyn FileSystem>, budget: Budget) -> Self {
         let name = device.strip_prefix("/dev/").unwrap_or(device).to_owned();
         let files = Arc::new(DeletedFiles::new(fs, device, budget.clone()));
-        Self { device: device.to_owned(), name, size, files, budget }
+        Self { device: device.to_owned(), name, size, files, _held: budget.empty(), budget }
     }
 
     /// Every file system in the images that can be opened; of the others only those are told of that should be
     /// readable.
     pub fn all(stack: &Stack) -> Vec<Self> {
         let known = stack.file_systems().filter(|&at| matches!(stack.devices[at].contents, Contents::Known(..)));
-        let open = |at| match Self::open(stack, at) {
-            Ok(source) => Some(source),
-            Err(error) if matches!(error.root(), Error::Unsupported(_)) => {
-                log::info!("passed over: {error}");
-                None
+        let mut all = Vec::new();
+        for at in known {
+            match Self::open(stack, at) {
+                Ok(source) => all.push(source),
+                Err(error) if matches!(error.root(), Error::Unsupported(_)) => log::info!("passed over: {error}"),
+                Err(error @ Error::Memory(_)) => {
+                    log::warn!("passed over, with all that follow: {error}; -m chooses one");
+                    break;
+                }
+                Err(error) => log::warn!("passed over: {error}"),
             }
-            Err(error) => {
-                log::warn!("passed over: {error}");
-                None
-            }
-        };
-        known.filter_map(open).collect()
+        }
+        all
     }
 
     /// The file systems that a command line asks for. Fails if there is none.
