@@ -18,7 +18,7 @@ use crate::cli::{Filters, Selection};
 use crate::stack::{Contents, Stack};
 
 /// What an open file system and the search in it take whatever they hold, in bytes: measured, of small ones.
-const OPEN: u64 = 64 << 10;
+const OPEN: u64 = 128 << 10;
 
 /// A file system in the images, and what was deleted from it.
 pub struct Source {

@@ -84,6 +84,8 @@ fn footers() {
     let mut bytes = image.clone();
     put(&mut bytes, 100, b"x");
     put(&mut bytes, end + 100, b"x");
+    assert!(read_all(&*open(bytes.clone()).unwrap()) == want, "wrong in both in the same way: so it was written");
+    put(&mut bytes, end + 100, b"y");
     assert!(open(bytes).err().unwrap().to_string().contains("VHD footer at byte 0x"));
 
     folder.run("qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on source image");
