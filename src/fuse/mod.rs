@@ -225,13 +225,7 @@ fn config(options: &Options) -> Config {
 /// Finds what would make the mount fail, where a plain reason can be given. Returns the absolute path.
 fn check(mountpoint: &Path) -> Result<PathBuf> {
     let cannot = || format!("cannot mount on {}", mountpoint.display());
-    let unusable = |error: io::Error| match error.raw_os_error() {
-        Some(code) if code == Errno::ENOTCONN as i32 => Error::io(
-            cannot(),
-            io::Error::other("the program behind an earlier mount is gone; `fusermount3 -u` it first"),
-        ),
-        _ => Error::io(cannot(), error),
-    };
+    let unusable = |error: io::Error| Error::io(cannot(), dead(&error).unwrap_or(error));
     let absolute = mountpoint.canonicalize().map_err(unusable)?;
     let kind = fs::metadata(&absolute).map_err(unusable)?;
     if !kind.is_dir() {
@@ -249,6 +243,12 @@ fn check(mountpoint: &Path) -> Result<PathBuf> {
     Ok(absolute)
 }
 
+/// The reason in words, if an error says that nobody serves what is mounted there.
+fn dead(error: &io::Error) -> Option<io::Error> {
+    let is_dead = error.raw_os_error() == Some(Errno::ENOTCONN as i32);
+    is_dead.then(|| io::Error::other("the program behind an earlier mount is gone; `fusermount3 -u` it first"))
+}
+
 /// Why a mount failed, in one line.
 fn explain(mountpoint: &Path, error: io::Error) -> Error {
     let what = format!("cannot mount on {}", mountpoint.display());
@@ -257,6 +257,8 @@ fn explain(mountpoint: &Path, error: io::Error) -> Error {
         let why = "an ordinary user needs the program fusermount3; `apt install fuse3`";
         return Error::io(what, io::Error::other(why));
     }
+    // A server that ends just now has passed the check.
+    let error = dead(&error).unwrap_or(error);
     let text = error.to_string();
     let line = text.lines().find(|line| !line.trim().is_empty()).map(str::trim);
     match line {
