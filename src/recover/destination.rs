@@ -97,7 +97,7 @@ impl Destination {
     /// Gives a file or directory its attributes back, as far as the user may: owner, extended attributes, mode, times.
     /// Returns what could not be given.
     ///
-    /// A file never gets set-user-id and set-group-id bits or capabilities back, and attributes of [`HOSTS_OWN`] only where
+    /// A file never gets set-user-id and set-group-id bits or capabilities back, and attributes that the host acts on only where
     /// that was asked for: an image must not plant them.
     pub fn restore(&self, node: &OwnedFd, stat: &Stat, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<String> {
         let mut missing = Vec::new();
