@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::formats::qcow2;
 use crate::world::*;
 
-/// How often each image is opened: before devices were told apart by descriptor, one in fifty opened the device.
+/// How often each image is opened while the names are exchanged: a window between looking and opening would be met.
 const TIMES: usize = 3000;
 
 /// Opening some devices is an action: a tape rewinds, a watchdog starts. The kernel tells of every opening of this one.
