@@ -31,6 +31,9 @@ const SYSTEM_DIRECTORIES: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// ticks, had not moved. Later ones try again, and so does [`output`].
 const CLOCK_STOOD_STILL: &str = "Unable to get accurate CPU usage";
 
+/// How often that is tried: fifty times in a row have failed.
+const CLOCK_TRIES: u32 = 1000;
+
 /// How often something is tried that may fail for a reason that passes.
 const TRIES: u32 = 50;
 
@@ -93,10 +96,12 @@ pub fn as_nobody(command: &Command) -> Command {
 pub fn output(command: &mut Command) -> Output {
     let mut run = || command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut output = run();
-    for _ in 1..TRIES {
+    for tried in 1..CLOCK_TRIES {
         if output.status.success() || !said(&output).contains(CLOCK_STOOD_STILL) {
             break;
         }
+        // Each time at another place between two ticks: it may begin right after one again and again.
+        std::thread::sleep(Duration::from_micros(u64::from(tried) * 337 % 4000));
         output = run();
     }
     assert!(output.status.success(), "{command:?}: {}: {}", output.status, said(&output));
