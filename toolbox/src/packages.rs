@@ -154,7 +154,7 @@ pub const PACKAGES: &[Package] = &[
         "coreutils",
         "[ basename cat chmod chown cp cut date dd dirname du echo env false head id ln ls md5sum mkdir mkfifo mknod \
          mktemp mv od printf pwd readlink realpath rm rmdir seq sha1sum sha256sum sha512sum sleep sort split stat sync \
-         tail tee test timeout touch tr true truncate uniq wc",
+         tail tee test timeout touch tr true truncate uniq wc yes",
         "files and text",
         &Purpose::ALL,
     ),
