@@ -15,7 +15,7 @@ struct Nothing;
 
 impl Opener for Nothing {
     fn open(&self, name: &Path, _: Option<&str>) -> Result<Arc<dyn Disk>> {
-        Err(Error::Usage(format!("{} is not here", name.display())))
+        Err(Error::Usage(format!("{:?} is not here", name)))
     }
 }
 

@@ -123,10 +123,10 @@ impl<'a> Geometry<'a> {
     pub(super) fn first_inode(&self, block: u64) -> Option<u32> {
         let after = self.tables.partition_point(|table| table.start <= block);
         let table = self.tables.get(after.checked_sub(1)?)?;
-        let inside = block - table.start;
+        let inside = Some(block - table.start).filter(|inside| *inside < table.blocks)?;
         let per_block = self.volume.block_size() / u64::from(self.volume.superblock().inode_size);
         let number = u64::from(table.first_inode) + inside * per_block;
-        (inside < table.blocks).then(|| u32::try_from(number).ok())?
+        u32::try_from(number).ok()
     }
 
     /// Whether so many more blocks may be looked up. After [`MAX_LOOKUPS`] nothing can be said of others.
