@@ -11,7 +11,7 @@ use images::{Backing, Error, Result};
 
 pub use self::forensics::{Deleted, Filters, History, Recover, Selection, Timeline};
 pub use self::request::{Image, Input, Request};
-use crate::info_command;
+use crate::commands::info;
 use crate::keys::{Keys, Typed};
 
 const EXAMPLES: &str = "\
@@ -61,7 +61,7 @@ pub enum Command {
     /// Say which operating systems are in the images
     Inspect(List),
     /// Say what images are: format, sizes, backing files, snapshots
-    Info(info_command::Options),
+    Info(info::Options),
     /// List deleted files, and how much of each is left
     Deleted(Deleted),
     /// Write deleted files to a directory, with a report

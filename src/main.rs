@@ -5,10 +5,7 @@ use std::process::ExitCode;
 use images::Result;
 use imgmount::cli::{Cli, Command, Request};
 use imgmount::words::Words;
-use imgmount::{
-    deleted_command, filesystems_command, history_command, info_command, inspect_command, mount_command, progress,
-    recover_command, terminal, timeline_command, unmount,
-};
+use imgmount::{commands, progress, terminal, unmount};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
@@ -56,14 +53,14 @@ fn allow_many_files() {
 /// Carries a request out and returns the exit status.
 fn run(request: Request) -> Result<u8> {
     match &request.cli.command {
-        None => mount_command::run(&request),
-        Some(Command::Filesystems(list)) => filesystems_command::run(&request, list).map(|()| 0),
-        Some(Command::Inspect(list)) => inspect_command::run(&request, list).map(|()| 0),
-        Some(Command::Info(options)) => info_command::run(options),
-        Some(Command::Deleted(options)) => deleted_command::run(&request, options),
-        Some(Command::Recover(options)) => recover_command::run(&request, options),
-        Some(Command::Timeline(options)) => timeline_command::run(&request, options),
-        Some(Command::History(options)) => history_command::run(&request, options).map(|()| 0),
+        None => commands::mount::run(&request),
+        Some(Command::Filesystems(list)) => commands::filesystems::run(&request, list).map(|()| 0),
+        Some(Command::Inspect(list)) => commands::inspect::run(&request, list).map(|()| 0),
+        Some(Command::Info(options)) => commands::info::run(options),
+        Some(Command::Deleted(options)) => commands::deleted::run(&request, options),
+        Some(Command::Recover(options)) => commands::recover::run(&request, options),
+        Some(Command::Timeline(options)) => commands::timeline::run(&request, options),
+        Some(Command::History(options)) => commands::history::run(&request, options).map(|()| 0),
         Some(Command::Unmount(options)) => {
             let retries = if options.no_retry { 0 } else { options.retry };
             let (directory, fd) = (options.directory.clone(), options.fd);

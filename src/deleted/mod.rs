@@ -1,6 +1,6 @@
 //! What was deleted from the file systems in the images: where to look, what is wanted, and how it is written down.
 
-mod layout;
+mod mount_tree;
 mod pattern;
 mod record;
 
@@ -10,7 +10,7 @@ use filesystems::view::{DeletedFiles, Found};
 use filesystems::{FileSystem, Stat, State, Time};
 use images::{Budget, Error, Reservation, Result};
 
-pub use layout::beside;
+pub use mount_tree::beside;
 pub use pattern::Pattern;
 pub use record::{Attributes, Bytes, Lost, Record, kind};
 

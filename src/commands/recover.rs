@@ -11,8 +11,8 @@ use images::Result;
 use indicatif::ProgressBar;
 
 use crate::cli::{Recover, Request};
+use crate::copy::{Copied, copy};
 use crate::deleted::{Bytes, Filter, Lost, Record, Source};
-use crate::recover::content::{Copied, copy};
 use crate::recover::destination::Destination;
 use crate::recover::origin;
 use crate::recover::report::{Item, Outcome, Report};
