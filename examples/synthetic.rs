@@ -1,7 +1,7 @@
 //! Mounts a tree that is made up in memory: what the tests of the FUSE front look at, and what measures it alone.
 //!
 //! `synthetic [-o OPTIONS]... [--no-fork] [--pid-file FILE] [--fd N] [--slow-start MILLISECONDS] [--fail]
-//! [--any-case] DIR`, and
+//! [--any-case] [--untagged] DIR`, and
 //! `synthetic unmount [-v] [-q] [--no-retry] [--retry=N] [--fd=N] DIR`.
 
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
     let mut options = fuse::Options { fsname: Some("a made-up, \\strange image".into()), ..Default::default() };
     let mut plan = background::Plan { words: std::env::args_os().collect(), ..background::Plan::default() };
     let mut directory = None;
-    let (mut delay, mut fail, mut any_case) = (None, false, false);
+    let (mut delay, mut fail, mut any_case, mut untagged) = (None, false, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or(format!("{argument} needs a value"));
@@ -51,6 +51,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
             "--slow-start" => delay = Some(Duration::from_millis(value()?.parse()?)),
             "--fail" => fail = true,
             "--any-case" => any_case = true,
+            "--untagged" => untagged = true,
             other => directory = Some(PathBuf::from(other)),
         }
     }
@@ -64,7 +65,11 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
         let _ = writeln!(std::io::stderr(), "synthetic: told to fail");
         return Ok(7);
     }
-    let served = fuse::serve(Arc::new(Synthetic::new(any_case)), &directory, &options, || server.ready());
+    let mut tree = Synthetic::new(any_case);
+    if untagged {
+        tree.nodes.values_mut().for_each(|node| node.xattrs.retain(|(name, _)| name.starts_with(b"user.")));
+    }
+    let served = fuse::serve(Arc::new(tree), &directory, &options, || server.ready());
     server.finish();
     served?;
     Ok(0)
@@ -330,6 +335,10 @@ impl FileSystem for Synthetic {
         // In pieces, so that runs have to be merged.
         let len = 4096 - offset % 4096;
         Ok(Extent { len, data: if is_hole(offset) { Data::Hole } else { Data::Opaque } })
+    }
+
+    fn may_have_xattr(&self, name: &[u8]) -> bool {
+        self.nodes.values().any(|node| node.xattrs.iter().any(|(other, _)| other == name))
     }
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {

@@ -47,6 +47,15 @@ pub trait FileSystem: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether any node of the tree may have the extended attribute `name`; `true` also where it would cost too much to
+    /// find out. The first call may read up to some ten MiB, as the driver bounds it.
+    ///
+    /// For fronts whose clients ask every node for the same attribute, as `ls -l` does. A driver that does not say
+    /// `false` only pays with speed.
+    fn may_have_xattr(&self, _name: &[u8]) -> bool {
+        true
+    }
+
     /// Every deleted node that can be found, all versions of each, as far as the budget of memory holds them; looked for
     /// once. A driver that cannot look for them has none.
     fn deleted(&self) -> Result<Arc<[Deleted]>> {

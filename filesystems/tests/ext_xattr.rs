@@ -47,7 +47,36 @@ fn attributes(root: &Path) {
     toolbox::run(toolbox::command("setfattr").args(["-x", "user.small"]).arg(root.join("other")));
 }
 
+/// What the file system says that its nodes may have is what they have.
+fn assert_names(image: &Image) {
+    let fs = filesystems::ext::mount(std::sync::Arc::new(host_file(&image.path())), &Default::default()).unwrap();
+    let tree = image.our_tree();
+    let seen = |name: &str| tree.values().any(|record| record.xattrs.contains_key(name.as_bytes()));
+    let names = ["security.selinux", "security.capability", "system.posix_acl_access", "system.posix_acl_default"];
+    for name in names.into_iter().chain(["user.small", "user.absent", "trusted.of-a-link", "system.data"]) {
+        let may = filesystems::FileSystem::may_have_xattr(&fs, name.as_bytes());
+        assert_eq!(may, seen(name), "{}: {name}", image.name);
+    }
+}
+
+#[test]
+fn a_tree_without_attributes_says_so() {
+    for features in ["none", "^metadata_csum,^uninit_bg", "^extent,^64bit"] {
+        let features: &[&str] = if features == "none" { &["-t", "ext4"] } else { &["-t", "ext4", "-O", features] };
+        assert_names(&Image::clean("without", 16, features, "acl,user_xattr", |root| {
+            fs::create_dir(root.join("dir")).unwrap();
+            (0..500).for_each(|n| fs::write(root.join(format!("dir/{n}")), "x").unwrap());
+        }));
+    }
+    // One file among many is enough.
+    assert_names(&Image::clean("one", 16, &["-t", "ext4"], "acl,user_xattr", |root| {
+        (0..500).for_each(|n| fs::write(root.join(n.to_string()), "x").unwrap());
+        acl(&root.join("499"), "u:5:r");
+    }));
+}
+
 fn compare(image: &Image) {
+    assert_names(image);
     let ours = image.our_tree();
     walk::assert_same(&image.name, &image.kernel_tree(), &ours);
     let value = |name: &str| ours.values().find_map(|record| record.xattrs.get(name.as_bytes()));

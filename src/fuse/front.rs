@@ -23,7 +23,7 @@ use super::attributes::{Numbers, Owner, attributes, file_type, placeholder};
 use super::errors::Reports;
 use super::options::Options;
 use super::seek::{Whence, seek};
-use super::xattrs;
+use super::xattrs::{self, Unused};
 
 /// Requests that the kernel may have in flight for readahead. Its default, 16, is too few for several readers.
 const MAX_BACKGROUND: u16 = 128;
@@ -56,6 +56,10 @@ pub struct Front {
     no_open: bool,
     /// The same for directories.
     no_opendir: bool,
+    /// The kernel keeps ACLs and checks permissions by them.
+    kernel_acls: bool,
+    /// Extended attributes that no node has.
+    unused: Unused,
     /// Told when no more requests come.
     events: Sender<Event>,
 }
@@ -69,6 +73,8 @@ impl Front {
             reports: Reports::default(),
             no_open: false,
             no_opendir: false,
+            kernel_acls: false,
+            unused: Unused::default(),
             events,
             fs,
         }
@@ -155,6 +161,7 @@ impl Filesystem for Front {
         }
         let granted = wanted & offered;
         self.no_open = granted.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.kernel_acls = granted.contains(InitFlags::FUSE_POSIX_ACL);
         self.no_opendir = granted.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         config.add_capabilities(granted).map_err(|_| io::Error::other("the kernel withdrew a capability"))?;
         // Both take any value that is not zero and not above the defaults.
@@ -367,8 +374,18 @@ impl Filesystem for Front {
 
     fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let node = self.numbers.node(inode);
-        let value = self.reports.run("getxattr", node, || xattrs::get(&*self.fs, node, self.owner, name.as_bytes()));
-        Self::reply_xattr(value.and_then(|value| value.ok_or(Errno::ENODATA)), size, reply);
+        let name = name.as_bytes();
+        let value = self.reports.run("getxattr", node, || {
+            Ok(match xattrs::get(&*self.fs, node, self.owner, name)? {
+                Some(value) => Ok(value),
+                // For a kernel that checks permissions by ACLs, "unsupported" would be an error of each check.
+                None if !(self.kernel_acls && xattrs::is_acl(name)) && self.unused.is_unsupported(&*self.fs, name) => {
+                    Err(Errno::EOPNOTSUPP)
+                }
+                None => Err(Errno::ENODATA),
+            })
+        });
+        Self::reply_xattr(value.and_then(|value| value), size, reply);
     }
 
     fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {

@@ -1,5 +1,8 @@
 //! Extended attributes: the guest's own, and the few that the front adds.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use filesystems::{FileSystem, NodeId};
 use images::Result;
 
@@ -13,6 +16,48 @@ const UID: &[u8] = b"user.imgmount.uid";
 
 /// With `-o gid=`: the group in the guest.
 const GID: &[u8] = b"user.imgmount.gid";
+
+/// What SELinux calls a node.
+const LABEL: &[u8] = b"security.selinux";
+
+/// The access control lists.
+const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+
+/// Whether the attribute is an access control list.
+pub fn is_acl(name: &[u8]) -> bool {
+    ACLS.contains(&name)
+}
+
+/// How many questions after labels and ACLs that nodes do not have come before the whole tree is looked through. Ours:
+/// a look at a few files does not pay for it, and `ls -l` of thousands does.
+const MISSES: u32 = 256;
+
+/// What a tree without labels, or without ACLs, answers to those who ask every node for one.
+///
+/// `ls -l` asks twice for each file, and two more requests a file are what it takes longest for. It stops where it is
+/// told that the file system does not support them, which is true of a tree in which no node has one.
+#[derive(Default)]
+pub struct Unused {
+    misses: AtomicU32,
+    labels: OnceLock<bool>,
+    acls: OnceLock<bool>,
+}
+
+impl Unused {
+    /// Whether a node that does not have the attribute `name` is on a tree where no node can have it.
+    pub fn is_unsupported(&self, fs: &dyn FileSystem, name: &[u8]) -> bool {
+        let (known, names) = match name {
+            LABEL => (&self.labels, &[LABEL][..]),
+            name if is_acl(name) => (&self.acls, &ACLS[..]),
+            _ => return false,
+        };
+        // Counting may be off by a few among threads: it only says when to look.
+        if known.get().is_none() && self.misses.fetch_add(1, Ordering::Relaxed) < MISSES {
+            return false;
+        }
+        *known.get_or_init(|| !names.iter().any(|name| fs.may_have_xattr(name)))
+    }
+}
 
 /// The value of an attribute, if the node has it.
 pub fn get(fs: &dyn FileSystem, node: NodeId, owner: Owner, name: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -50,4 +95,21 @@ pub fn list(fs: &dyn FileSystem, node: NodeId, owner: Owner, root: bool) -> Resu
         add(GID);
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use filesystems::view::Directory;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_looked_through_after_many_misses_only() {
+        let fs = Directory::new(&[]).unwrap();
+        let unused = Unused::default();
+        let unsupported = |name: &[u8]| unused.is_unsupported(&fs, name);
+        assert!((0..MISSES).all(|number| !unsupported(if number % 2 == 0 { LABEL } else { ACLS[0] })));
+        assert!(unsupported(LABEL) && unsupported(ACLS[0]) && unsupported(ACLS[1]));
+        assert!(!unsupported(b"user.x") && !unsupported(b"security.capability"));
+    }
 }

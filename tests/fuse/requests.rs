@@ -35,6 +35,42 @@ fn the_kernel_keeps_what_it_has_seen() {
     assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "the server complained");
 }
 
+/// `ls -l` asks every file for its label and its ACL; it need not where no file has any.
+#[test]
+fn labels_and_acls_are_not_asked_for_where_there_are_none() {
+    for (argument, fewest, most) in [("--untagged", 256, 300), ("--no-fork", 40_000, 40_100)] {
+        let place = Place::new(User::Me);
+        let log = File::create(place.dir.path().join("log")).unwrap();
+        let mut program = place.program(&["--no-fork", argument, "m"]);
+        let mut server = program.env("RUST_LOG", "fuser=debug").stderr(log).spawn().unwrap();
+        until("it is mounted", || place.is_mounted());
+        // As coreutils 9.1 asks, in one process: each name until it is told that there is no such thing.
+        let point = place.point();
+        let mut asked: [(&str, bool); 2] = [("security.selinux", true), ("system.posix_acl_access", true)];
+        for entry in fs::read_dir(point.join("flat")).unwrap() {
+            let path = entry.unwrap().path();
+            for (name, wanted) in asked.iter_mut().filter(|(_, wanted)| *wanted) {
+                match rustix::fs::lgetxattr(&path, *name, &mut [0; 100][..]) {
+                    Err(rustix::io::Errno::NODATA) => {}
+                    Err(rustix::io::Errno::OPNOTSUPP) => *wanted = false,
+                    other => panic!("{name} of {}: {other:?}", path.display()),
+                }
+            }
+        }
+        // Everything else is as ever.
+        let get = |name| rustix::fs::lgetxattr(point.join("tagged"), name, &mut [0; 100][..]);
+        assert_eq!(get("user.small"), Ok(5));
+        assert_eq!(get("user.other"), Err(rustix::io::Errno::NODATA));
+        let acl = place.shell("getfacl -c m/tagged | head -1");
+        assert_eq!(String::from_utf8_lossy(&acl.stdout), "user::rw-\n");
+        assert_eq!(place.unmount(&[]).status.code(), Some(0));
+        server.wait().unwrap();
+        let log = fs::read_to_string(place.dir.path().join("log")).unwrap();
+        let requests = log.matches(" GETXATTR ").count();
+        assert!((fewest..=most).contains(&requests), "{argument}: {requests} requests");
+    }
+}
+
 #[test]
 fn absent_names_are_not_kept_where_case_does_not_matter() {
     let place = Place::new(User::Me);

@@ -1,9 +1,11 @@
 //! The tree of an ext file system, as the rest of the program sees it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use images::{Budget, Data, Disk, Error, Extent, Reservation, Result, corrupt, unsupported};
 
+use super::attribute_names::attribute_names;
 use super::deleted::DeletedNodes;
 use super::inode::Inode;
 use super::layout::{NAME_LEN, ROOT_INO, inode_flags};
@@ -22,6 +24,8 @@ pub struct Ext {
     volume: Volume,
     notes: Vec<String>,
     overhead: OnceLock<u64>,
+    /// The names of all extended attributes, once they were asked for; `None` where they cannot be told.
+    attribute_names: OnceLock<Option<HashSet<Vec<u8>>>>,
     deleted: DeletedNodes,
     /// What the volume's disk takes in memory.
     _held: Reservation,
@@ -45,7 +49,14 @@ impl Ext {
         if root.kind()? != Kind::Directory {
             return Err(corrupt!("root inode", root.offset, "mode {:#o} is not a directory's", root.mode));
         }
-        Ok(Self { volume, notes, overhead: OnceLock::new(), deleted: DeletedNodes::new(budget.clone()), _held: held })
+        Ok(Self {
+            volume,
+            notes,
+            overhead: OnceLock::new(),
+            attribute_names: OnceLock::new(),
+            deleted: DeletedNodes::new(budget.clone()),
+            _held: held,
+        })
     }
 
     /// The volume below.
@@ -245,6 +256,13 @@ impl FileSystem for Ext {
             return xattr::list(&self.volume, version.inode());
         }
         xattr::list(&self.volume, &*self.inode(node)?)
+    }
+
+    fn may_have_xattr(&self, name: &[u8]) -> bool {
+        let names = self.attribute_names.get_or_init(|| {
+            attribute_names(&self.volume).inspect_err(|error| log::debug!("{}: {error}", self.volume.disk())).ok()
+        });
+        names.as_ref().is_none_or(|names| names.contains(name))
     }
 
     fn deleted(&self) -> Result<Arc<[Deleted]>> {

@@ -8,6 +8,9 @@ use super::features::ro_compat;
 use super::layout::{GroupDesc, GroupDescHigh};
 use super::superblock::Superblock;
 
+/// `bg_flags`: no inode of the group was ever used.
+pub(super) const INODE_UNINIT: u16 = 1;
+
 /// Where `bg_checksum` lies in a descriptor.
 const CHECKSUM_AT: usize = 30;
 
@@ -56,6 +59,16 @@ impl Group {
                 high.map(|high| high.bg_block_bitmap_csum_hi.get()),
             ),
         })
+    }
+
+    /// How many inodes at the start of the group's table were ever used; all of them where the descriptor cannot say.
+    pub fn used_inodes(&self, superblock: &Superblock) -> u32 {
+        let checked = superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM);
+        match checked {
+            true if self.flags & INODE_UNINIT != 0 => 0,
+            true => superblock.inodes_per_group.saturating_sub(self.itable_unused),
+            false => superblock.inodes_per_group,
+        }
     }
 }
 

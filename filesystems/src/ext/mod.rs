@@ -2,6 +2,7 @@
 //!
 //! Specification: <https://docs.kernel.org/filesystems/ext4/>.
 
+mod attribute_names;
 mod block_map;
 pub mod casefold;
 pub mod checksum;

@@ -34,6 +34,9 @@ const PREFIXES: &[(u8, &str)] = &[
     (10, "gnu."),
 ];
 
+/// Bytes in an attribute block before its entries.
+pub(super) const HEADER_SIZE: usize = 32;
+
 /// The start of an attribute block.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -45,7 +48,7 @@ struct XattrHeader {
     h_checksum: U32,
     h_reserved: [U32; 3],
 }
-const _: () = assert!(size_of::<XattrHeader>() == 32);
+const _: () = assert!(size_of::<XattrHeader>() == HEADER_SIZE);
 
 /// The attributes with their full names, in the order of the disk: first those in the inode, then those in the block.
 ///
@@ -209,7 +212,7 @@ fn entry_hash(name: impl Iterator<Item = u32>, value_hash: u32) -> u32 {
 }
 
 /// The name as `listxattr` gives it; `None` if it is not to be listed.
-fn full_name(index: u8, name: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn full_name(index: u8, name: &[u8]) -> Option<Vec<u8>> {
     let (_, prefix) = PREFIXES.iter().find(|(known, _)| *known == index)?;
     if index == INDEX_SYSTEM && name == b"data" {
         return None;

@@ -324,6 +324,10 @@ fn attributes(entry: Option<&DirEntry>) -> Stat {
 }
 
 impl FileSystem for Fat {
+    fn may_have_xattr(&self, _name: &[u8]) -> bool {
+        false
+    }
+
     fn info(&self, _: NodeId) -> Result<Info> {
         let free = self.free_clusters();
         let mut notes = Vec::new();

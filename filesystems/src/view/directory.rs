@@ -30,6 +30,10 @@ impl Directory {
 }
 
 impl FileSystem for Directory {
+    fn may_have_xattr(&self, _name: &[u8]) -> bool {
+        false
+    }
+
     fn info(&self, _: NodeId) -> Result<Info> {
         Ok(self.0.info("file systems"))
     }

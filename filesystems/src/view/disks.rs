@@ -52,6 +52,10 @@ impl Disks {
 }
 
 impl FileSystem for Disks {
+    fn may_have_xattr(&self, _name: &[u8]) -> bool {
+        false
+    }
+
     fn info(&self, _: NodeId) -> Result<Info> {
         Ok(self.names.info("disks"))
     }

@@ -137,6 +137,10 @@ impl FileSystem for Mounts {
         fs.xattrs(node)
     }
 
+    fn may_have_xattr(&self, name: &[u8]) -> bool {
+        self.mounted.iter().any(|fs| fs.may_have_xattr(name))
+    }
+
     fn versions(&self, node: NodeId) -> Result<Vec<Deleted>> {
         let (fs, index, node) = self.inner(node)?;
         let mut versions = fs.versions(node)?;

@@ -4,12 +4,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::ext::checksum::crc32c;
 use crate::ext::features::{incompat, ro_compat};
-use crate::ext::group::Group;
+use crate::ext::group::{Group, INODE_UNINIT};
 use crate::ext::volume::{Block, Volume};
 use crate::room::Room;
 
-/// `bg_flags`: the inode table holds nothing yet; the block bitmap is not initialised.
-const INODE_UNINIT: u16 = 1;
+/// `bg_flags`: the block bitmap is not initialised.
 const BLOCK_UNINIT: u16 = 2;
 
 /// How many groups are looked at (ours): 32 times those of a file system of 16 TiB. Nothing in the others counts as free.
@@ -83,12 +82,7 @@ impl<'a> Geometry<'a> {
                 fixed.push((group.inode_bitmap, group.inode_bitmap.saturating_add(1)));
                 fixed.push((group.inode_table, group.inode_table.saturating_add(table_blocks)));
                 let per_group = superblock.inodes_per_group;
-                let checked = superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM);
-                let used = match checked {
-                    true if group.flags & INODE_UNINIT != 0 => 0,
-                    true => per_group.saturating_sub(group.itable_unused),
-                    false => per_group,
-                };
+                let used = group.used_inodes(superblock);
                 if group.inode_table.checked_add(table_blocks).is_some_and(|end| end <= superblock.blocks) {
                     let first_inode = number * per_group + 1;
                     tables.push(Table { start: group.inode_table, blocks: table_blocks, first_inode, used });
