@@ -134,7 +134,9 @@ fn holes_are_found() {
     assert_eq!(seek(&file, SeekFrom::Hole(3 * part)).unwrap(), 3 * part);
     assert_eq!(seek(&file, SeekFrom::Data(8 * step)).unwrap_err().raw_os_error(), ENXIO);
     let copy = place.shell("cp --sparse=auto m/sparse copy && cmp m/sparse copy && du -B1 copy");
-    assert_eq!(text(&copy.stdout), "1048576\tcopy\n", "{copy:?}");
+    let taken = text(&copy.stdout).split('\t').next().and_then(|bytes| bytes.parse().ok());
+    // A block more for the map of the copy's extents, once the host's file system has written it.
+    assert!(taken.is_some_and(|bytes: u64| (1 << 20..=(1 << 20) + part).contains(&bytes)), "{copy:?}");
 }
 
 #[test]
