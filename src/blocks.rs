@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,7 @@ use filesystems::view::{Disks, Member};
 use filesystems::{FileSystem, Stat, Time};
 use images::disk::Fill;
 use images::info::Layer;
-use images::{Disk, Error, Extent, Result, ResultExt, corrupt};
+use images::{Disk, Error, Extent, Properties, Result, ResultExt, Writer, corrupt, read_only};
 
 use crate::cli::Request;
 use crate::stack::{Level, Stack};
@@ -213,6 +214,14 @@ impl Disk for Snapshot {
 
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         self.opened()?.extent_at(offset)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} cannot be written: it is what a disk was"))
     }
 }
 

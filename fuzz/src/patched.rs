@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use images::disk::check_range;
-use images::{Data, Disk, Extent, Result};
+use images::{Data, Disk, Extent, Properties, Result, Writer, read_only};
 
 /// The granularity in which seeds are looked at for something to change, in bytes.
 const CHUNK: usize = 128;
@@ -155,5 +156,13 @@ impl Disk for Patched {
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
         Ok(Extent { len: self.size - offset, data: Data::Opaque })
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is a seed"))
     }
 }

@@ -1,13 +1,14 @@
 //! Disks of blocks that lie anywhere in a file: what the formats with a block map have in common.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, check_range};
-use crate::{Budget, Data, Disk, Extent, Result, ResultExt, corrupt};
+use crate::{Budget, Data, Disk, Extent, Properties, Result, ResultExt, Writer, corrupt, read_only};
 
 /// Our limit of the work of one call of `extent_at`: so many entries of tables are looked at while a run grows.
 const MAX_STEPS: usize = 4096;
@@ -169,8 +170,12 @@ impl Disk for Blocks {
         Ok(extent.at_most(run.len))
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.sector_size
+    fn properties(&self) -> Properties {
+        Properties { sector_size: self.sector_size, ..Properties::default() }
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is an image of a format that cannot be written yet"))
     }
 }
 

@@ -131,3 +131,9 @@ macro_rules! corrupt {
 macro_rules! unsupported {
     ($($why:tt)+) => { $crate::Error::Unsupported(format!($($why)+)) };
 }
+
+/// An [`Error::ReadOnly`] from a format string.
+#[macro_export]
+macro_rules! read_only {
+    ($($why:tt)+) => { $crate::Error::ReadOnly(format!($($why)+)) };
+}

@@ -36,7 +36,7 @@ mod vmdk;
 pub mod xml;
 
 pub use budget::{Budget, Reservation};
-pub use disk::{Data, Disk, DiskMut, Extent};
+pub use disk::{Access, Data, Disk, DiskMut, Extent, Properties, Writer};
 pub use error::{Error, Result, ResultExt};
 pub use format::{FORMATS, Format, Opener, Request};
 pub use gate::Backing;

@@ -11,13 +11,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use group::{EXTENT, Group};
 use images::disk::{Counting, check_range};
-use images::{Budget, Data, Disk, Extent};
+use images::{Budget, Data, Disk, Extent, Properties, Writer, read_only};
 use partition::Volume;
 use partition::lvm::volumes;
 
@@ -121,6 +122,14 @@ impl Disk for Numbered {
 
     fn extent_at(&self, offset: u64) -> images::Result<Extent<'_>> {
         Ok(Extent { len: self.size() - offset, data: Data::Opaque })
+    }
+
+    fn properties(&self) -> Properties {
+        self.inner.properties()
+    }
+
+    fn writer(&self, _: Range<u64>) -> images::Result<Writer> {
+        Err(read_only!("{self} is numbered"))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The free clusters as a disk of the volume's size, in which everything else is a hole.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::check_range;
-use images::{Budget, Data, Disk, Extent, Reservation, Result};
+use images::{Budget, Data, Disk, Extent, Properties, Reservation, Result, Writer, read_only};
 
 use super::geometry::Geometry;
 use super::map::Map;
@@ -76,5 +77,13 @@ impl Disk for FreeSpace {
             true => Ok(self.disk.extent_at(offset)?.at_most(end - offset)),
             false => Ok(Extent { len: end - offset, data: Data::Hole }),
         }
+    }
+
+    fn properties(&self) -> Properties {
+        self.disk.properties()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} cannot be written"))
     }
 }

@@ -1,10 +1,11 @@
 //! The free space of a file system as a disk, found when it is first asked for.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use images::disk::check_range;
-use images::{Data, Disk, Error, Extent, Result};
+use images::{Data, Disk, Error, Extent, Properties, Result, Writer, read_only};
 
 use crate::FileSystem;
 
@@ -64,5 +65,13 @@ impl Disk for Unallocated {
             true => Ok(found.extent_at(offset)?.at_most(rest)),
             false => Ok(Extent { len: rest, data: Data::Hole }),
         }
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} cannot be written"))
     }
 }

@@ -1,7 +1,7 @@
 //! What a search may cost: each block of the disk is read once.
 
 use super::*;
-use images::{Disk, Extent};
+use images::{Disk, Extent, Properties, Writer};
 
 /// Counts how often each part of a disk is read.
 struct Recording {
@@ -32,6 +32,14 @@ impl Disk for Recording {
 
     fn extent_at(&self, offset: u64) -> images::Result<Extent<'_>> {
         self.inner.extent_at(offset)
+    }
+
+    fn properties(&self) -> Properties {
+        self.inner.properties()
+    }
+
+    fn writer(&self, bytes: std::ops::Range<u64>) -> images::Result<Writer> {
+        self.inner.writer(bytes)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -16,7 +17,7 @@ use super::whole::{STEP, WHAT, fill};
 use super::{Codec, Decoder, content_of};
 use crate::disk::{HostFile, Page, Pages, check_range, next_number};
 use crate::progress::{self, Progress};
-use crate::{Budget, Data, Disk, Error, Extent, Reservation, Result, corrupt};
+use crate::{Budget, Data, Disk, Error, Extent, Properties, Reservation, Result, Writer, corrupt, read_only};
 
 /// The largest part that is decompressed whole into memory, in bytes.
 const SMALL: u64 = 4 << 20;
@@ -280,5 +281,13 @@ impl Disk for Parts {
             }
         }
         Ok(Extent { len: end - offset, data: Data::Opaque })
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is compressed: it must be unpacked before it can be written"))
     }
 }

@@ -1,12 +1,13 @@
 //! The disk inside an encrypted volume: sectors are decrypted in the reader's own buffer.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::cipher::Cipher;
 use super::sectors::Sectors;
 use crate::disk::check_range;
-use crate::{Data, Disk, Extent, Result, corrupt, unsupported};
+use crate::{Data, Disk, Extent, Properties, Result, Writer, corrupt, read_only, unsupported};
 
 /// A run of the disk inside.
 pub(super) struct Segment {
@@ -122,12 +123,12 @@ impl Disk for Decrypted {
         Ok(Extent { len: segment.len - (offset - start), data })
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.inner.sector_size()
+    fn properties(&self) -> Properties {
+        self.inner.properties()
     }
 
-    fn amplification(&self) -> u64 {
-        self.inner.amplification()
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is encrypted: encrypted volumes cannot be written yet"))
     }
 }
 

@@ -1,14 +1,18 @@
 //! A disk that keeps what was read, for the small blocks of metadata that are read again and again.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::{Disk, Extent, check_range};
+use super::{Disk, DiskMut, Extent, Properties, Writer, check_range};
 use crate::{Budget, Reservation, Result};
+
+/// How many pages are forgotten one by one when they are written; ours. After more all pages of the disk are.
+const FORGOTTEN_ONE_BY_ONE: u64 = 4096;
 
 /// One page of the disk; the last page of a disk may be short.
 pub type Page = Arc<[u8]>;
@@ -85,7 +89,13 @@ pub(crate) fn next_number() -> u64 {
 pub struct Cached {
     inner: Arc<dyn Disk>,
     page_size: usize,
-    number: u64,
+    kept: Arc<Kept>,
+}
+
+/// The pages of one disk among those of others.
+struct Kept {
+    /// By which its pages are known; changes when all are forgotten.
+    number: AtomicU64,
     pages: Arc<Pages>,
 }
 
@@ -98,7 +108,7 @@ impl Cached {
     /// Keeps what it reads among the `pages` of other disks. `page_size` is as for [`Self::new`].
     pub fn sharing(inner: Arc<dyn Disk>, page_size: usize, pages: Arc<Pages>) -> Self {
         assert!(page_size.is_power_of_two() && page_size >= 512, "a page size is chosen by the driver, not the image");
-        Self { inner, page_size, number: next_number(), pages }
+        Self { inner, page_size, kept: Arc::new(Kept { number: next_number().into(), pages }) }
     }
 
     /// The size of a page in bytes.
@@ -110,7 +120,7 @@ impl Cached {
     pub fn page_at(&self, offset: u64) -> Result<Page> {
         check_range(self, 1, offset)?;
         let start = offset - offset % self.page_size as u64;
-        self.pages.get_or_make(self.number, start, || {
+        self.kept.pages.get_or_make(self.kept.number.load(Ordering::Acquire), start, || {
             let len = (self.inner.size() - start).min(self.page_size as u64) as usize;
             let mut page = vec![0; len];
             self.inner.read_at(&mut page, start)?;
@@ -148,17 +158,80 @@ impl Disk for Cached {
         self.inner.extent_at(offset)
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.inner.sector_size()
+    fn properties(&self) -> Properties {
+        self.inner.properties()
     }
 
-    fn amplification(&self) -> u64 {
-        self.inner.amplification()
+    fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
+        let inner = self.inner.writer(bytes)?;
+        Ok(Box::new(CachedWriter {
+            inner,
+            disk: self.inner.clone(),
+            page_size: self.page_size as u64,
+            kept: self.kept.clone(),
+        }))
+    }
+}
+
+/// Writes to the disk below, and forgets the pages that this changed.
+struct CachedWriter {
+    inner: Writer,
+    disk: Arc<dyn Disk>,
+    page_size: u64,
+    kept: Arc<Kept>,
+}
+
+impl CachedWriter {
+    /// Forgets the pages of `len` bytes at `offset`, which were changed in the disk below, or may have been: `done` failed.
+    ///
+    /// They are forgotten after that, so that a page which is read meanwhile, and may have old bytes, is forgotten too.
+    fn forget(&self, offset: u64, len: u64, done: Result<()>) -> Result<()> {
+        let Kept { number, pages } = &*self.kept;
+        let first = offset / self.page_size;
+        let count = match len {
+            0 => 0,
+            _ => (offset % self.page_size).saturating_add(len).div_ceil(self.page_size),
+        };
+        if count > FORGOTTEN_ONE_BY_ONE {
+            number.store(next_number(), Ordering::Release);
+            return done;
+        }
+        let number = number.load(Ordering::Acquire);
+        for page in first..first.saturating_add(count) {
+            pages.cache.remove(&(number, page.saturating_mul(self.page_size)));
+        }
+        done
+    }
+}
+
+impl DiskMut for CachedWriter {
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.forget(offset, data.len() as u64, self.inner.write_at(data, offset))
+    }
+
+    fn zero_at(&self, offset: u64, len: u64) -> Result<()> {
+        self.forget(offset, len, self.inner.zero_at(offset, len))
+    }
+
+    fn discard_at(&self, offset: u64, len: u64) -> Result<()> {
+        self.forget(offset, len, self.inner.discard_at(offset, len))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.inner.flush()
+    }
+
+    /// The last page may have been a short one.
+    fn grow(&self, size: u64) -> Result<()> {
+        let old = self.disk.size();
+        self.forget(old, 1, self.inner.grow(size))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+
     use super::*;
     use crate::disk::{Counting, Memory};
 
@@ -188,5 +261,88 @@ mod tests {
             }
         }
         assert!(pages.cache.weight() <= 64 << 10 && pages.cache.weight() > 32 << 10, "{}", pages.cache.weight());
+    }
+
+    /// Whose reads wait until they are told to go on, and say that they wait.
+    struct Slow {
+        inner: Memory,
+        began: mpsc::SyncSender<()>,
+        go_on: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl fmt::Display for Slow {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.inner.fmt(f)
+        }
+    }
+
+    impl Disk for Slow {
+        fn size(&self) -> u64 {
+            self.inner.size()
+        }
+
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+            self.inner.read_at(buf, offset)?;
+            self.began.send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+            Ok(())
+        }
+
+        fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
+            self.inner.extent_at(offset)
+        }
+
+        fn properties(&self) -> Properties {
+            self.inner.properties()
+        }
+
+        fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
+            self.inner.writer(bytes)
+        }
+    }
+
+    /// A page that is read while it is written may have the old bytes, but is not kept with them.
+    #[test]
+    fn what_is_read_during_a_write_is_not_kept() {
+        let size = (FORGOTTEN_ONE_BY_ONE + 2) as usize * 512;
+        for all in [false, true] {
+            let (began, has_begun) = mpsc::sync_channel(0);
+            let (go_on, may_go_on) = mpsc::sync_channel(1);
+            let slow = Slow { inner: Memory::new("m", vec![1; size]), began, go_on: Mutex::new(may_go_on) };
+            let cached = Cached::new(Arc::new(slow), 512, 1 << 20);
+            let writer = cached.writer(0..size as u64).unwrap();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| cached.page_at(700).unwrap());
+                has_begun.recv().unwrap();
+                // What is written is in this page, alone or with very many others.
+                if all {
+                    writer.zero_at(0, size as u64).unwrap()
+                } else {
+                    writer.write_at(&[0], 700).unwrap()
+                }
+                go_on.send(()).unwrap();
+                assert_eq!(reader.join().unwrap()[700 % 512], 1, "it was read before");
+                let reader = scope.spawn(|| cached.page_at(700).unwrap());
+                has_begun.recv().unwrap();
+                go_on.send(()).unwrap();
+                assert_eq!(reader.join().unwrap()[700 % 512], 0);
+            });
+            assert_eq!(cached.page_at(700).unwrap()[700 % 512], 0, "now it is kept: nobody tells the disk to go on");
+        }
+    }
+
+    #[test]
+    fn pages_that_were_not_written_are_kept() {
+        let counting = Arc::new(Counting::new(Arc::new(Memory::new("m", vec![1; 4096]))));
+        let cached = Cached::new(counting.clone(), 512, 1 << 20);
+        cached.read_at(&mut [0; 4096], 0).unwrap();
+        counting.take();
+        let writer = cached.writer(0..4096).unwrap();
+        writer.write_at(&[2; 513], 1023).unwrap();
+        writer.zero_at(3000, 0).unwrap();
+        let mut bytes = [0; 4096];
+        cached.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes[1023..1536], [2; 513]);
+        assert_eq!(counting.take(), (2, 1024), "of the second page, its last byte");
     }
 }

@@ -1,28 +1,47 @@
 //! A disk that counts what is asked of it, for tests with a budget of device reads.
 
 use std::fmt;
-use std::sync::Arc;
+use std::mem;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Disk, Extent};
+use super::{Disk, DiskMut, Extent, Properties, Writer};
 use crate::Result;
 
-/// Passes everything on and counts the reads.
+/// Passes everything on, and counts reads, writes and flushes.
 pub struct Counting {
     inner: Arc<dyn Disk>,
     reads: AtomicU64,
     bytes: AtomicU64,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What was asked of a writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many writes there were, those of zeros among them.
+    pub writes: u64,
+    /// Of how many bytes together.
+    pub bytes: u64,
+    /// How many flushes there were.
+    pub flushes: u64,
 }
 
 impl Counting {
-    /// Counts the reads of `inner` from now on.
+    /// Counts what is asked of `inner` from now on.
     pub fn new(inner: Arc<dyn Disk>) -> Self {
-        Self { inner, reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        Self { inner, reads: AtomicU64::new(0), bytes: AtomicU64::new(0), written: Arc::default() }
     }
 
     /// How many reads there were, and of how many bytes together, since the last call.
     pub fn take(&self) -> (u64, u64) {
         (self.reads.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+    }
+
+    /// What was written since the last call.
+    pub fn take_written(&self) -> Written {
+        mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -47,11 +66,50 @@ impl Disk for Counting {
         self.inner.extent_at(offset)
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.inner.sector_size()
+    fn properties(&self) -> Properties {
+        self.inner.properties()
     }
 
-    fn amplification(&self) -> u64 {
-        self.inner.amplification()
+    fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
+        Ok(Box::new(CountingWriter { inner: self.inner.writer(bytes)?, written: self.written.clone() }))
+    }
+}
+
+struct CountingWriter {
+    inner: Writer,
+    written: Arc<Mutex<Written>>,
+}
+
+impl CountingWriter {
+    fn count(&self, writes: u64, bytes: u64, flushes: u64) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.writes += writes;
+        written.bytes = written.bytes.saturating_add(bytes);
+        written.flushes += flushes;
+    }
+}
+
+impl DiskMut for CountingWriter {
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.count(1, data.len() as u64, 0);
+        self.inner.write_at(data, offset)
+    }
+
+    fn zero_at(&self, offset: u64, len: u64) -> Result<()> {
+        self.count(1, len, 0);
+        self.inner.zero_at(offset, len)
+    }
+
+    fn discard_at(&self, offset: u64, len: u64) -> Result<()> {
+        self.inner.discard_at(offset, len)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.count(0, 0, 1);
+        self.inner.flush()
+    }
+
+    fn grow(&self, size: u64) -> Result<()> {
+        self.inner.grow(size)
     }
 }

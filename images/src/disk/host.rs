@@ -1,5 +1,7 @@
 //! A file of the host as a disk: the bottom of every stack.
 
+mod writer;
+
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -7,43 +9,81 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom as Whence, Stat, fstat, seek};
 use rustix::io::Errno;
 
-use super::{Data, Disk, Extent, check_range};
-use crate::{Error, Result, unsupported};
+use super::claim::Claims;
+use super::{Access, Data, Disk, Extent, Properties, Writer, check_range};
+use crate::{Error, Result, read_only, unsupported};
 
-/// A regular file or block device of the host, open for reading.
+/// A regular file or block device of the host.
 pub struct HostFile {
     path: PathBuf,
+    open: Arc<Open>,
+}
+
+/// The open file, which the disk and its writers share.
+struct Open {
     /// The path as messages show it.
     name: String,
     file: File,
-    size: u64,
+    access: Access,
+    /// In bytes. Grows only by a writer.
+    size: AtomicU64,
     /// The run of data that `extent_at` found last. Without it every piece of one large run would make the kernel
     /// look for the run's end again, which some file systems do page by page.
     last_data: Mutex<Range<u64>>,
+    claims: Claims,
+    /// Whether something was written that no flush began after.
+    is_unflushed: AtomicBool,
+    /// Held by the thread that flushes; the first error of a flush stays.
+    flush: Mutex<Option<Arc<Error>>>,
 }
 
 impl HostFile {
     /// Opens a regular file or block device for reading, and refuses everything else by its kind, without opening it.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_for(path, Access::Read)
+    }
+
+    /// The same for `access`. Only a file that is opened for writing is ever written.
+    pub fn open_for(path: &Path, access: Access) -> Result<Self> {
         let failed = |source| cannot_open(path, source);
         let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| failed(errno.into()))?;
         check_kind(path, &fstat(&found).map_err(|errno| failed(errno.into()))?)?;
-        Self::new(path, reopen(found).map_err(failed)?)
+        let file = match access {
+            Access::Read => reopen(found).map_err(failed)?,
+            Access::ReadWrite => reopen_for(found, access)
+                .map_err(|source| Error::io(format!("cannot open {} for writing", printable(path)), source))?,
+        };
+        Self::of(path, file, access)
     }
 
-    /// Wraps an open file; `path` names it in messages. A block device's size is found by seeking to its end.
+    /// Wraps an open file, for reading; `path` names it in messages. A block device's size is found by seeking to its end.
     pub fn new(path: &Path, file: File) -> Result<Self> {
+        Self::of(path, file, Access::Read)
+    }
+
+    fn of(path: &Path, file: File, access: Access) -> Result<Self> {
         let name = printable(path);
         let size = (&file)
             .seek(SeekFrom::End(0))
             .map_err(|source| Error::io(format!("cannot find the size of {name}"), source))?;
-        Ok(Self { path: path.to_owned(), name, file, size, last_data: Mutex::default() })
+        let open = Open {
+            name,
+            file,
+            access,
+            size: size.into(),
+            last_data: Mutex::default(),
+            claims: Claims::default(),
+            is_unflushed: AtomicBool::new(false),
+            flush: Mutex::default(),
+        };
+        Ok(Self { path: path.to_owned(), open: Arc::new(open) })
     }
 
     /// The path that the file was opened by.
@@ -53,12 +93,12 @@ impl HostFile {
 
     /// The open file.
     pub fn file(&self) -> &File {
-        &self.file
+        &self.open.file
     }
 
     /// What the host says of the open file: its owner, mode and inode.
     pub fn metadata(&self) -> Result<Metadata> {
-        self.file.metadata().map_err(|source| Error::io(format!("cannot stat {self}"), source))
+        self.file().metadata().map_err(|source| Error::io(format!("cannot stat {self}"), source))
     }
 }
 
@@ -73,7 +113,15 @@ pub(crate) fn printable(path: &Path) -> String {
 /// Ask its kind before, of the descriptor: a path could lead elsewhere by now, and merely opening a device can have an
 /// effect.
 pub(crate) fn reopen(found: impl AsFd) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    reopen_for(found, Access::Read)
+}
+
+fn reopen_for(found: impl AsFd, access: Access) -> io::Result<File> {
+    let mode = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::ReadWrite => OFlags::RDWR,
+    };
+    let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     match rustix::fs::open(format!("/proc/self/fd/{}", found.as_fd().as_raw_fd()), flags, Mode::empty()) {
         Ok(file) => Ok(file.into()),
         // The file is there, so it is /proc that is not.
@@ -101,44 +149,56 @@ pub(crate) fn check_kind(path: &Path, stat: &Stat) -> Result<()> {
 
 impl fmt::Display for HostFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.open.name)
     }
 }
 
 impl Disk for HostFile {
     fn size(&self) -> u64 {
-        self.size
+        self.open.size.load(Ordering::Acquire)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         check_range(self, buf.len(), offset)?;
-        self.file
+        self.file()
             .read_exact_at(buf, offset)
             .map_err(|source| Error::io(format!("cannot read {self} at byte {offset:#x}"), source))
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
-        let host = |end| Ok(Extent { len: end - offset, data: Data::Host(&self.file, offset) });
-        let last = self.last_data.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (file, size) = (self.file(), self.size());
+        let host = |end| Ok(Extent { len: end - offset, data: Data::Host(file, offset) });
+        let last = self.open.last_data.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if last.contains(&offset) {
             return host(last.end);
         }
-        let find = |whence| seek(&self.file, whence).map(|at| at.clamp(offset, self.size));
+        let find = |whence| seek(file, whence).map(|at| at.clamp(offset, size));
         match find(Whence::Data(offset)) {
             Ok(at) if at > offset => return Ok(Extent { len: at - offset, data: Data::Hole }),
             Ok(_) => (),
             // No data to the end of the file; but if that has come nearer, reading must say so.
-            Err(Errno::NXIO) if self.metadata()?.len() < self.size => return host(self.size),
-            Err(Errno::NXIO) => return Ok(Extent { len: self.size - offset, data: Data::Hole }),
+            Err(Errno::NXIO) if self.metadata()?.len() < size => return host(size),
+            Err(Errno::NXIO) => return Ok(Extent { len: size - offset, data: Data::Hole }),
             // Devices and file systems without SEEK_DATA: everything is data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return host(self.size),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return host(size),
             Err(errno) => return Err(Error::io(format!("cannot map {self}"), errno.into())),
         }
         // A hole at `offset` itself was punched since: the byte still reads as the file has it.
-        let end = find(Whence::Hole(offset)).unwrap_or(self.size).max(offset + 1);
-        *self.last_data.lock().unwrap_or_else(PoisonError::into_inner) = offset..end;
+        let end = find(Whence::Hole(offset)).unwrap_or(size).max(offset + 1);
+        *self.open.last_data.lock().unwrap_or_else(PoisonError::into_inner) = offset..end;
         host(end)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
+        match self.open.access {
+            Access::Read => Err(read_only!("{self} is open for reading only")),
+            Access::ReadWrite => writer::of(self, &self.open, bytes),
+        }
     }
 }
 

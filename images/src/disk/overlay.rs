@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Data, Disk, Extent, check_range};
-use crate::{Reservation, Result};
+use super::{Data, Disk, Extent, Properties, Writer, check_range};
+use crate::{Reservation, Result, read_only};
 
 /// Where the content of a replaced block comes from.
 pub enum Replacement {
@@ -114,12 +115,15 @@ impl Disk for Overlay {
         }
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.inner.sector_size()
+    fn properties(&self) -> Properties {
+        self.inner.properties()
     }
 
-    fn amplification(&self) -> u64 {
-        self.inner.amplification()
+    /// What is written would be hidden by what was replayed, or be replaced by it when the journal is replayed again.
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!(
+            "{self} has a journal that was replayed in memory only: it cannot be written before that is done"
+        ))
     }
 }
 

@@ -10,6 +10,7 @@ mod snapshot;
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use mapping::{Mapping, Run, Tables};
 use crate::cache::TABLE_PAGE;
 use crate::disk::check_range;
 use crate::format::Request;
-use crate::{Data, Disk, Extent, Format, Result, ResultExt, corrupt, unsupported};
+use crate::{Data, Disk, Extent, Format, Properties, Result, ResultExt, Writer, corrupt, read_only, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "qcow2", probe, open };
@@ -189,5 +190,13 @@ impl Disk for Qcow2 {
             Mapping::Compressed(..) => Extent { len: run.len, data: Data::Opaque },
         };
         Ok(extent.at_most(run.len))
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is a qcow2 image: those cannot be written yet"))
     }
 }

@@ -1,6 +1,7 @@
 //! One sparse extent as a disk: grains of its file, of the parent, and zeros.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::compressed::Place;
@@ -10,7 +11,7 @@ use super::mapping::{Mapping, Run, Tables};
 use crate::cache::TABLE_PAGE;
 use crate::disk::{check_range, next_number};
 use crate::unpacked::Units;
-use crate::{Budget, Data, Disk, Extent, Result, ResultExt, corrupt};
+use crate::{Budget, Data, Disk, Extent, Properties, Result, ResultExt, Writer, corrupt, read_only};
 
 /// The disk that has the grains which an extent does not have.
 #[derive(Clone)]
@@ -151,5 +152,13 @@ impl Disk for SparseExtent {
             Mapping::Compressed(..) => Extent { len: run.len, data: Data::Opaque },
         };
         Ok(extent.at_most(run.len))
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is a sparse VMDK extent: those cannot be written yet"))
     }
 }

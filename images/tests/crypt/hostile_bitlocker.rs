@@ -1,12 +1,13 @@
 //! BitLocker metadata that lies: an answer in bounded time and memory, and never a panic.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use images::crypt::recognise;
 use images::disk::View;
-use images::{Data, Disk, Extent, Result};
+use images::{Data, Disk, Extent, Properties, Result, Writer, read_only};
 
 use super::bitlocker::{PASSWORD, sealed, unlock, volume};
 
@@ -56,6 +57,14 @@ impl Disk for Patched {
 
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         Ok(Extent { len: self.size() - offset, data: Data::Opaque })
+    }
+
+    fn properties(&self) -> Properties {
+        WHOLE.0.properties()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is patched"))
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the tools here do not write: sectors that could not be read, offsets of 32 bits, very many chunks.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::{Counting, check_range};
-use images::{Data, Disk, Extent, Result};
+use images::{Data, Disk, Extent, Properties, Result, Writer, read_only};
 
 use crate::check::*;
 use crate::made::*;
@@ -91,6 +92,14 @@ impl Disk for Sparse {
 
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         Ok(Extent { len: self.size() - offset, data: Data::Opaque })
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is made up"))
     }
 }
 

@@ -3,10 +3,11 @@
 //! The log is that of Linux's `drivers/md/dm-log.c`. The first copy is the one that counts: the others are made from it.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::{View, check_range};
-use images::{Data, Disk, Error, Extent, Reservation, Result, corrupt, unsupported};
+use images::{Data, Disk, Error, Extent, Properties, Reservation, Result, Writer, corrupt, read_only, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -93,12 +94,12 @@ impl Disk for Copy {
         }
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.copy.sector_size()
+    fn properties(&self) -> Properties {
+        self.copy.properties()
     }
 
-    fn amplification(&self) -> u64 {
-        self.copy.amplification()
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is a mirror without its first copy: it cannot be written"))
     }
 }
 

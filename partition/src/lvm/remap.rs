@@ -1,10 +1,11 @@
 //! A disk of which some blocks are read from another one: what snapshots and caches have in common.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use images::disk::check_range;
-use images::{Budget, Disk, Error, Extent, Reservation, Result, ResultExt, corrupt};
+use images::{Budget, Disk, Error, Extent, Properties, Reservation, Result, ResultExt, Writer, corrupt, read_only};
 
 /// How many runs are put in order the first time, to see whether a block is replaced twice; then at twice as many. Metadata
 /// that names the same blocks again and again must not be read to its end.
@@ -194,12 +195,13 @@ impl Disk for Remapped {
         Ok(extent.at_most(len).at_most(self.size() - offset))
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.base.sector_size()
+    fn properties(&self) -> Properties {
+        let (base, copies) = (self.base.properties(), self.copies.disk.properties());
+        Properties { amplification: base.amplification.max(copies.amplification), ..base }
     }
 
-    fn amplification(&self) -> u64 {
-        self.base.amplification().max(self.copies.disk.amplification())
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is a snapshot or is cached: such volumes cannot be written yet"))
     }
 }
 

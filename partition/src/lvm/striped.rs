@@ -1,9 +1,10 @@
 //! A disk that lies in turns on several others: a striped segment of a logical volume.
 
 use std::fmt;
+use std::ops::Range;
 
 use images::disk::{View, check_range};
-use images::{Disk, Extent, Result};
+use images::{Disk, Extent, Properties, Result, Writer, read_only};
 
 /// Stripes of equal size, read in turns.
 pub struct Striped {
@@ -64,12 +65,12 @@ impl Disk for Striped {
         Ok(stripe.extent_at(at)?.at_most(left))
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.stripes.first()?.sector_size()
+    fn properties(&self) -> Properties {
+        Properties::of_parts(self.stripes.iter().map(Disk::properties))
     }
 
-    fn amplification(&self) -> u64 {
-        self.stripes.iter().map(Disk::amplification).max().unwrap_or(1)
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is striped: striped volumes cannot be written yet"))
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use images::disk::View;
 use images::{Disk, Error, Result, ResultExt, corrupt, unsupported};
 
+use super::bad_ranges::WithBadRanges;
 use super::layout::MAX_DISKS_1;
-use super::patchy::Patchy;
 use super::superblock::{Role, Superblock};
 use super::{journal, level};
 use crate::{Name, Volume};
@@ -243,7 +243,7 @@ fn leg(disk: &Arc<dyn Disk>, found: &Superblock, newest: &Superblock) -> Result<
     let data = View::new(disk.to_string(), disk.clone(), found.data_start, size)?;
     let mut bad = found.bad_ranges(&**disk).within("bad blocks")?;
     bad.extend(found.progress.map(|progress| progress..u64::MAX));
-    Ok(if bad.is_empty() { Arc::new(data) } else { Arc::new(Patchy::new(Arc::new(data), bad)) })
+    Ok(if bad.is_empty() { Arc::new(data) } else { Arc::new(WithBadRanges::new(Arc::new(data), bad)) })
 }
 
 /// The number that a name asks for: `0` and `box:0` are `/dev/md0`.

@@ -5,10 +5,10 @@
 //! member that is behind it is left out, as it is in the kernel, and a warning says so.
 
 mod array;
+mod bad_ranges;
 mod journal;
 mod layout;
 mod level;
-mod patchy;
 mod superblock;
 
 use std::collections::HashMap;

@@ -3,9 +3,10 @@
 //! Where copies lie is MD's: <https://man7.org/linux/man-pages/man4/md.4.html>, section RAID10.
 
 use std::fmt;
+use std::ops::Range;
 
 use images::disk::check_range;
-use images::{Disk, Error, Extent, Result, unsupported};
+use images::{Disk, Error, Extent, Properties, Result, Writer, read_only, unsupported};
 
 use super::{Legs, Level, by_chunk, by_sector};
 
@@ -187,11 +188,11 @@ impl Disk for Copies {
         Ok(extent.at_most(left))
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.legs.sector_size()
+    fn properties(&self) -> Properties {
+        self.legs.properties
     }
 
-    fn amplification(&self) -> u64 {
-        self.legs.amplification
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is an array: arrays cannot be written yet"))
     }
 }

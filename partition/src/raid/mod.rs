@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use images::disk::check_range;
-use images::{Data, Disk, Error, Extent, Result, corrupt, unsupported};
+use images::{Data, Disk, Error, Extent, Properties, Result, corrupt, unsupported};
 
 pub use rotation::{Rotation, Rotation6};
 
@@ -105,8 +105,8 @@ struct Legs {
     legs: Vec<Option<Arc<dyn Disk>>>,
     /// How many bytes of each leg can be used: the size of the smallest.
     size: u64,
-    /// How many reads of images a read of the array may take.
-    amplification: u64,
+    /// Those of the array.
+    properties: Properties,
 }
 
 impl Legs {
@@ -119,7 +119,8 @@ impl Legs {
         let each = legs.iter().flatten().map(|leg| leg.amplification());
         let reads = each.fold(0, u64::saturating_add).saturating_mul(passes);
         let amplification = amplification::bounded(&name, reads)?;
-        Ok(Self { name, legs, size, amplification })
+        let all = Properties::of_parts(legs.iter().flatten().map(|leg| leg.properties()));
+        Ok(Self { name, legs, size, properties: Properties { amplification, ..all } })
     }
 
     fn len(&self) -> usize {
@@ -173,10 +174,6 @@ impl Legs {
             };
         }
         least
-    }
-
-    fn sector_size(&self) -> Option<u32> {
-        self.legs.iter().flatten().filter_map(|leg| leg.sector_size()).max()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Data with one or two parities: RAID 4, 5 and 6, also where a leg or two are missing.
 
 use std::fmt;
+use std::ops::Range;
 
 use images::disk::check_range;
-use images::{Data, Disk, Error, Extent, Result, unsupported};
+use images::{Data, Disk, Error, Extent, Properties, Result, Writer, read_only, unsupported};
 
 use super::rotation::{Rotation, Rotation6, Row};
 use super::{Legs, Level, MAX_LEGS_OF_RAID6, by_chunk, by_sector, galois};
@@ -229,11 +230,11 @@ impl Disk for Parity {
         Ok(Extent { len, ..extent })
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.legs.sector_size()
+    fn properties(&self) -> Properties {
+        self.legs.properties
     }
 
-    fn amplification(&self) -> u64 {
-        self.legs.amplification
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is an array: arrays cannot be written yet"))
     }
 }

@@ -9,10 +9,11 @@ pub mod layout;
 pub mod tests;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::{Cached, Page};
-use images::{Disk, Error, Extent, Result, corrupt};
+use images::{Disk, Error, Extent, Properties, Result, Writer, corrupt, read_only};
 use zerocopy::FromBytes;
 
 use super::bounds::Bounds;
@@ -109,6 +110,14 @@ impl Disk for Checked {
 
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         self.inner.extent_at(offset)
+    }
+
+    fn properties(&self) -> Properties {
+        self.inner.properties()
+    }
+
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} holds checked blocks: those cannot be written yet"))
     }
 }
 

@@ -1,10 +1,11 @@
 //! A thin volume as a disk.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::check_range;
-use images::{Data, Disk, Extent, Result, corrupt};
+use images::{Data, Disk, Extent, Properties, Result, Writer, corrupt, read_only};
 
 use super::super::persistent::Tree;
 use super::{Pool, Run};
@@ -101,11 +102,11 @@ impl Disk for ThinVolume {
         }
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.pool.data.sector_size()
+    fn properties(&self) -> Properties {
+        Properties { amplification: self.amplification, ..self.pool.data.properties() }
     }
 
-    fn amplification(&self) -> u64 {
-        self.amplification
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} is a thin volume: those cannot be written yet"))
     }
 }

@@ -6,16 +6,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::check_range;
-use images::{Data, Disk, Error, Extent, Result};
+use images::{Data, Disk, Error, Extent, Properties, Result, Writer, read_only};
 
 /// A disk of which some ranges must not be read: what is there is old, or was never written.
-pub struct Patchy {
+pub struct WithBadRanges {
     inner: Arc<dyn Disk>,
     /// In order, apart from each other, not empty.
     bad: Vec<Range<u64>>,
 }
 
-impl Patchy {
+impl WithBadRanges {
     /// `inner` without these ranges, in bytes, in any order.
     pub fn new(inner: Arc<dyn Disk>, mut bad: Vec<Range<u64>>) -> Self {
         bad.retain(|range| !range.is_empty());
@@ -36,13 +36,13 @@ impl Patchy {
     }
 }
 
-impl fmt::Display for Patchy {
+impl fmt::Display for WithBadRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-impl Disk for Patchy {
+impl Disk for WithBadRanges {
     fn size(&self) -> u64 {
         self.inner.size()
     }
@@ -69,12 +69,12 @@ impl Disk for Patchy {
         }
     }
 
-    fn sector_size(&self) -> Option<u32> {
-        self.inner.sector_size()
+    fn properties(&self) -> Properties {
+        self.inner.properties()
     }
 
-    fn amplification(&self) -> u64 {
-        self.inner.amplification()
+    fn writer(&self, _: Range<u64>) -> Result<Writer> {
+        Err(read_only!("{self} has bad or unrecovered places: it cannot be written"))
     }
 }
 
@@ -88,14 +88,14 @@ mod tests {
     fn bad_ranges_are_errors_and_the_rest_is_read() {
         let inner = Arc::new(Memory::new("m", (0..100).collect::<Vec<u8>>()));
         let ranges = [(60, 70), (10, 20), (15, 30), (90, 500), (5, 5)].map(|(start, end)| start..end);
-        let patchy = Patchy::new(inner, ranges.to_vec());
+        let disk = WithBadRanges::new(inner, ranges.to_vec());
         let good = |at: u64| !(10..30).contains(&at) && !(60..70).contains(&at) && at < 90;
         for start in 0..100 {
             for end in start + 1..=100 {
                 let mut buf = vec![0; (end - start) as usize];
-                assert_eq!(patchy.read_at(&mut buf, start).is_ok(), (start..end).all(good), "{start}..{end}");
+                assert_eq!(disk.read_at(&mut buf, start).is_ok(), (start..end).all(good), "{start}..{end}");
             }
-            let extent = patchy.extent_at(start).unwrap();
+            let extent = disk.extent_at(start).unwrap();
             assert!(extent.len >= 1 && start + extent.len <= 100);
             assert!((start..start + extent.len).all(|at| good(at) == good(start)));
         }
