@@ -13,7 +13,7 @@ use images::disk::Fill;
 use images::info::Layer;
 use images::{Disk, Error, Extent, Properties, Result, ResultExt, Writer, corrupt, read_only};
 
-use crate::cli::Request;
+use crate::session::Session;
 use crate::stack::{Level, Stack};
 use crate::terminal;
 
@@ -25,7 +25,7 @@ const MOST_SNAPSHOTS: usize = 1000;
 const LONGEST_NAME: usize = 200;
 
 /// The tree of files. Each is named as its device is, without `/dev/`; a snapshot as its disk, with `@` and its name.
-pub fn tree(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
+pub fn tree(stack: &Stack, session: &Session) -> Result<Arc<dyn FileSystem>> {
     let mut names = Names::default();
     let (mut blocks, mut members) = (Vec::new(), Vec::new());
     let mut add = |name: &str, disk: Arc<dyn Disk>, attributes, snapshot| {
@@ -38,8 +38,8 @@ pub fn tree(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
     for (at, device) in stack.devices.iter().enumerate() {
         // The disks come first, in the order of the images.
         if device.level == Level::Disk {
-            let image = request.image_of(at)?;
-            let options = request.image_options(at, image);
+            let image = session.image_of(at)?;
+            let options = session.image_options(at, image);
             let layers = images::info(&image.path, &options)?;
             attributes.push(Attributes::of_image(&layers));
             // The process that serves has another working directory.

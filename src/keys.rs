@@ -12,7 +12,7 @@ use images::disk::HostFile;
 use images::{Disk, Error, Result};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{prompt, stack, terminal};
+use crate::{device_name, prompt, terminal};
 
 /// The longest key file, in bytes: cryptsetup's bound.
 const MAX_KEY_FILE: u64 = 8 << 20;
@@ -44,6 +44,17 @@ impl Drop for Typed {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// The keys that were asked for, not read yet.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The values of `--key`.
+    pub typed: Vec<Typed>,
+    /// Whether a line of standard input is tried for each volume that no other key opens.
+    pub from_stdin: bool,
+    /// Whether a key is shown while it is typed.
+    pub echo: bool,
 }
 
 /// What one `--key` gives.
@@ -111,9 +122,10 @@ pub enum Outcome<T> {
 impl Keys {
     /// From the values of the options; reads the key files. Fails if a value is none, without saying what was typed:
     /// it is a secret.
-    pub fn new(typed: &[Typed], from_stdin: bool, echo: bool) -> Result<Self> {
-        let selectors = typed.iter().enumerate().map(|(index, typed)| Selector::parse(index + 1, &typed.0));
-        Ok(Self { selectors: selectors.collect::<Result<_>>()?, from_stdin, echo, ..Self::default() })
+    pub fn new(options: &Options) -> Result<Self> {
+        let parsed = options.typed.iter().enumerate().map(|(index, typed)| Selector::parse(index + 1, &typed.0));
+        let selectors = parsed.collect::<Result<_>>()?;
+        Ok(Self { selectors, from_stdin: options.from_stdin, echo: options.echo, ..Self::default() })
     }
 
     /// Lets the terminal be asked for encrypted images that none of the keys opens, and for volumes where `wanted` says
@@ -226,11 +238,11 @@ impl Secrets for DiskKeys {
         if let Some((.., key)) = lock(&self.keys.images).iter().find(known) {
             return Ok(key.clone());
         }
-        let disk = stack::of_disk(self.index);
+        let disk = device_name::of_disk(self.index);
         let device = format!("{disk}, {}", terminal::clean(image.path.as_os_str().as_encoded_bytes()));
         let is_named = |id: &str| {
             let bare = id.strip_prefix("/dev/").unwrap_or(id);
-            stack::disk_and_partition(bare) == Some((self.index, None))
+            device_name::disk_and_partition(bare) == Some((self.index, None))
                 || image.path == Path::new(id)
                 || image.path.file_name().is_some_and(|name| name == id)
         };
@@ -297,7 +309,7 @@ mod tests {
 
     fn keys(values: &[&str]) -> Keys {
         let typed: Vec<Typed> = values.iter().map(|value| value.parse().unwrap()).collect();
-        Keys::new(&typed, false, false).unwrap()
+        Keys::new(&Options { typed, ..Options::default() }).unwrap()
     }
 
     fn tried(keys: &Keys) -> Vec<Vec<u8>> {
@@ -337,7 +349,8 @@ mod tests {
     fn no_message_shows_a_secret() {
         for value in ["hunter2", "all:hunter2", "all:keys:hunter2", ":key:hunter2", "all:clevis"] {
             let typed: Typed = value.parse().unwrap();
-            let said = format!("{typed:?} {}", Keys::new(std::slice::from_ref(&typed), false, false).err().unwrap());
+            let options = Options { typed: vec![typed], ..Options::default() };
+            let said = format!("{options:?} {}", Keys::new(&options).err().unwrap());
             assert!(!said.contains("hunter2"), "{said}");
         }
     }

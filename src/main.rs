@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use images::Result;
-use imgmount::cli::{Cli, Command, Request};
+use imgmount::cli::Request;
 use imgmount::words::Words;
-use imgmount::{commands, progress, terminal, unmount};
+use imgmount::{commands, progress, terminal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
         }
     };
     progress::show();
-    let result = request.and_then(run);
+    let result = request.and_then(|request| commands::run(&request));
     progress::hide();
     match result {
         Ok(code) => ExitCode::from(code),
@@ -48,33 +47,4 @@ fn allow_many_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         log::debug!("the limit of open files stays as it is: {error}");
     }
-}
-
-/// Carries a request out and returns the exit status.
-fn run(request: Request) -> Result<u8> {
-    match &request.cli.command {
-        None => commands::mount::run(&request),
-        Some(Command::Filesystems(list)) => commands::filesystems::run(&request, list).map(|()| 0),
-        Some(Command::Inspect(list)) => commands::inspect::run(&request, list).map(|()| 0),
-        Some(Command::Info(options)) => commands::info::run(options),
-        Some(Command::Deleted(options)) => commands::deleted::run(&request, options),
-        Some(Command::Recover(options)) => commands::recover::run(&request, options),
-        Some(Command::Timeline(options)) => commands::timeline::run(&request, options),
-        Some(Command::History(options)) => commands::history::run(&request, options).map(|()| 0),
-        Some(Command::Unmount(options)) => {
-            let retries = if options.no_retry { 0 } else { options.retry };
-            let (directory, fd) = (options.directory.clone(), options.fd);
-            let (quiet, verbose) = (options.quiet, options.verbose);
-            Ok(unmount::run(&unmount::Request { directory, fd, quiet, verbose, retries }))
-        }
-        Some(Command::Man) => print(&Cli::manual()?),
-        Some(Command::Completions { shell }) => print(&Cli::completions(*shell)),
-    }
-}
-
-/// Prints text of the program itself.
-fn print(text: &str) -> Result<u8> {
-    let mut page = terminal::Page::default();
-    page.lines(text);
-    terminal::print(&page).map(|()| 0)
 }

@@ -1,4 +1,4 @@
-//! The kernel's table of mounts: `/proc/self/mountinfo`,
+//! The kernel's mounts, their table and their end: `/proc/self/mountinfo`,
 //! <https://www.kernel.org/doc/html/latest/filesystems/proc.html#proc-pid-mountinfo-information-about-mounts>.
 
 use std::ffi::OsString;
@@ -6,8 +6,14 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::fs::makedev;
+use rustix::mount::UnmountFlags;
+use rustix::process::geteuid;
+
+/// What unmounts for ordinary users, new and old, also where the search path does not name its folder.
+const PROGRAMS: [&str; 4] = ["fusermount3", "/bin/fusermount3", "fusermount", "/bin/fusermount"];
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +96,37 @@ fn unescape(field: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// One attempt: as root with the system call, for others with fusermount3, which may. A mount that is in use fails,
+/// or, if `lazy`, is taken out of the tree and lives until its last user is gone. The error is one line.
+pub fn unmount(point: &Path, lazy: bool) -> Result<(), String> {
+    if geteuid().is_root() {
+        let detach = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+        match rustix::mount::unmount(point, detach | UnmountFlags::NOFOLLOW) {
+            Ok(()) => return Ok(()),
+            Err(errno) if errno == rustix::io::Errno::PERM => {}
+            Err(errno) => return Err(format!("{}: {}", point.display(), io::Error::from(errno))),
+        }
+    }
+    for program in PROGRAMS {
+        match Command::new(program)
+            .arg(if lazy { "-uz" } else { "-u" })
+            .arg("--")
+            .arg(point)
+            .stdin(Stdio::null())
+            .output()
+        {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stderr);
+                return Err(text.lines().next().unwrap_or("fusermount3 failed and gave no reason").trim().to_owned());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{program}: {error}")),
+        }
+    }
+    Err("an ordinary user needs the program fusermount3 to unmount; `apt install fuse3`".into())
 }
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ const COMMANDS: &[&[&str]] = &[
     &["timeline", "-a", "IMAGE", "-i"],
     &["history", "-a", "IMAGE", "/etc/hosts", "--json"],
     &["recover", "-a", "IMAGE", "--to", "OUT", "--partial"],
+    &["IMAGE"],
+    &["IMAGE", "IMAGE"],
     &["-a", "IMAGE", "-m", "/dev/sda9", "OUT"],
     &["-a", "IMAGE", "-i", "--root", "/dev/sda9", "OUT"],
     &["-a", "IMAGE", "--no-such-\u{1b}[2J\u{9b}", "OUT"],

@@ -2,47 +2,51 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use filesystems::{State, Time};
 
-use super::Images;
-
-/// Which file systems in the images.
-#[derive(Args, Debug, Default)]
-pub struct Selection {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub images: Images,
-    /// Only the file system on this device; may be repeated. Without it: every file system in the images
-    #[arg(short = 'm', long = "mount", value_name = "DEVICE")]
-    pub mount: Vec<String>,
-}
+use super::{Images, Places};
+use crate::deleted::{Filter, Pattern};
 
 /// Which of the deleted files.
 #[derive(Args, Debug, Default)]
 pub struct Filters {
     /// Only what was deleted at or after this time: 2026-11-21, 2026-11-21T08:00:00Z or @SECONDS, in UTC
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub deleted_after: Option<Time>,
+    deleted_after: Option<Time>,
     /// Only what was deleted before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub deleted_before: Option<Time>,
+    deleted_before: Option<Time>,
     /// Only files of at least this size, in bytes or as 10K, 5M, 1G
     #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub min_size: Option<u64>,
+    min_size: Option<u64>,
     /// Only files of at most this size
     #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub max_size: Option<u64>,
+    max_size: Option<u64>,
     /// Only files in this state: intact, unproven, partial, overwritten, metadata-only; may be repeated
     #[arg(long, value_name = "STATE", value_parser = state)]
-    pub state: Vec<State>,
+    state: Vec<State>,
     /// Older versions of the files too, as name#inode@N
     #[arg(long)]
-    pub versions: bool,
+    versions: bool,
     /// Only these paths. A pattern without / is for the name, others for the whole path and all below it; * and ?
     /// do not match /, ** does
     #[arg(value_name = "PATTERN")]
-    pub patterns: Vec<String>,
+    patterns: Vec<String>,
+}
+
+impl Filters {
+    /// What they ask for.
+    pub fn filter(&self) -> Filter {
+        Filter {
+            patterns: self.patterns.iter().map(|text| Pattern::new(text)).collect(),
+            after: self.deleted_after,
+            before: self.deleted_before,
+            sizes: self.min_size.unwrap_or(0)..=self.max_size.unwrap_or(u64::MAX),
+            states: self.state.clone(),
+            versions: self.versions,
+        }
+    }
 }
 
 /// The options of `deleted`.
@@ -50,7 +54,10 @@ pub struct Filters {
 pub struct Deleted {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub selection: Selection,
+    pub images: Images,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub places: Places,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub filters: Filters,
@@ -64,7 +71,10 @@ pub struct Deleted {
 pub struct Recover {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub selection: Selection,
+    pub images: Images,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub places: Places,
     /// Write the files to this directory, which is made if it is not there; no file in it is ever overwritten
     #[arg(long, value_name = "DIRECTORY")]
     pub to: PathBuf,
@@ -82,21 +92,13 @@ pub struct Recover {
 
 /// The options of `timeline`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("places").args(["inspector", "mount"]))]
 pub struct Timeline {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub images: Images,
-    /// The guest's file systems, with their paths in the guest
-    #[arg(short = 'i', long)]
-    pub inspector: bool,
-    /// Only the file system on this device, with its paths under DIR (/); may be repeated. Without -i and -m: every
-    /// file system in the images, each under the name of its device
-    #[arg(short = 'm', long = "mount", value_name = "DEVICE[:DIR]")]
-    pub mount: Vec<String>,
-    /// With -i and several systems in the images: the device of the root file system to take
-    #[arg(long, value_name = "DEVICE", requires = "inspector")]
-    pub root: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub places: Places,
     /// Print JSON instead of a body file
     #[arg(long)]
     pub json: bool,
@@ -104,20 +106,13 @@ pub struct Timeline {
 
 /// The options of `history`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("places").args(["inspector", "mount"]))]
 pub struct History {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub images: Images,
-    /// PATH is a path of the guest
-    #[arg(short = 'i', long)]
-    pub inspector: bool,
-    /// PATH is a path of the file system on this device; needed if the images hold several
-    #[arg(short = 'm', long = "mount", value_name = "DEVICE")]
-    pub mount: Option<String>,
-    /// With -i and several systems in the images: the device of the root file system to take
-    #[arg(long, value_name = "DEVICE", requires = "inspector")]
-    pub root: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub places: Places,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

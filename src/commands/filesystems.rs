@@ -13,7 +13,7 @@ use crate::terminal;
 /// Prints the listing.
 pub fn run(request: &Request, list: &List) -> Result<()> {
     terminal::start_log(list.images.verbose, list.images.trace);
-    let stack = request.open()?;
+    let stack = request.session.open()?;
     if list.json {
         return terminal::print_json(&Listing::of(&stack));
     }
@@ -23,7 +23,7 @@ pub fn run(request: &Request, list: &List) -> Result<()> {
 }
 
 /// The table: what lies on something stands below it, indented.
-fn rows(stack: &Stack) -> Vec<Vec<String>> {
+pub fn rows(stack: &Stack) -> Vec<Vec<String>> {
     let head = ["DEVICE", "SIZE", "CONTENTS", "LABEL", "UUID", "KIND"].map(str::to_owned).to_vec();
     let mut rows = Rows { stack, above: stack.above(), group_of: HashMap::new(), rows: vec![head] };
     for group in &stack.groups {
@@ -95,7 +95,7 @@ impl Rows<'_> {
         let stack = self.stack;
         let device = &stack.devices[at];
         let names = |on: &[usize]| on.iter().map(|&at| stack.devices[at].name.as_str()).collect::<Vec<_>>().join(", ");
-        let mut said = match (&device.contents, &device.level, &device.disk) {
+        let mut text = match (&device.contents, &device.level, &device.disk) {
             (Contents::Unreadable(error), Level::Array(_), _) => {
                 format!("{} on {}: {error}", device.kind, names(&device.on))
             }
@@ -109,19 +109,19 @@ impl Rows<'_> {
             _ => device.locked(),
         };
         if let Some(why) = locked {
-            said = if said.is_empty() { why } else { format!("{said}, {why}") };
+            text = if text.is_empty() { why } else { format!("{text}, {why}") };
         }
         if let Some(group) = self.group_of.get(&at) {
-            said += &format!(", physical volume of {}", group.name);
+            text += &format!(", physical volume of {}", group.name);
         }
         if let Contents::Member("md") = device.contents {
             let mut above = self.above[at].iter().map(|&above| &stack.devices[above]);
-            said += &match above.find(|device| matches!(device.level, Level::Array(_))) {
+            text += &match above.find(|device| matches!(device.level, Level::Array(_))) {
                 Some(array) => format!(", member of {}", array.name),
                 None => ", spare or left out of its array".to_owned(),
             };
         }
-        said
+        text
     }
 }
 

@@ -8,49 +8,20 @@ use images::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::{History, Request};
-use crate::deleted::{Attributes, Bytes, Record, Source};
-use crate::inspect;
-use crate::stack::Stack;
+use crate::deleted::{Attributes, Bytes, Record};
+use crate::place::Place;
 use crate::terminal;
 
 /// Prints the versions, the newest first.
 pub fn run(request: &Request, options: &History) -> Result<()> {
     terminal::start_log(options.images.verbose, options.images.trace);
-    let stack = request.open()?;
+    let stack = request.session.open()?;
     let path = options.path.as_os_str().as_bytes();
-    if options.inspector {
-        let (guest, tree) = inspect::guest(&stack, options.root.as_deref())?;
-        // The deepest mount point above the path holds it, if it was deleted.
-        let inside = |dir: &str| {
-            let rest = path.strip_prefix(dir.trim_end_matches('/').as_bytes())?;
-            (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
-        };
-        let holds = guest.mounts.iter().filter_map(|(dir, at)| Some((dir.len(), *at, inside(dir)?)));
-        let (_, at, rest) = holds.max_by_key(|(len, ..)| *len).unwrap_or((0, guest.root, path));
-        let source = Source::open(&stack, at)?;
-        return show(&Versions::find(&tree, path, &source, rest)?, &source, options);
-    }
-    let source = source(&stack, options.mount.as_deref())?;
-    let versions = Versions::find(&**source.files.source(), path, &source, path)?;
-    show(&versions, &source, options)
-}
-
-fn source(stack: &Stack, device: Option<&str>) -> Result<Source> {
-    if let Some(device) = device {
-        return Source::open(stack, stack.expect(device)?);
-    }
-    let mut all = Source::all(stack);
-    match all.len() {
-        0 => Err(stack.no_file_system()),
-        1 => Ok(all.swap_remove(0)),
-        _ => {
-            let names: Vec<_> = all.iter().map(|source| source.device.as_str()).collect();
-            Err(Error::Usage(format!(
-                "several file systems are in the images: {}; choose with -m or -i",
-                names.join(", ")
-            )))
-        }
-    }
+    let (tree, places) = options.places.selection()?.tree(&stack)?;
+    // The deepest mount point above the path holds it, if it was deleted.
+    let holds = places.iter().filter_map(|place| Some((place, place.inside(path)?)));
+    let (place, rest) = holds.max_by_key(|(place, _)| place.prefix.len()).unwrap_or((&places[0], path));
+    show(&Versions::find(&tree, path, place, rest)?, place, options)
 }
 
 /// What is known of one file.
@@ -63,7 +34,7 @@ struct Versions {
 
 impl Versions {
     /// Of what is at `path` in a tree, or was at `rest` of this file system.
-    fn find(tree: &dyn FileSystem, path: &[u8], source: &Source, rest: &[u8]) -> Result<Self> {
+    fn find(tree: &dyn FileSystem, path: &[u8], place: &Place, rest: &[u8]) -> Result<Self> {
         match resolve(tree, path, false) {
             Ok(node) => {
                 let stat = |version: &Deleted| tree.stat(version.node).ok();
@@ -74,22 +45,22 @@ impl Versions {
             Err(error) if matches!(error.root(), Error::NotFound | Error::NotDirectory) => {
                 let shown = OsStr::from_bytes(path).display();
                 let missing = || Error::Usage(format!("{shown}: no such file, and none was found that was deleted"));
-                let node = resolve(&*source.files, rest, false).map_err(|_| missing())?;
-                Self::of_deleted(source, node).ok_or_else(missing)
+                let node = resolve(&*place.deleted, rest, false).map_err(|_| missing())?;
+                Self::of_deleted(place, node).ok_or_else(missing)
             }
             Err(error) => Err(error),
         }
     }
 
     /// Of a node in the tree of deleted files.
-    fn of_deleted(source: &Source, node: NodeId) -> Option<Self> {
-        let behind = source.files.behind(node).ok()??;
-        let all = source.files.all().ok()?;
+    fn of_deleted(place: &Place, node: NodeId) -> Option<Self> {
+        let behind = place.deleted.behind(node).ok()??;
+        let all = place.deleted.all().ok()?;
         let one = all.iter().find(|deleted| deleted.node == behind)?;
         let same = |other: &&Deleted| (other.number, other.generation) == (one.number, one.generation);
         let mut earlier: Vec<_> = all.iter().filter(same).cloned().collect();
         earlier.sort_by_key(|version| version.version);
-        let stat = |version: &Deleted| source.files.source().stat(version.node).ok();
+        let stat = |version: &Deleted| place.tree.stat(version.node).ok();
         let earlier = earlier.into_iter().map(|version| (stat(&version), version));
         Some(Self { current: None, earlier: earlier.map(|(stat, version)| (version, stat)).collect() })
     }
@@ -104,12 +75,12 @@ struct Json<'a> {
     versions: Vec<Record<'a>>,
 }
 
-fn show(versions: &Versions, source: &Source, options: &History) -> Result<()> {
+fn show(versions: &Versions, place: &Place, options: &History) -> Result<()> {
     if options.json {
         let record =
-            |(version, stat): &(Deleted, Option<Stat>)| Record::of_version(&source.device, version, stat.as_ref());
+            |(version, stat): &(Deleted, Option<Stat>)| Record::of_version(&place.device, version, stat.as_ref());
         return terminal::print_json(&Json {
-            device: &source.device,
+            device: &place.device,
             path: Bytes(options.path.as_os_str().as_bytes().to_vec()),
             current: versions.current.as_ref().map(Attributes::from),
             versions: versions.earlier.iter().map(record).collect(),

@@ -4,17 +4,17 @@
 mod verification;
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use clap::Args;
 use images::disk::Fill;
 use images::info::{Contained, Layer, Member, Snapshot};
-use images::{Budget, Error, Result, Storage};
+use images::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use self::verification::Verification;
-use crate::{cli, terminal};
+use crate::cli::Info;
+use crate::terminal;
 
 /// How many extents are added up; ours. The rest is given as not looked at.
 const MOST_EXTENTS: usize = 1 << 20;
@@ -23,42 +23,11 @@ const MOST_SNAPSHOTS_SHOWN: usize = 100;
 /// The exit status where a hash is not right.
 const NOT_VERIFIED: u8 = 2;
 
-/// The options of `info`.
-#[derive(Args, Debug)]
-pub struct Options {
-    /// Print JSON with the field names of `qemu-img info --backing-chain --output=json`
-    #[arg(long)]
-    json: bool,
-    #[arg(long, help = crate::cli::format_help("images"), value_name = "FORMAT")]
-    format: Option<String>,
-    /// Which files the images may name: those that all can read who had a say in the name (owner); any (follow); none
-    #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
-    backing: String,
-    /// How much memory the images may make the program hold at most: caches, tables, lists (256M, 1G)
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = cli::size::bytes)]
-    memory: u64,
-    /// How much may be decompressed to temporary files at most (20G); half of what is free there if not given
-    #[arg(long, value_name = "SIZE", value_parser = cli::size::bytes)]
-    unpack_limit: Option<u64>,
-    /// Read all of the images and compare the hashes that they store: an E01's MD5 and SHA1, an appliance's manifest. The
-    /// exit status is 2 if one is not right; other images store none
-    #[arg(long)]
-    verify: bool,
-    /// The images
-    #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<PathBuf>,
-}
-
 /// Prints what is known of the images; the value is the exit status: 1 if a file that belongs to one cannot be had, 2
 /// if a hash is not right.
-pub fn run(options: &Options) -> Result<u8> {
+pub fn run(options: &Info) -> Result<u8> {
     terminal::start_log(0, false);
-    let opening = images::Options {
-        format: options.format.clone().filter(|format| !format.is_empty()),
-        backing: cli::backing(&options.backing),
-        budget: Budget::with_storage(options.memory, Storage::new(options.unpack_limit)),
-        ..images::Options::default()
-    };
+    let opening = options.opening();
     let mut reports = Vec::new();
     for path in &options.images {
         reports.push(Report::of(path, &opening, options.verify)?);
@@ -109,7 +78,7 @@ impl Report {
     }
 
     /// Why a file that belongs to the image is not here, or why its content cannot be mapped. That it is encrypted is
-    /// no problem: it is said.
+    /// no problem: it is description.
     fn problem(&self) -> Option<&Error> {
         let encrypted = self.layers.iter().any(|layer| layer.description.encryption.is_some());
         let missing = self.layers.iter().find_map(|layer| layer.problem.as_ref());
@@ -208,38 +177,39 @@ fn allocated(member: &Member) -> u64 {
 }
 
 fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
-    let said = &layer.description;
+    let description = &layer.description;
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     row(if depth == 0 { "image" } else { "backing file" }, shown(&layer.file.path));
-    let version = said.specific.get("compat").and_then(Value::as_str).map(|compat| format!(", version {compat}"));
+    let version =
+        description.specific.get("compat").and_then(Value::as_str).map(|compat| format!(", version {compat}"));
     row("format", format!("{}{}", layer.format, version.unwrap_or_default()));
-    if said.disks.len() <= 1 {
-        row("virtual size", said.virtual_size.map_or_else(|| "not known".to_owned(), bytes));
+    if description.disks.len() <= 1 {
+        row("virtual size", description.virtual_size.map_or_else(|| "not known".to_owned(), bytes));
     }
     row("allocated", bytes(allocated(&layer.file)));
     row("file size", bytes(layer.file_size));
     row("owner", ownership(&layer.file));
-    if let Some(size) = said.cluster_size {
+    if let Some(size) = description.cluster_size {
         row("cluster size", bytes(size));
     }
-    if let Some(encryption) = &said.encryption {
+    if let Some(encryption) = &description.encryption {
         row("encryption", encryption.clone());
     }
-    if said.dirty {
+    if description.dirty {
         row("state", "dirty: a writer has not closed it".to_owned());
     }
-    let features: Vec<String> = said.specific.iter().filter_map(|(name, value)| feature(name, value)).collect();
+    let features: Vec<String> = description.specific.iter().filter_map(|(name, value)| feature(name, value)).collect();
     if !features.is_empty() {
         row("features", features.join(", "));
     }
-    for disk in &said.disks {
+    for disk in &description.disks {
         row("disk", contained(disk));
     }
     for file in &layer.files {
         row("data file", format!("{} (owner {})", shown(&file.path), ownership(file)));
     }
-    if let Some(backing) = &said.backing {
+    if let Some(backing) = &description.backing {
         let format = backing.format.as_deref().unwrap_or("not recorded");
         let name = terminal::clean(&backing.name);
         row("backed by", format!("{name} (format {format})"));
@@ -286,27 +256,27 @@ fn snapshot_rows(snapshots: &[Snapshot]) -> Vec<Vec<String>> {
 }
 
 fn layer_json(layer: &Layer, depth: usize) -> Value {
-    let said = &layer.description;
+    let description = &layer.description;
     let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
     let mut map = Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
     put("filename", path(&layer.file.path));
     put("format", layer.format.into());
-    if let Some(size) = said.virtual_size {
+    if let Some(size) = description.virtual_size {
         put("virtual-size", size.into());
     }
     put("actual-size", allocated(&layer.file).into());
-    put("dirty-flag", said.dirty.into());
-    if let Some(size) = said.cluster_size {
+    put("dirty-flag", description.dirty.into());
+    if let Some(size) = description.cluster_size {
         put("cluster-size", size.into());
     }
-    if said.encryption.is_some() {
+    if description.encryption.is_some() {
         put("encrypted", true.into());
     }
-    if !said.snapshots.is_empty() {
-        put("snapshots", said.snapshots.iter().map(snapshot_json).collect());
+    if !description.snapshots.is_empty() {
+        put("snapshots", description.snapshots.iter().map(snapshot_json).collect());
     }
-    if let Some(backing) = &said.backing {
+    if let Some(backing) = &description.backing {
         put("backing-filename", String::from_utf8_lossy(&backing.name).into());
         if let Some(format) = &backing.format {
             put("backing-filename-format", format.as_str().into());
@@ -315,12 +285,12 @@ fn layer_json(layer: &Layer, depth: usize) -> Value {
     if let Some(full) = &layer.backing_path {
         put("full-backing-filename", path(full));
     }
-    if !said.specific.is_empty() {
-        put("format-specific", json!({ "type": layer.format, "data": said.specific }));
+    if !description.specific.is_empty() {
+        put("format-specific", json!({ "type": layer.format, "data": description.specific }));
     }
     // What follows is ours.
-    if !said.disks.is_empty() {
-        put("disks", said.disks.iter().map(contained_json).collect());
+    if !description.disks.is_empty() {
+        put("disks", description.disks.iter().map(contained_json).collect());
     }
     put("depth", depth.into());
     put("file-size", layer.file_size.into());

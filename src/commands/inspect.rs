@@ -13,7 +13,7 @@ use crate::terminal;
 /// Prints what was found: as a table for each system, or as JSON with virt-inspector's field names.
 pub fn run(request: &Request, list: &List) -> Result<()> {
     terminal::start_log(list.images.verbose, list.images.trace);
-    let stack = request.open_asking(|_, _| true)?;
+    let stack = request.session.open_asking(|_, _| true)?;
     let inspection = inspect(&stack)?;
     let used: HashMap<_, _> = inspection.volumes.into_iter().map(|volume| (volume.at, volume.used)).collect();
     let guests = inspection.guests;
@@ -25,6 +25,21 @@ pub fn run(request: &Request, list: &List) -> Result<()> {
         filesystems: stack.file_systems().map(|at| Volume::of(&stack, at, used.get(&at))).collect(),
     };
     if list.json { terminal::print_json(&report) } else { terminal::print(&report.page()) }
+}
+
+/// Shows what is known of these systems.
+pub fn show_systems(page: &mut terminal::Page, stack: &Stack, guests: &[Guest]) {
+    show(page, &guests.iter().map(|guest| Os::of(stack, guest)).collect::<Vec<_>>());
+}
+
+fn show(page: &mut terminal::Page, systems: &[Os<'_>]) {
+    if systems.is_empty() {
+        page.lines("no operating system was found\n\n");
+    }
+    for system in systems {
+        page.table(system.rows());
+        page.line("");
+    }
 }
 
 #[derive(Serialize)]
@@ -153,13 +168,7 @@ impl<'a> Volume<'a> {
 impl Report<'_> {
     fn page(&self) -> terminal::Page {
         let mut page = terminal::Page::default();
-        if self.operating_systems.is_empty() {
-            page.lines("no operating system was found\n\n");
-        }
-        for os in &self.operating_systems {
-            page.table(os.rows());
-            page.line("");
-        }
+        show(&mut page, &self.operating_systems);
         let head = ["FILE SYSTEM", "TYPE", "SIZE", "USED", "LABEL", "UUID"].map(str::to_owned).to_vec();
         let row = |volume: &Volume<'_>| {
             let label = volume.label.clone().unwrap_or_default();

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filesystems::FileSystem;
-use filesystems::view::Mounts;
 use images::{Error, Result};
 
-use crate::cli::{Input, Mount, Request};
-use crate::deleted::{Source, beside};
-use crate::stack::{Contents, Stack};
-use crate::{background, blocks, fuse, inspect, progress, terminal};
+use crate::cli::{Mount, Request};
+use crate::deleted::beside;
+use crate::place::Place;
+use crate::session::{Input, Session};
+use crate::stack::Stack;
+use crate::{background, blocks, fuse, progress, terminal};
 
 /// Mounts and, in the serving process, returns after unmounting. The value is the exit status.
 pub fn run(request: &Request) -> Result<u8> {
@@ -33,8 +34,8 @@ pub fn run(request: &Request) -> Result<u8> {
         background::Role::Server(server) => server,
     };
     terminal::start_log(mount.images.verbose, mount.images.trace);
-    let stack = open(request, mount)?;
-    request.keys()?.forget();
+    let stack = open(&request.session, mount)?;
+    request.session.keys()?.forget();
     let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
     let served = fuse::serve(tree, directory, &options, || {
@@ -50,15 +51,15 @@ pub fn run(request: &Request) -> Result<u8> {
 ///
 /// This process has the terminal and the standard input of the command: nothing that is typed or read there is passed
 /// on between processes.
-fn open(request: &Request, mount: &Mount) -> Result<Stack> {
-    if mount.inspector {
-        return request.open_asking(|_, _| true);
+fn open(session: &Session, mount: &Mount) -> Result<Stack> {
+    if mount.places.inspector {
+        return session.open_asking(|_, _| true);
     }
     // Whatever lies in an encrypted image needs its key.
-    let stack = request.open_asking(|_, _| false)?;
+    let stack = session.open_asking(|_, _| false)?;
     let mut missing = Vec::new();
-    for wanted in &mount.mount {
-        let device = Wanted::parse(wanted)?.device;
+    for wanted in mount.places.selection()?.devices {
+        let device = &*wanted.device;
         match stack.find(device) {
             Some(at) if stack.devices[at].locked().is_none() => {}
             Some(at) => missing.push(stack.devices[at].name.clone()),
@@ -66,12 +67,11 @@ fn open(request: &Request, mount: &Mount) -> Result<Stack> {
         }
     }
     // Keys from standard input have been read, and are gone.
-    if missing.is_empty() || mount.images.reads_keys() || !stack.devices.iter().any(|device| device.locked().is_some())
-    {
+    if missing.is_empty() || session.reads_keys() || !stack.devices.iter().any(|device| device.locked().is_some()) {
         return Ok(stack);
     }
     drop(stack);
-    request.open_asking(move |volume, inside| {
+    session.open_asking(move |volume, inside| {
         // A name that is no encrypted volume's may be a logical volume or a partition in any of them.
         let may_be = |name: &String| name == volume || name == inside || !name.starts_with("/dev/mapper/luks-");
         missing.iter().any(may_be)
@@ -84,7 +84,7 @@ fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
         Input::Image(image) => image.path.display().to_string(),
         Input::Guest(guest) => guest.clone(),
     };
-    let names: Vec<String> = request.inputs.iter().map(name).collect();
+    let names: Vec<String> = request.session.inputs().iter().map(name).collect();
     options.fsname = Some(names.join(","));
     for option in &mount.option {
         options.add(option).map_err(|why| Error::Usage(format!("-o {option}: {why}")))?;
@@ -101,50 +101,27 @@ fn blocks(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
     if request.cli.mount.wants_writing() {
         return Err(Error::ReadOnly("--rw: the files of --blocks are for reading only".to_owned()));
     }
-    blocks::tree(stack, request)
+    blocks::tree(stack, &request.session)
 }
 
 /// The tree that `-i` and `-m` ask for.
 fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
-    let mut mounted = Vec::new();
-    let mut tree: Option<Mounts> = None;
-    if mount.inspector {
-        let (guest, mounts) = inspect::guest(stack, mount.root.as_deref())?;
-        for warning in &guest.warnings {
-            log::warn!("{warning}");
-        }
-        for (_, at) in &guest.mounts {
-            mounted.push((*at, stack.open(*at)?));
-        }
-        tree = Some(mounts);
-    }
-    for wanted in &mount.mount {
-        let wanted = Wanted::parse(wanted)?;
-        let at = stack.expect(wanted.device)?;
-        let fs = wanted.open(stack, at)?;
-        mounted.push((at, fs.clone()));
-        match &mut tree {
-            Some(tree) => tree.mount(wanted.directory.as_bytes(), fs).map_err(|error| {
-                Error::Usage(format!("cannot mount {} on {}: {error}", wanted.device, wanted.directory))
-            })?,
-            None if wanted.directory == "/" => tree = Some(Mounts::new(fs)),
-            None => {
-                let text =
-                    format!("-m {}:{}: nothing is mounted on / yet; name that first", wanted.device, wanted.directory);
-                return Err(Error::Usage(text));
-            }
-        }
-    }
-    for (at, fs) in mounted {
-        let info = fs.info(fs.root())?;
-        let name = &stack.devices[at].name;
+    let selection = mount.places.selection()?;
+    let (tree, places) = if selection.is_empty() {
+        (None, Vec::new())
+    } else {
+        let (tree, places) = selection.tree(stack)?;
+        (Some(tree), places)
+    };
+    for place in &places {
+        let info = place.tree.info(place.tree.root())?;
         for note in &info.notes {
-            log::info!("{name}: {note}");
+            log::info!("{}: {note}", place.device);
         }
         if mount.wants_writing() {
             return Err(Error::ReadOnly(format!(
-                "--rw: {name}: {}; leave out --rw to mount it for reading",
-                info.read_only
+                "--rw: {}: {}; leave out --rw to mount it for reading",
+                place.device, info.read_only
             )));
         }
     }
@@ -154,99 +131,9 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
     if mount.wants_writing() {
         return Err(Error::ReadOnly("--rw: with --deleted and --unallocated a mount is for reading only".into()));
     }
-    let sources = Source::all(stack);
-    if sources.is_empty() {
+    let all = Place::all(stack);
+    if all.is_empty() {
         return Err(stack.no_file_system());
     }
-    Ok(Arc::new(beside(tree, &sources, mount.deleted, mount.unallocated)?))
-}
-
-/// The value of one `-m`: `DEVICE[:DIRECTORY[:OPTIONS[:TYPE]]]`.
-struct Wanted<'a> {
-    device: &'a str,
-    directory: &'a str,
-    options: Vec<&'a str>,
-    kind: Option<&'a str>,
-}
-
-/// Options of mount(8) that change nothing for a tree that is only read: fstab lines can be copied as they are.
-const HARMLESS: &[&str] = &[
-    "ro",
-    "defaults",
-    "noatime",
-    "relatime",
-    "nodiratime",
-    "strictatime",
-    "lazytime",
-    "nosuid",
-    "nodev",
-    "noexec",
-    "exec",
-    "sync",
-    "async",
-    "auto",
-    "noauto",
-    "user",
-    "nouser",
-    "users",
-    "nofail",
-    "_netdev",
-    "acl",
-    "noacl",
-    "user_xattr",
-    "nouser_xattr",
-    "barrier",
-    "nobarrier",
-    "errors=remount-ro",
-    "errors=continue",
-    "errors=panic",
-    "discard",
-    "nodiscard",
-    "utf8",
-    "iocharset=utf8",
-    "shortname=mixed",
-    "x-systemd.automount",
-];
-
-impl<'a> Wanted<'a> {
-    fn parse(text: &'a str) -> Result<Self> {
-        let mut parts = text.split(':');
-        let mut next = || parts.next().filter(|part| !part.is_empty());
-        let (device, directory, options, kind) = (next(), next(), next(), next());
-        let device = device.ok_or_else(|| Error::Usage(format!("-m {text}: no device is named")))?;
-        let directory = directory.unwrap_or("/");
-        if !directory.starts_with('/') {
-            return Err(Error::Usage(format!("-m {text}: the directory {directory} must begin with /")));
-        }
-        Ok(Self { device, directory, options: options.map(|list| list.split(',').collect()).unwrap_or_default(), kind })
-    }
-
-    fn open(&self, stack: &Stack, at: usize) -> Result<Arc<dyn FileSystem>> {
-        let refuse = |why: String| Err(Error::Usage(format!("-m {}: {why}", self.device)));
-        let mut replay = true;
-        for option in &self.options {
-            match *option {
-                "noload" | "norecovery" => replay = false,
-                "rw" => return refuse("option rw: imgmount reads only".to_owned()),
-                known if HARMLESS.contains(&known) => {}
-                other => return refuse(format!("option {other} is not known here")),
-            }
-        }
-        let found = stack.devices[at].contents_name();
-        if let Some(kind) = self.kind
-            && kind != found
-            && !(kind.starts_with("ext") && found.starts_with("ext"))
-        {
-            return refuse(format!("it holds {found}, not {kind}"));
-        }
-        if !matches!(stack.devices[at].contents, Contents::Known(..)) {
-            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
-        }
-        if replay {
-            return stack.open(at);
-        }
-        let mut options = stack.options().clone();
-        options.replay = false;
-        stack.open_with(at, &options)
-    }
+    Ok(Arc::new(beside(tree, &all, mount.deleted, mount.unallocated)?))
 }

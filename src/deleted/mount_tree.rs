@@ -5,7 +5,7 @@ use std::sync::Arc;
 use filesystems::view::{Directory, Disks, Member, Mounts, Unallocated};
 use images::{Disk, Result};
 
-use super::Source;
+use crate::place::Place;
 
 /// What `-i` and `-m` ask for.
 const GUEST: &str = "guest";
@@ -15,16 +15,16 @@ const DELETED: &str = "deleted";
 const UNALLOCATED: &str = "unallocated";
 
 /// Puts the trees side by side. Nothing is searched yet.
-pub fn beside(guest: Option<Mounts>, sources: &[Source], deleted: bool, unallocated: bool) -> Result<Mounts> {
-    let sources = distinct(sources);
+pub fn beside(guest: Option<Mounts>, places: &[Place], deleted: bool, unallocated: bool) -> Result<Mounts> {
+    let places = distinct(places);
     let mut names = Vec::new();
-    let deleted_at = |source: &Source| format!("{DELETED}/{}", source.name).into_bytes();
+    let deleted_at = |place: &Place| format!("{DELETED}/{}", place.name).into_bytes();
     if guest.is_some() {
         names.push(GUEST.into());
     }
     if deleted {
         names.push(DELETED.into());
-        names.extend(sources.iter().map(|source| deleted_at(source)));
+        names.extend(places.iter().map(|place| deleted_at(place)));
     }
     if unallocated {
         names.push(UNALLOCATED.into());
@@ -34,30 +34,30 @@ pub fn beside(guest: Option<Mounts>, sources: &[Source], deleted: bool, unalloca
         tree.mount_tree(GUEST.as_bytes(), guest)?;
     }
     if deleted {
-        for source in &sources {
-            tree.mount(&deleted_at(source), source.files.clone())?;
+        for place in &places {
+            tree.mount(&deleted_at(place), place.deleted.clone())?;
         }
     }
     if unallocated {
-        let member = |source: &&Source| {
-            let disk = Unallocated::new(source.files.source().clone(), &source.device, source.size);
+        let member = |place: &&Place| {
+            let disk = Unallocated::new(place.tree.clone(), &place.device, place.size);
             let allocated = disk.free();
             let disk: Arc<dyn Disk> = Arc::new(disk);
-            Member { name: source.name.clone().into(), disk, allocated }
+            Member { name: place.name.clone().into(), disk, allocated }
         };
-        tree.mount(UNALLOCATED.as_bytes(), Arc::new(Disks::new(sources.iter().map(member).collect())?))?;
+        tree.mount(UNALLOCATED.as_bytes(), Arc::new(Disks::new(places.iter().map(member).collect())?))?;
     }
     Ok(tree)
 }
 
 /// Without those whose name would lead through another's: a volume group that is called like a partition.
-fn distinct(sources: &[Source]) -> Vec<&Source> {
-    let mut taken: Vec<&Source> = Vec::new();
-    for source in sources {
+fn distinct(places: &[Place]) -> Vec<&Place> {
+    let mut taken: Vec<&Place> = Vec::new();
+    for place in places {
         let below = |one: &str, other: &str| one == other || one.starts_with(&format!("{other}/"));
-        match taken.iter().find(|other| below(&source.name, &other.name) || below(&other.name, &source.name)) {
-            Some(other) => log::warn!("{} is left out: its name collides with {}", source.device, other.device),
-            None => taken.push(source),
+        match taken.iter().find(|other| below(&place.name, &other.name) || below(&other.name, &place.name)) {
+            Some(other) => log::warn!("{} is left out: its name collides with {}", place.device, other.device),
+            None => taken.push(place),
         }
     }
     taken

@@ -27,7 +27,7 @@ use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::unmount::unmount;
+use crate::mounts::unmount;
 use front::Front;
 pub use options::Options;
 pub use xattrs::PID as PID_ATTRIBUTE;

@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use super::fstab::Entry;
 use super::mdadm_conf::{Named, digits};
 use super::tags::{Tag, Tags};
-use crate::stack::{Level, Lock, Stack, decimal, disk_and_partition};
+use crate::device_name::{decimal, disk_and_partition};
+use crate::stack::{Level, Lock, Stack};
 
 /// Finds the devices that the entries of one guest's fstab mean.
 pub struct Resolver<'a> {
@@ -62,8 +63,8 @@ impl<'a> Resolver<'a> {
         // Of several entries for one name the first counts.
         let crypttab = crypttab.into_iter().rev().collect();
         let arrays = arrays.into_iter().rev().map(|named| (named.device.clone(), named)).collect();
-        let (chosen, only) = Default::default();
         let taken = known.values().copied().collect();
+        let (chosen, only) = (RefCell::new(HashMap::new()), RefCell::new(HashMap::new()));
         Self { stack, tags, root, known, taken, crypttab, arrays, chosen, only }
     }
 

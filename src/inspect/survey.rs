@@ -28,14 +28,14 @@ pub struct Survey {
     /// The device and role of everything that belongs to some guest.
     pub roles: Vec<(usize, Role)>,
     /// Journals are replayed once: what belongs to a guest stays open.
-    _kept: Vec<Arc<dyn FileSystem>>,
+    _open: Vec<Arc<dyn FileSystem>>,
 }
 
 impl Survey {
     /// Opens them. Those that cannot be opened are passed over with a line in the log.
     pub fn of(stack: &Stack) -> Self {
         let effort = Effort::new("what the file systems are for");
-        let (mut volumes, mut roles, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut volumes, mut roles, mut open) = (Vec::new(), Vec::new(), Vec::new());
         let known = stack.file_systems().filter(|&at| matches!(stack.devices[at].contents, Contents::Known(..)));
         for at in known {
             if !effort.opens() {
@@ -45,8 +45,8 @@ impl Survey {
                 Ok(fs) => {
                     if let Some(role) = role(&Tree::new(&*fs, &effort)) {
                         roles.push((at, role));
-                        if kept.len() < MOST_KEPT {
-                            kept.push(fs.clone());
+                        if open.len() < MOST_KEPT {
+                            open.push(fs.clone());
                         }
                     }
                     let info = fs.info(fs.root()).map_err(|error| error.to_string());
@@ -62,7 +62,7 @@ impl Survey {
             };
             volumes.push(Surveyed { at, used });
         }
-        Self { volumes, roles, _kept: kept }
+        Self { volumes, roles, _open: open }
     }
 
     /// The root devices of operating systems.

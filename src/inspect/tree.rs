@@ -26,13 +26,13 @@ impl<'a> Tree<'a> {
 
     /// The node at `path`.
     fn node(&self, path: &str, follow: bool) -> Option<NodeId> {
-        told(path, resolve(&self.0, path.as_bytes(), follow))
+        logged(path, resolve(&self.0, path.as_bytes(), follow))
     }
 
     /// What kind of node is at `path`.
     pub fn kind(&self, path: &str) -> Option<Kind> {
         let node = self.node(path, true)?;
-        told(path, self.0.stat(node)).map(|stat| stat.kind)
+        logged(path, self.0.stat(node)).map(|stat| stat.kind)
     }
 
     /// Whether `path` is a directory.
@@ -48,8 +48,8 @@ impl<'a> Tree<'a> {
     /// The target of the symbolic link at `path`, if it is one.
     pub fn link(&self, path: &str) -> Option<Vec<u8>> {
         let node = self.node(path, false)?;
-        match told(path, self.0.stat(node))?.kind {
-            Kind::Symlink => told(path, self.0.read_link(node)),
+        match logged(path, self.0.stat(node))?.kind {
+            Kind::Symlink => logged(path, self.0.read_link(node)),
             _ => None,
         }
     }
@@ -58,15 +58,16 @@ impl<'a> Tree<'a> {
     /// long.
     pub fn text(&self, path: &str) -> Option<String> {
         let node = self.node(path, true)?;
-        if told(path, self.0.stat(node))?.kind != Kind::File {
+        if logged(path, self.0.stat(node))?.kind != Kind::File {
             return None;
         }
-        let bytes = told(path, read_file(&self.0, node, TEXT_LIMIT))?;
+        let bytes = logged(path, read_file(&self.0, node, TEXT_LIMIT))?;
         let mut text = String::with_capacity(bytes.len());
         for line in String::from_utf8_lossy(&bytes).lines() {
-            match line.len() <= LINE_LIMIT {
-                true => text += line,
-                false => log::warn!("inspection passes over a line of {} bytes in {path}", line.len()),
+            if line.len() <= LINE_LIMIT {
+                text += line;
+            } else {
+                log::warn!("inspection passes over a line of {} bytes in {path}", line.len());
             }
             text.push('\n');
         }
@@ -81,16 +82,16 @@ impl<'a> Tree<'a> {
     /// The first `buf.len()` bytes of a file, fewer if it is shorter.
     pub fn head<'b>(&self, path: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         let node = self.node(path, true)?;
-        if told(path, self.0.stat(node))?.kind != Kind::File {
+        if logged(path, self.0.stat(node))?.kind != Kind::File {
             return None;
         }
-        let len = told(path, self.0.read_at(node, buf, 0))?;
+        let len = logged(path, self.0.read_at(node, buf, 0))?;
         buf.get(..len)
     }
 }
 
 /// The value; an error that is more than an absence goes to the log.
-fn told<T>(path: &str, result: Result<T>) -> Option<T> {
+fn logged<T>(path: &str, result: Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {

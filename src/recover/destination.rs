@@ -120,11 +120,11 @@ impl Destination {
                 tried(&mut missing, &text, rustix::fs::fsetxattr(node, &name[..], value, XattrFlags::empty()));
             }
         }
-        let kept = if stat.kind == Kind::Directory { 0o1777 } else { 0o777 };
-        if stat.permissions & !kept & 0o7777 != 0 && stat.kind == Kind::File {
+        let allowed = if stat.kind == Kind::Directory { 0o1777 } else { 0o777 };
+        if stat.permissions & !allowed & 0o7777 != 0 && stat.kind == Kind::File {
             tried(&mut missing, "set-user-id and set-group-id", Err(Errno::PERM));
         }
-        tried(&mut missing, "mode", rustix::fs::fchmod(node, Mode::from_raw_mode((stat.permissions & kept).into())));
+        tried(&mut missing, "mode", rustix::fs::fchmod(node, Mode::from_raw_mode((stat.permissions & allowed).into())));
         tried(&mut missing, "times", rustix::fs::futimens(node, &times(stat)));
         missing
     }

@@ -20,12 +20,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::fuse::{PID_ATTRIBUTE, SUBTYPE};
-use crate::mounts::{Mount, mounted_at};
+use crate::mounts::{Mount, mounted_at, unmount};
 use crate::terminal;
 use users::User;
 
@@ -43,9 +42,6 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Makes a run of this program answer only with the number of the process behind a mount, see [`ask_as`].
 const ASK_VARIABLE: &str = "IMGMOUNT_ASK_PID";
-
-/// What unmounts for ordinary users, new and old, also where the search path does not name its folder.
-const PROGRAMS: [&str; 4] = ["fusermount3", "/bin/fusermount3", "fusermount", "/bin/fusermount"];
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -152,37 +148,6 @@ fn resolve(directory: &Path) -> io::Result<PathBuf> {
             _ => Err(error),
         }
     })
-}
-
-/// One attempt: as root with the system call, for others with fusermount3, which may. A mount that is in use fails,
-/// or, if `lazy`, is taken out of the tree and lives until its last user is gone. The error is one line.
-pub(crate) fn unmount(point: &Path, lazy: bool) -> Result<(), String> {
-    if geteuid().is_root() {
-        let detach = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-        match rustix::mount::unmount(point, detach | UnmountFlags::NOFOLLOW) {
-            Ok(()) => return Ok(()),
-            Err(errno) if errno == rustix::io::Errno::PERM => {}
-            Err(errno) => return Err(format!("{}: {}", point.display(), io::Error::from(errno))),
-        }
-    }
-    for program in PROGRAMS {
-        match Command::new(program)
-            .arg(if lazy { "-uz" } else { "-u" })
-            .arg("--")
-            .arg(point)
-            .stdin(Stdio::null())
-            .output()
-        {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stderr);
-                return Err(text.lines().next().unwrap_or("fusermount3 failed and gave no reason").trim().to_owned());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("{program}: {error}")),
-        }
-    }
-    Err("an ordinary user needs the program fusermount3 to unmount; `apt install fuse3`".into())
 }
 
 /// The process that serves a mount, as the mount itself says.

@@ -3,11 +3,11 @@
 #![allow(clippy::single_range_in_vec_init, reason = "a file may have lost one range")]
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
+use std::{fs, io};
 
-use filesystems::{Deleted, Entry, Info, Parent, Time};
+use filesystems::{Deleted, Entry, FileSystem, Info, Kind, NodeId, Parent, Stat, State, Time};
 use images::{Data, Error, Extent};
 use sha2::{Digest, Sha256};
 
@@ -119,13 +119,13 @@ impl FileSystem for Synthetic {
 }
 
 /// Recovers everything to `to`, with more options, and returns the exit status and the report.
-fn run(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json::Value) {
+fn recovered(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json::Value) {
     let words = ["imgmount", "recover", "-a", "made-up", "--to"].into_iter().map(OsString::from);
     let words = words.chain([to.into()]).chain(options.iter().map(OsString::from));
     let request = Request::parse(words.collect()).unwrap().unwrap();
-    let Some(crate::cli::Command::Recover(options)) = &request.cli.command else { panic!() };
-    let source = Source::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic(graves)), images::Budget::default());
-    let code = recover(&[source], &[Path::new("made-up")], options).unwrap();
+    let Some(cli::Command::Recover(options)) = &request.cli.command else { panic!() };
+    let place = Place::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic(graves)), images::Budget::default());
+    let code = run_on(&[place], &[Path::new("made-up")], options).unwrap();
     let mut reports: Vec<_> = fs::read_dir(to)
         .into_iter()
         .flatten()
@@ -162,7 +162,7 @@ fn files_come_back_with_paths_times_modes_holes_and_hashes() {
         Grave { kind: Kind::Symlink, ..Grave::file(root, "link", "/etc/passwd") },
         Grave { kind: Kind::Fifo, ..Grave::file(root, "fifo", "") },
     ];
-    let (code, report) = run(graves, &to, &[]);
+    let (code, report) = recovered(graves, &to, &[]);
     assert_eq!(code, 0, "{report:#}");
     let base = to.join("vg/root");
     assert_eq!(fs::read(base.join("live/note")).unwrap(), b"a note");
@@ -211,7 +211,7 @@ fn what_is_gone_is_a_hole_only_if_asked_for_and_always_said() {
             file("unproven", State::Unproven),
         ]
     };
-    let (code, report) = run(graves(), &place.path().join("a"), &[]);
+    let (code, report) = recovered(graves(), &place.path().join("a"), &[]);
     assert_eq!(code, INCOMPLETE);
     assert_eq!(item(&report, "/unproven")["outcome"], "unproven", "never called recovered");
     assert!(!place.path().join("a/vg/root/unreadable").exists(), "no half file is left");
@@ -226,7 +226,7 @@ fn what_is_gone_is_a_hole_only_if_asked_for_and_always_said() {
         assert!(item(&report, path)["why"].is_string() && item(&report, path)["output"].is_null(), "{path}");
     }
 
-    let (code, report) = run(graves(), &place.path().join("b"), &["--partial"]);
+    let (code, report) = recovered(graves(), &place.path().join("b"), &["--partial"]);
     assert_eq!(code, INCOMPLETE);
     let mut want = content.clone();
     want[4096..8192].fill(0);
@@ -265,7 +265,7 @@ fn nothing_is_overwritten_and_no_link_followed() {
             Grave::file(root, "fine", "fine"),
         ]
     };
-    let (code, report) = run(graves(), place.path(), &[]);
+    let (code, report) = recovered(graves(), place.path(), &[]);
     assert_eq!(code, INCOMPLETE);
     assert_eq!(fs::read(base.join("there")).unwrap(), b"mine");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -277,7 +277,7 @@ fn nothing_is_overwritten_and_no_link_followed() {
         assert_eq!(item(&report, path)["outcome"], "skipped", "{path}");
     }
     // Once more: nothing is done twice, and the first report stays.
-    let (_, report) = run(graves(), place.path(), &["fine"]);
+    let (_, report) = recovered(graves(), place.path(), &["fine"]);
     assert_eq!(item(&report, "/fine")["outcome"], "skipped");
     assert!(place.path().join("report.json").exists() && place.path().join("report-2.json").exists());
 }
@@ -304,7 +304,7 @@ fn only_what_is_asked_for() {
     ] {
         let place = tempfile::tempdir().unwrap();
         let to = place.path().join("out");
-        let (code, report) = run(graves(), &to, options);
+        let (code, report) = recovered(graves(), &to, options);
         let files = report["files"].as_array().cloned().unwrap_or_default();
         let paths: Vec<_> = files.iter().map(|file| file["found"]["path"].as_str().unwrap()).collect();
         assert_eq!(paths, want, "{options:?}");

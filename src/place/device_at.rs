@@ -1,0 +1,136 @@
+//! One `-m`: a device, where its tree is shown, and how it is opened.
+
+use std::fmt;
+use std::sync::Arc;
+
+use filesystems::FileSystem;
+use images::{Error, Result};
+
+use super::Place;
+use crate::stack::{Contents, Stack};
+
+/// Options of mount(8) that change nothing for a tree that is only read: fstab lines can be copied as they are.
+const HARMLESS: &[&str] = &[
+    "ro",
+    "defaults",
+    "noatime",
+    "relatime",
+    "nodiratime",
+    "strictatime",
+    "lazytime",
+    "nosuid",
+    "nodev",
+    "noexec",
+    "exec",
+    "sync",
+    "async",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "nofail",
+    "_netdev",
+    "acl",
+    "noacl",
+    "user_xattr",
+    "nouser_xattr",
+    "barrier",
+    "nobarrier",
+    "errors=remount-ro",
+    "errors=continue",
+    "errors=panic",
+    "discard",
+    "nodiscard",
+    "utf8",
+    "iocharset=utf8",
+    "shortname=mixed",
+    "x-systemd.automount",
+];
+
+/// A device at a directory: `DEVICE[:DIRECTORY[:OPTIONS[:TYPE]]]`, as guestmount has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceAt {
+    /// The device, in any of the spellings that [`Stack::find`] takes.
+    pub device: String,
+    /// Where its root is shown, an absolute path.
+    pub directory: String,
+    /// Options of mount(8).
+    pub options: Vec<String>,
+    /// The type of the file system, if it has to be this one.
+    pub kind: Option<String>,
+}
+
+impl fmt::Display for DeviceAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.directory)
+    }
+}
+
+impl DeviceAt {
+    /// Takes the value of one `-m` apart. What is left out or empty is `/`, no options and any type.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut parts = text.split(':').map(str::to_owned);
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let (device, directory, options, kind) = (next(), next(), next(), next());
+        let device = device.ok_or_else(|| Error::Usage(format!("-m {text}: no device is named")))?;
+        let directory = directory.unwrap_or_else(|| "/".to_owned());
+        if !directory.starts_with('/') {
+            return Err(Error::Usage(format!("-m {text}: the directory {directory} must begin with /")));
+        }
+        let options = options.map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        Ok(Self { device, directory, options, kind })
+    }
+
+    /// The file system on it.
+    pub fn open(&self, stack: &Stack) -> Result<Place> {
+        let at = stack.expect(&self.device)?;
+        Ok(Place::open_as(stack, at, || self.file_system(stack, at))?.at(&self.directory))
+    }
+
+    fn file_system(&self, stack: &Stack, at: usize) -> Result<Arc<dyn FileSystem>> {
+        let refuse = |why: String| Err(Error::Usage(format!("-m {}: {why}", self.device)));
+        let mut replay = true;
+        for option in &self.options {
+            match option.as_str() {
+                "noload" | "norecovery" => replay = false,
+                "rw" => return refuse("option rw: imgmount reads only".to_owned()),
+                known if HARMLESS.contains(&known) => {}
+                other => return refuse(format!("option {other} is not known here")),
+            }
+        }
+        let found = stack.devices[at].contents_name();
+        if let Some(kind) = &self.kind
+            && kind != found
+            && !(kind.starts_with("ext") && found.starts_with("ext"))
+        {
+            return refuse(format!("it holds {found}, not {kind}"));
+        }
+        if !matches!(stack.devices[at].contents, Contents::Known(..)) {
+            return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
+        }
+        if replay {
+            return stack.open(at);
+        }
+        let mut options = stack.options().clone();
+        options.replay = false;
+        stack.open_with(at, &options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_taken_apart() {
+        let device = DeviceAt::parse("/dev/sda1:/boot:noload,ro:ext4").unwrap();
+        assert_eq!((&*device.device, &*device.directory), ("/dev/sda1", "/boot"));
+        assert_eq!((device.options, device.kind), (vec!["noload".into(), "ro".into()], Some("ext4".into())));
+        let device = DeviceAt::parse("sda1:::vfat").unwrap();
+        assert_eq!((&*device.directory, device.options.len(), device.kind.as_deref()), ("/", 0, Some("vfat")));
+        for (text, want) in [("", "no device"), (":/x", "no device"), ("sda1:x", "must begin with /")] {
+            assert!(DeviceAt::parse(text).unwrap_err().to_string().contains(want), "{text}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A walk over a tree: every name in it, however large, deep or damaged it is.
+
+use std::collections::{HashSet, VecDeque};
+
+use filesystems::{FileSystem, Kind, NodeId, Stat};
+use images::{Budget, Error, Reservation, Result, unsupported};
+
+/// How deep directories may lie in each other; ours. A path of the kernel has at most 2048 names.
+const DEPTH_MAX: usize = 2048;
+/// The longest path, in bytes, below which is listed what is in it; Linux's PATH_MAX.
+const PATH_MAX: usize = 4096;
+/// How much of a directory is read at once, in bytes; ours.
+const CHUNK: usize = 16 << 10;
+/// What a directory that was read takes in memory, in bytes, about.
+const SEEN: u64 = 32;
+
+/// A walk, as far as it has come: directories before what is in them, names in the order of the disk. It goes on when it is
+/// asked for the next [`Step`], and holds no more than a piece of each directory on the way.
+///
+/// What cannot be read is a step too, and the walk goes on behind it. A directory that lies in itself is entered once.
+pub struct Walk<'a> {
+    tree: &'a dyn FileSystem,
+    path: Vec<u8>,
+    levels: Vec<Level>,
+    /// The directory of the last step, which is entered next.
+    below: Option<NodeId>,
+    seen: HashSet<NodeId>,
+    held: Reservation,
+}
+
+/// What a walk comes to.
+pub enum Step<'a> {
+    /// A name.
+    Name(Name<'a>),
+    /// The rest of this directory cannot be listed.
+    Gap(&'a [u8], Error),
+}
+
+/// A name, and what it is the name of.
+pub struct Name<'a> {
+    /// The whole path.
+    pub path: &'a [u8],
+    /// What it is the name of.
+    pub node: NodeId,
+    /// The kind, where the directory says it.
+    pub kind: Option<Kind>,
+    /// The attributes, as far as they can be read.
+    pub stat: Result<Stat>,
+}
+
+/// Name, node, and the kind where the directory says it.
+type Entry = (Box<[u8]>, NodeId, Option<Kind>);
+
+/// A directory that is being read, piece by piece.
+struct Level {
+    directory: NodeId,
+    /// How long its path is.
+    path_len: usize,
+    /// Where reading goes on; `None` at its end.
+    next: Option<u64>,
+    /// What was read and is not listed yet.
+    entries: VecDeque<Entry>,
+}
+
+impl Level {
+    fn new(directory: NodeId, path_len: usize) -> Self {
+        Self { directory, path_len, next: Some(0), entries: VecDeque::new() }
+    }
+
+    /// Reads the next entries. What was read before an error counts.
+    fn read_on(&mut self, tree: &dyn FileSystem, from: u64) -> Result<()> {
+        let (entries, next, mut bytes) = (&mut self.entries, &mut self.next, 0);
+        let listed = tree.read_dir(self.directory, from, &mut |entry| {
+            entries.push_back((entry.name.into(), entry.node, entry.kind));
+            bytes += size_of::<Entry>() + entry.name.len();
+            *next = (bytes >= CHUNK).then_some(entry.next);
+            next.is_none()
+        });
+        listed.inspect_err(|_| self.next = None)
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Over all that is below this directory, whose path is `prefix`, without a slash at its end. What the walk keeps is a part
+    /// of `budget`.
+    pub fn new(tree: &'a dyn FileSystem, directory: NodeId, prefix: &[u8], budget: &Budget) -> Self {
+        Self {
+            tree,
+            path: prefix.to_vec(),
+            levels: vec![Level::new(directory, prefix.len())],
+            below: None,
+            seen: HashSet::from([directory]),
+            held: budget.empty(),
+        }
+    }
+
+    /// What comes next; `None` at the end.
+    pub fn step(&mut self) -> Option<Step<'_>> {
+        if let Some(directory) = self.below.take()
+            && let Err(why) = self.enter(directory)
+        {
+            return Some(Step::Gap(&self.path, why));
+        }
+        let (name, node, kind) = loop {
+            let level = self.levels.last_mut()?;
+            self.path.truncate(level.path_len);
+            if level.entries.is_empty()
+                && let Some(from) = level.next.take()
+                && let Err(why) = level.read_on(self.tree, from)
+            {
+                return Some(Step::Gap(&self.path, why));
+            }
+            match level.entries.pop_front() {
+                Some(entry) => break entry,
+                None => self.levels.pop(),
+            };
+        };
+        self.path.push(b'/');
+        self.path.extend_from_slice(&name);
+        let stat = self.tree.stat(node);
+        let is_directory = stat.as_ref().is_ok_and(|stat| stat.kind == Kind::Directory);
+        self.below = (is_directory && !self.seen.contains(&node)).then_some(node);
+        Some(Step::Name(Name { path: &self.path, node, kind, stat }))
+    }
+
+    fn enter(&mut self, directory: NodeId) -> Result<()> {
+        if self.levels.len() >= DEPTH_MAX || self.path.len() > PATH_MAX {
+            return Err(unsupported!("it lies too deep: what is in it is not listed"));
+        }
+        self.held.grow(SEEN, "the list of the directories that were read")?;
+        self.seen.insert(directory);
+        self.levels.push(Level::new(directory, self.path.len()));
+        Ok(())
+    }
+}
