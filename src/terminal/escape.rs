@@ -82,17 +82,22 @@ pub fn clean(bytes: &[u8]) -> String {
 /// JSON in which strings hold no harmful character, and mean the same. `serde_json` escapes those below U+0020 only.
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut rest = text;
+    // Most of a long list is printable ASCII, which is copied in runs.
+    while let Some(at) = rest.bytes().position(|byte| byte > b'~') {
+        let (printable, other) = rest.split_at(at);
+        out += printable;
+        let mut chars = other.chars();
         // Those that are left stand in strings: outside of them, JSON is printable ASCII and line ends.
-        if c > '~' && is_harmful(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                out += &format!("\\u{unit:04x}");
+        match chars.next().expect("a byte is there, and the runs end between characters") {
+            c if is_harmful(c) => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out += &format!("\\u{unit:04x}"));
             }
-        } else {
-            out.push(c);
+            c => out.push(c),
         }
+        rest = chars.as_str();
     }
-    out
+    out + rest
 }
 
 #[cfg(test)]
