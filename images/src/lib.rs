@@ -3,7 +3,7 @@
 //! A [`Disk`] is bytes that any thread can read at any offset. Host files, image formats, caches, views and overlays
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
-mod blocks;
+mod block_map;
 pub mod budget;
 mod cache;
 pub mod compressed;
@@ -27,6 +27,7 @@ mod qcow2;
 mod qed;
 mod split;
 mod storage;
+mod structure;
 mod unpacked;
 mod vdi;
 pub mod verify;

@@ -63,6 +63,28 @@ impl Units {
         self.0.get_or_insert_with(&key, || Ok(Arc::new(make()?)))
     }
 
+    /// Fills `buf` with the unit of this key from byte `inside` on. `unpack` fills the whole unit of `len` bytes, if it is not
+    /// kept. Who reads it whole needs no copy of it, and asks for it no second time: then it is not kept either.
+    pub fn read(
+        &self,
+        key: Key,
+        len: usize,
+        buf: &mut [u8],
+        inside: usize,
+        unpack: impl Fn(&mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        if buf.len() == len && self.get(&key).is_none() {
+            return unpack(buf);
+        }
+        let make = || {
+            let mut unit = vec![0; len];
+            unpack(&mut unit)?;
+            Ok(unit)
+        };
+        buf.copy_from_slice(&self.get_or_make(key, make)?[inside..][..buf.len()]);
+        Ok(())
+    }
+
     /// The unit of this key, if it is kept.
     pub fn get(&self, key: &Key) -> Option<Unit> {
         self.0.get(key)

@@ -195,7 +195,7 @@ fn what_cannot_be_written_says_why() {
     file.as_file().set_len(1024).unwrap();
     let read = HostFile::open(file.path()).unwrap();
     let overlay = Overlay::new(memory(&bytes), 512, Default::default());
-    let bad = Faulty::new(memory(&bytes), vec![100..200]);
+    let bad = Faulty::new(memory(&bytes), vec![100..200, 3000..3100]);
     for (disk, want) in [
         (&with_hole as &dyn Disk, "volume cannot be written: byte 0x400 lies on no disk"),
         (&missing, "volume cannot be written at byte 0x0: its disk is not here"),

@@ -9,7 +9,8 @@ use super::Image;
 use super::layout::CHECKSUM_SIZE;
 use super::sections::Geometry;
 use super::table::{Place, Table};
-use crate::blocks::{self, Map, Mapping, Run};
+use crate::block_map::{Map, Mapping, Run};
+use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, next_number};
 use crate::unpacked::{KEPT_BUFFER, Unit, Units};
 use crate::{Budget, Disk, Reservation, Result, ResultExt, corrupt};
@@ -43,7 +44,7 @@ impl Chunks {
     /// The chunks of `image`. Its tables have as many as the disk needs.
     pub fn new(image: Image, budget: &Budget) -> Self {
         let Image { file, names, geometry, sections, memory, .. } = image;
-        let (units, cached) = (budget.units(), blocks::tables(file.clone(), budget));
+        let (units, cached) = (budget.units(), budget.tables(file.clone(), TABLE_PAGE));
         let large = (!units.keeps(geometry.chunk)).then(Mutex::default);
         let (number, budget, tables) = (next_number(), budget.clone(), sections.tables);
         Self { file, cached, names, tables, geometry, number, units, budget, _memory: memory, large }
@@ -162,12 +163,17 @@ impl Chunks {
 }
 
 impl Map for Chunks {
-    fn run_at(&self, offset: u64) -> Result<Run> {
+    const FORMAT: &'static str = "EWF";
+    const BLOCK: &'static str = "chunk";
+
+    type Packed = ();
+
+    fn run_at(&self, offset: u64, _: u64) -> Result<Run<()>> {
         // What is in a chunk is known only when it is unpacked.
-        Ok(Run { len: self.geometry.size - offset, mapping: Mapping::Packed })
+        Ok(Run { len: self.geometry.size - offset, mapping: Mapping::Packed(()) })
     }
 
-    fn unpack(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
+    fn unpack(&self, (): (), mut buf: &mut [u8], mut offset: u64) -> Result<()> {
         while !buf.is_empty() {
             let (index, inside) = (offset / self.geometry.chunk, (offset % self.geometry.chunk) as usize);
             let len = buf.len().min(self.geometry.chunk as usize - inside);

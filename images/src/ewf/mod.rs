@@ -16,7 +16,7 @@ use chunks::Chunks;
 use sections::{End, Geometry, Sections};
 use serde_json::{Map, Value};
 
-use crate::blocks::Blocks;
+use crate::block_map::Mapped;
 use crate::disk::{Concat, Piece, View};
 use crate::format::Request;
 use crate::info::Description;
@@ -143,8 +143,8 @@ impl Image {
 
     fn disk(self, budget: &Budget) -> Result<Arc<dyn Disk>> {
         let (file, geometry) = (self.file.clone(), self.geometry);
-        let map = Box::new(Chunks::new(self, budget));
+        let chunks = Chunks::new(self, budget);
         let sector_size = Some(geometry.sector).filter(|size| matches!(size, 512 | 4096));
-        Ok(Arc::new(Blocks { file, parent: None, size: geometry.size, sector_size, map }))
+        Ok(Arc::new(Mapped { sector_size, ..Mapped::new(file, geometry.size, chunks) }))
     }
 }

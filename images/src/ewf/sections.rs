@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::*;
 use super::table::Table;
-use crate::{Disk, Reservation, Result, blocks, corrupt, unsupported};
+use crate::{Disk, Reservation, Result, corrupt, structure, unsupported};
 
 /// Our limit of the sections of an image: three for each table.
 const MAX_SECTIONS: usize = 1 << 20;
@@ -114,7 +114,7 @@ impl Sections {
             let mut bytes = [0; size_of::<SectionDescriptor>() + size_of::<TableHeader>()];
             let there = file.size().saturating_sub(at).min(bytes.len() as u64) as usize;
             let bytes = &mut bytes[..there.max(size_of::<SectionDescriptor>())];
-            blocks::read(file, WHAT, bytes, at)?;
+            structure::fill(file, WHAT, bytes, at)?;
             let (descriptor, rest) = bytes.split_at(size_of::<SectionDescriptor>());
             check_sum(WHAT, descriptor, at)?;
             let Ok(descriptor) = SectionDescriptor::read_from_bytes(descriptor) else {
@@ -265,7 +265,7 @@ impl Sections {
         }
         let mut sectors = 0;
         for index in 0..count.min(MAX_ERRORS) {
-            let entry: ErrorEntry = blocks::structure(section.file, WHAT, at + u64::from(index) * 8)?;
+            let entry: ErrorEntry = structure::read(section.file, WHAT, at + u64::from(index) * 8)?;
             sectors += u64::from(entry.number_of_sectors.get());
         }
         self.unreadable = (sectors, count.into());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::layout::*;
 use crate::format::{Opener, RAW};
 use crate::parent::is_absent;
-use crate::{Disk, Error, Result, blocks, corrupt, unsupported};
+use crate::{Disk, Error, Result, corrupt, structure, unsupported};
 
 /// The last one whose name is two digits.
 const LAST_DECIMAL: u32 = 99;
@@ -17,7 +17,7 @@ const PAIRS: u32 = 26 * 26;
 
 /// Checks the header of the segment file `file`, which must be number `want`.
 pub fn check_header(file: &dyn Disk, want: u32) -> Result<()> {
-    let header: FileHeader = blocks::structure(file, "EWF file header", 0)?;
+    let header: FileHeader = structure::read(file, "EWF file header", 0)?;
     if header.signature != SIGNATURE {
         return Err(corrupt!("EWF file header", 0u64, "no signature, want EVF"));
     }

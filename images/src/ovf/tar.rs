@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::layout::*;
 use crate::disk::{Cached, View};
-use crate::{Budget, Disk, Error, Reservation, Result, blocks, corrupt, unsupported};
+use crate::{Budget, Disk, Error, Reservation, Result, corrupt, structure, unsupported};
 
 /// Our limit of the members of an archive.
 const MAX_MEMBERS: usize = 10_000;
@@ -151,7 +151,7 @@ impl Walk<'_> {
                 // The two blocks of zeros at the end are left out by some.
                 return Ok(None);
             }
-            let header: Header = blocks::structure(self.file, "tar header", at)?;
+            let header: Header = structure::read(self.file, "tar header", at)?;
             if header.as_bytes().iter().all(|byte| *byte == 0) {
                 return Ok(None);
             }

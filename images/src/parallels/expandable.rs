@@ -1,12 +1,14 @@
 //! An expandable image: clusters that lie anywhere in its file.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::layout::*;
 
-use crate::blocks::{self, Blocks, Map, Mapping, Run};
+use crate::block_map::{Map, Mapped, Mapping, Run};
+use crate::cache::TABLE_PAGE;
 use crate::disk::Cached;
-use crate::{Budget, Disk, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Result, corrupt, structure, unsupported};
 
 /// Whether `file` starts like one.
 pub fn probe(file: &dyn Disk) -> Result<bool> {
@@ -21,7 +23,7 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
 /// The disk in `file`; what it does not have, `parent` has.
 pub fn open(file: Arc<dyn Disk>, parent: Option<Arc<dyn Disk>>, budget: &Budget) -> Result<Arc<dyn Disk>> {
     const WHAT: &str = "Parallels header";
-    let raw: Header = blocks::structure(&*file, WHAT, 0)?;
+    let raw: Header = structure::read(&*file, WHAT, 0)?;
     let (extended, sectors) = match raw.magic {
         // The upper half of the number is not written by those who made the older kind.
         MAGIC => (false, raw.nb_sectors.get() & u64::from(u32::MAX)),
@@ -40,14 +42,20 @@ pub fn open(file: Arc<dyn Disk>, parent: Option<Arc<dyn Disk>>, budget: &Budget)
         Some(size) if size <= i64::MAX as u64 && size.div_ceil(cluster_size) <= entries => size,
         _ => return Err(corrupt!(WHAT, 36u64, "a disk of {sectors} sectors, but {entries} clusters")),
     };
-    let tables = blocks::tables(file.clone(), budget);
+    let tables = budget.tables(file.clone(), TABLE_PAGE);
     let table = size_of::<Header>() as u64;
-    blocks::check_table(&tables, "Parallels block allocation table", table, size.div_ceil(cluster_size), ENTRY_SIZE)?;
+    structure::check_table(
+        &tables,
+        "Parallels block allocation table",
+        table,
+        size.div_ceil(cluster_size),
+        ENTRY_SIZE,
+    )?;
     if raw.inuse.get() == IN_USE {
         log::warn!("{file}: not closed properly, or in use; it is read as it is");
     }
-    let map = Box::new(Table { tables, table, cluster_size, unit: if extended { cluster_size } else { SECTOR } });
-    Ok(Arc::new(Blocks { file, parent, size, sector_size: None, map }))
+    let map = Table { tables, table, cluster_size, unit: if extended { cluster_size } else { SECTOR } };
+    Ok(Arc::new(Mapped { parent, ..Mapped::new(file, size, map) }))
 }
 
 /// The block allocation table.
@@ -61,21 +69,26 @@ struct Table {
 }
 
 impl Map for Table {
-    fn run_at(&self, offset: u64) -> Result<Run> {
+    const FORMAT: &'static str = "Parallels";
+    const BLOCK: &'static str = "cluster";
+
+    type Packed = Infallible;
+
+    fn run_at(&self, offset: u64, _: u64) -> Result<Run> {
         let (cluster, inside) = (offset / self.cluster_size, offset % self.cluster_size);
+        const WHAT: &str = "Parallels block allocation table";
         let at = self.table + cluster * ENTRY_SIZE;
-        let mut entry = [0; ENTRY_SIZE as usize];
-        self.tables.read_at(&mut entry, at)?;
-        let mapping = match u32::from_le_bytes(entry) {
+        let mapping = match structure::read(&self.tables, WHAT, at).map(u32::from_le_bytes)? {
             0 => Mapping::Parent,
             entry => match u64::from(entry).checked_mul(self.unit) {
                 Some(start) if start <= i64::MAX as u64 => Mapping::Data(start + inside),
-                _ => {
-                    let what = "Parallels block allocation table";
-                    return Err(corrupt!(what, at, "cluster {entry} lies past the end of every file"));
-                }
+                _ => return Err(corrupt!(WHAT, at, "cluster {entry} lies past the end of every file")),
             },
         };
         Ok(Run { len: self.cluster_size - inside, mapping })
+    }
+
+    fn unpack(&self, packed: Infallible, _: &mut [u8], _: u64) -> Result<()> {
+        match packed {}
     }
 }

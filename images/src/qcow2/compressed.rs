@@ -25,6 +25,7 @@ thread_local! {
 
 /// The compressed clusters of an image file.
 pub struct Compressed {
+    file: Arc<dyn Disk>,
     compression: Compression,
     cluster_size: usize,
     number: u64,
@@ -32,32 +33,23 @@ pub struct Compressed {
 }
 
 impl Compressed {
-    /// For clusters of `cluster_size` bytes.
-    pub fn new(compression: Compression, cluster_size: usize, budget: &Budget) -> Self {
-        Self { compression, cluster_size, number: next_number(), units: budget.units() }
+    /// Those in `file`, for clusters of `cluster_size` bytes.
+    pub fn new(file: Arc<dyn Disk>, compression: Compression, cluster_size: usize, budget: &Budget) -> Self {
+        Self { file, compression, cluster_size, number: next_number(), units: budget.units() }
     }
 
-    /// Fills `buf`, which is the part of the cluster at `at` from byte `inside` on.
-    pub fn read_at(&self, file: &dyn Disk, at: Descriptor, buf: &mut [u8], inside: usize) -> Result<()> {
+    /// Fills `buf` from byte `offset` of the guest's disk, all of it in the cluster at `at`.
+    pub fn read_at(&self, at: Descriptor, buf: &mut [u8], offset: u64) -> Result<()> {
+        // Less than a cluster.
+        let inside = (offset % self.cluster_size as u64) as usize;
         let key = (self.number, at.offset, at.len);
-        // Who reads a cluster whole needs no copy of it, and asks for it no second time.
-        if buf.len() == self.cluster_size && self.units.get(&key).is_none() {
-            return self.unpack(file, at, buf);
-        }
-        // Threads that want the same one unpack it once.
-        let cluster = self.units.get_or_make(key, || {
-            let mut cluster = vec![0; self.cluster_size];
-            self.unpack(file, at, &mut cluster)?;
-            Ok(cluster)
-        })?;
-        buf.copy_from_slice(&cluster[inside..][..buf.len()]);
-        Ok(())
+        self.units.read(key, self.cluster_size, buf, inside, |cluster| self.unpack(at, cluster))
     }
 
-    fn unpack(&self, file: &dyn Disk, at: Descriptor, cluster: &mut [u8]) -> Result<()> {
+    fn unpack(&self, at: Descriptor, cluster: &mut [u8]) -> Result<()> {
         // Taken, not borrowed: the file below may be made of compressed clusters, too.
         let mut packed = PACKED.take();
-        let done = read_packed(file, at, &mut packed).map(|()| match self.compression {
+        let done = read_packed(&*self.file, at, &mut packed).map(|()| match self.compression {
             Compression::Deflate => deflated(&packed, cluster),
             Compression::Zstd => unpack_zstd(&packed, cluster),
         });
@@ -129,13 +121,12 @@ mod tests {
     /// Read whole, and in two parts: the same.
     fn unpack(compression: Compression, packed: &[u8]) -> Result<Vec<u8>> {
         let at = Descriptor { offset: 100, len: packed.len() as u64 };
-        let file = Memory::new("m", [&[0xff; 100], packed].concat());
+        let file = Arc::new(Memory::new("m", [&[0xff; 100], packed].concat()));
         let (mut whole, mut parts) = (vec![1; SIZE], vec![2; SIZE]);
-        let clusters = Compressed::new(compression, SIZE, &Budget::default());
-        let read = clusters.read_at(&file, at, &mut whole, 0);
+        let clusters = Compressed::new(file, compression, SIZE, &Budget::default());
+        let read = clusters.read_at(at, &mut whole, 0);
         let (first, second) = parts.split_at_mut(SIZE / 3);
-        let in_parts =
-            clusters.read_at(&file, at, first, 0).and_then(|()| clusters.read_at(&file, at, second, SIZE / 3));
+        let in_parts = clusters.read_at(at, first, 0).and_then(|()| clusters.read_at(at, second, SIZE as u64 / 3));
         assert_eq!(read.is_ok(), in_parts.is_ok());
         read.map(|()| {
             assert_eq!(whole, parts);
@@ -186,11 +177,11 @@ mod tests {
     fn a_file_may_end_inside_the_last_sector_only() {
         let packed = packed(&content());
         let end = packed.len() as u64;
-        let file = Memory::new("m", packed);
+        let file = Arc::new(Memory::new("m", packed));
         let unpack = |offset, len| {
             let mut cluster = vec![0; SIZE];
-            let clusters = Compressed::new(Compression::Deflate, SIZE, &Budget::default());
-            clusters.read_at(&file, Descriptor { offset, len }, &mut cluster, 0).map(|()| cluster)
+            let clusters = Compressed::new(file.clone(), Compression::Deflate, SIZE, &Budget::default());
+            clusters.read_at(Descriptor { offset, len }, &mut cluster, 0).map(|()| cluster)
         };
         assert_eq!(unpack(0, end + 511).unwrap(), content());
         assert!(unpack(0, end + 512).is_err());

@@ -4,44 +4,28 @@ use std::sync::Arc;
 
 use super::header::Header;
 use super::layout::{CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
+use crate::block_map::Encryption;
 use crate::crypt::{ImageKey, ImageLock};
 use crate::disk::View;
 use crate::{Disk, Opener, Result, ResultExt, corrupt, unsupported};
 
-/// The unit of encryption, in bytes.
-pub const SECTOR: u64 = 512;
-
-/// How an open image decrypts its clusters. Metadata and compressed clusters are never encrypted.
-pub struct Encryption {
-    key: ImageKey,
-    /// Whether sectors are numbered by their place in the data file; otherwise by their place on the guest's disk.
-    by_host: bool,
-}
-
-impl Encryption {
-    /// The encryption of the image in `file`, or `None` if it has none. The key comes from `opener`.
-    pub fn of(file: &Arc<dyn Disk>, header: &Header, opener: &dyn Opener) -> Result<Option<Self>> {
-        match header.crypt_method {
-            CRYPT_NONE => Ok(None),
-            CRYPT_AES => {
-                let key =
-                    opener.unlock(&ImageLock::legacy_aes(), &mut |secret| ImageKey::legacy_aes(secret).map(Some))?;
-                Ok(Some(Self { key, by_host: false }))
-            }
-            CRYPT_LUKS => {
-                let at = luks_header(header, file.size())?;
-                let luks = View::new(format!("the LUKS header of {file}"), file.clone(), at, file.size() - at)?;
-                let lock = ImageLock::luks(&luks).within(&luks)?;
-                let key = opener.unlock(&lock, &mut |secret| ImageKey::luks(&luks, secret).within(&luks))?;
-                Ok(Some(Self { key, by_host: true }))
-            }
-            method => Err(unsupported!("the image is encrypted by the unknown method {method}")),
+/// The encryption of the image in `file`, or `None` if it has none. The key comes from `opener`. Metadata and compressed
+/// clusters are never encrypted.
+pub fn of(file: &Arc<dyn Disk>, header: &Header, opener: &dyn Opener) -> Result<Option<Encryption>> {
+    match header.crypt_method {
+        CRYPT_NONE => Ok(None),
+        CRYPT_AES => {
+            let key = opener.unlock(&ImageLock::legacy_aes(), &mut |secret| ImageKey::legacy_aes(secret).map(Some))?;
+            Ok(Some(Encryption { key, by_host: false }))
         }
-    }
-
-    /// Reads what lies at byte `host` of `data`, which is byte `guest` of the guest's disk.
-    pub fn read_at(&self, data: &dyn Disk, buf: &mut [u8], host: u64, guest: u64) -> Result<()> {
-        self.key.read_at(data, buf, host, if self.by_host { host } else { guest })
+        CRYPT_LUKS => {
+            let at = luks_header(header, file.size())?;
+            let luks = View::new(format!("the LUKS header of {file}"), file.clone(), at, file.size() - at)?;
+            let lock = ImageLock::luks(&luks).within(&luks)?;
+            let key = opener.unlock(&lock, &mut |secret| ImageKey::luks(&luks, secret).within(&luks))?;
+            Ok(Some(Encryption { key, by_host: true }))
+        }
+        method => Err(unsupported!("the image is encrypted by the unknown method {method}")),
     }
 }
 

@@ -1,10 +1,8 @@
 //! The header of a qcow2 file with its extensions, checked.
 
-use zerocopy::FromBytes;
-
 use super::layout::*;
 use crate::disk::Cached;
-use crate::{Disk, Result, corrupt, unsupported};
+use crate::{Disk, Result, corrupt, structure, unsupported};
 
 /// Our limit of the name of an external data file: Linux's `PATH_MAX`.
 const MAX_DATA_FILE_NAME: u32 = 4096;
@@ -91,38 +89,10 @@ struct Extensions {
 impl Header {
     /// Reads and checks the header at the start of `file`.
     pub fn read(file: &Cached) -> Result<Self> {
-        let mut bytes = [0; size_of::<super::layout::Header>()];
-        read(file, "qcow2 header", &mut bytes, 0)?;
-        let raw = super::layout::Header::read_from_bytes(&bytes).expect("the buffer has the structure's size");
-        let version = raw.version.get();
-        match raw.magic.get() {
-            MAGIC => {}
-            magic => return Err(corrupt!("qcow2 header", 0u64, "magic {magic:#x}, want {MAGIC:#x}")),
-        }
-        if !(2..=3).contains(&version) {
-            return Err(unsupported!("qcow2 version {version} is not supported, only 2 and 3"));
-        }
-        let cluster_bits = raw.cluster_bits.get();
-        if cluster_bits < MIN_CLUSTER_BITS {
-            return Err(corrupt!(
-                "qcow2 header",
-                20u64,
-                "cluster_bits {cluster_bits}, want at least {MIN_CLUSTER_BITS}"
-            ));
-        }
-        if cluster_bits > MAX_CLUSTER_BITS {
-            return Err(unsupported!("qcow2 clusters of 2^{cluster_bits} bytes are not supported, 2 MiB is the most"));
-        }
-        let cluster_size = 1u64 << cluster_bits;
-        let backing_offset = raw.backing_file_offset.get();
-        if backing_offset > cluster_size {
-            return Err(corrupt!(
-                "qcow2 header",
-                8u64,
-                "backing file name at byte {backing_offset:#x}, past the first cluster"
-            ));
-        }
-
+        let raw: super::layout::Header = structure::read(file, "qcow2 header", 0)?;
+        let (version, cluster_bits, size) = (raw.version.get(), raw.cluster_bits.get(), raw.size.get());
+        check_start(&raw)?;
+        let (cluster_size, backing_offset) = (1u64 << cluster_bits, raw.backing_file_offset.get());
         let features = Features::read(file, version, cluster_size)?;
         let extensions_end = if backing_offset == 0 { cluster_size } else { backing_offset };
         let extensions = Extensions::read(file, features.header_length.into(), extensions_end)?;
@@ -130,24 +100,13 @@ impl Header {
 
         let extended_l2 = features.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0;
         let l1 = L1Table { offset: raw.l1_table_offset.get(), entries: raw.l1_size.get() };
-        l1.check(raw.size.get(), cluster_bits, extended_l2, file.size(), 40)?;
+        l1.check(size, cluster_bits, extended_l2, file.size(), 40)?;
         let snapshots = raw.nb_snapshots.get();
         if snapshots > MAX_SNAPSHOTS {
             return Err(corrupt!("qcow2 header", 60u64, "{snapshots} snapshots, {MAX_SNAPSHOTS} is the most"));
         }
         let Extensions { backing_format, data_file, crypto_header, .. } = extensions;
-        let backing = match backing_offset {
-            0 => None,
-            at => {
-                let len = raw.backing_file_size.get();
-                if len > MAX_BACKING_NAME || u64::from(len) > cluster_size - at {
-                    return Err(corrupt!("qcow2 header", 16u64, "backing file name of {len} bytes"));
-                }
-                let mut name = vec![0; len as usize];
-                read(file, "backing file name", &mut name, at)?;
-                (len > 0).then_some(Backing { name, format: backing_format })
-            }
-        };
+        let backing = Backing::read(file, &raw, backing_format)?;
         let has_data_file = features.incompatible & INCOMPATIBLE_DATA_FILE != 0;
         if has_data_file && data_file.is_none() {
             return Err(unsupported!("the image has an external data file, but does not say which: not supported"));
@@ -155,7 +114,7 @@ impl Header {
         Ok(Self {
             cluster_bits,
             version,
-            size: raw.size.get(),
+            size,
             l1,
             extended_l2,
             compression: features.compression,
@@ -171,6 +130,45 @@ impl Header {
             lazy_refcounts: features.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0,
             refcount_bits: 1 << features.refcount_order,
         })
+    }
+}
+
+/// Fails unless magic, version and cluster size are such as we know, and the backing file's name is where it must be.
+fn check_start(raw: &super::layout::Header) -> Result<()> {
+    const WHAT: &str = "qcow2 header";
+    let (magic, version, bits) = (raw.magic.get(), raw.version.get(), raw.cluster_bits.get());
+    if magic != MAGIC {
+        return Err(corrupt!(WHAT, 0u64, "magic {magic:#x}, want {MAGIC:#x}"));
+    }
+    if !(2..=3).contains(&version) {
+        return Err(unsupported!("qcow2 version {version} is not supported, only 2 and 3"));
+    }
+    if bits < MIN_CLUSTER_BITS {
+        return Err(corrupt!(WHAT, 20u64, "cluster_bits {bits}, want at least {MIN_CLUSTER_BITS}"));
+    }
+    if bits > MAX_CLUSTER_BITS {
+        return Err(unsupported!("qcow2 clusters of 2^{bits} bytes are not supported, 2 MiB is the most"));
+    }
+    let backing = raw.backing_file_offset.get();
+    if backing > 1 << bits {
+        return Err(corrupt!(WHAT, 8u64, "backing file name at byte {backing:#x}, past the first cluster"));
+    }
+    Ok(())
+}
+
+impl Backing {
+    /// The name in the first cluster, if there is one.
+    fn read(file: &Cached, raw: &super::layout::Header, format: Option<String>) -> Result<Option<Self>> {
+        let (at, len) = (raw.backing_file_offset.get(), raw.backing_file_size.get());
+        if at == 0 {
+            return Ok(None);
+        }
+        if len > MAX_BACKING_NAME || u64::from(len) > (1 << raw.cluster_bits.get()) - at {
+            return Err(corrupt!("qcow2 header", 16u64, "backing file name of {len} bytes"));
+        }
+        let mut name = vec![0; len as usize];
+        structure::fill(file, "backing file name", &mut name, at)?;
+        Ok((len > 0).then_some(Self { name, format }))
     }
 }
 
@@ -229,11 +227,9 @@ impl Features {
         if version == 2 {
             return Ok(features);
         }
-        let mut bytes = [0; size_of::<HeaderVersion3>()];
-        read(file, "qcow2 header", &mut bytes, after.into())?;
-        let raw = HeaderVersion3::read_from_bytes(&bytes).expect("the buffer has the structure's size");
+        let raw: HeaderVersion3 = structure::read(file, "qcow2 header", after.into())?;
         let length = raw.header_length.get();
-        if length < HEADER_LENGTH_VERSION_3 || u64::from(length) > cluster_size || length % 8 != 0 {
+        if length < HEADER_LENGTH_VERSION_3 || u64::from(length) > cluster_size || !length.is_multiple_of(8) {
             return Err(corrupt!(
                 "qcow2 header",
                 100u64,
@@ -249,10 +245,8 @@ impl Features {
         features.refcount_order = raw.refcount_order.get();
         features.header_length = length;
         if length > COMPRESSION_TYPE_OFFSET {
-            let mut byte = [0];
-            read(file, "qcow2 header", &mut byte, COMPRESSION_TYPE_OFFSET.into())?;
-            features.compression_type = byte[0];
-            features.compression = match byte[0] {
+            features.compression_type = structure::read(file, "qcow2 header", COMPRESSION_TYPE_OFFSET.into())?;
+            features.compression = match features.compression_type {
                 COMPRESSION_DEFLATE => Compression::Deflate,
                 COMPRESSION_ZSTD => Compression::Zstd,
                 other => return Err(unsupported!("qcow2 compression type {other} is unknown and not supported")),
@@ -295,9 +289,7 @@ impl Extensions {
         // A file may end directly after the last extension: nothing more was written.
         let end = end.min(file.size());
         while at + size_of::<ExtensionHeader>() as u64 <= end {
-            let mut bytes = [0; size_of::<ExtensionHeader>()];
-            read(file, "header extension", &mut bytes, at)?;
-            let header = ExtensionHeader::read_from_bytes(&bytes).expect("the buffer has the structure's size");
+            let header: ExtensionHeader = structure::read(file, "header extension", at)?;
             let (kind, len) = (header.kind.get(), header.length.get());
             if kind == EXTENSION_END {
                 break;
@@ -319,17 +311,12 @@ impl Extensions {
                     found.data_file = Some(text(file, start, len, MAX_DATA_FILE_NAME, "external data file name")?);
                 }
                 EXTENSION_CRYPTO_HEADER => {
-                    let mut bytes = [0; size_of::<CryptoHeader>()];
-                    if len as usize != bytes.len() {
-                        return Err(corrupt!(
-                            "encryption header pointer",
-                            at,
-                            "{len} bytes long, want {}",
-                            bytes.len()
-                        ));
+                    const WHAT: &str = "encryption header pointer";
+                    let want = size_of::<CryptoHeader>();
+                    if len as usize != want {
+                        return Err(corrupt!(WHAT, at, "{len} bytes long, want {want}"));
                     }
-                    read(file, "encryption header pointer", &mut bytes, start)?;
-                    let raw = CryptoHeader::read_from_bytes(&bytes).expect("the buffer has the structure's size");
+                    let raw: CryptoHeader = structure::read(file, WHAT, start)?;
                     found.crypto_header = Some((raw.offset.get(), raw.length.get()));
                 }
                 EXTENSION_FEATURE_NAMES => found.feature_names = Some((start, len)),
@@ -346,9 +333,7 @@ impl Extensions {
         let (start, len) = self.feature_names.unwrap_or((0, 0));
         let entry = size_of::<FeatureName>();
         for index in 0..u64::from(len) / entry as u64 {
-            let mut bytes = [0; size_of::<FeatureName>()];
-            read(file, "feature name table", &mut bytes, start + index * entry as u64)?;
-            let raw = FeatureName::read_from_bytes(&bytes).expect("the buffer has the structure's size");
+            let raw: FeatureName = structure::read(file, "feature name table", start + index * entry as u64)?;
             let wanted = raw.kind == 0 && raw.bit < 64 && bits >> raw.bit & 1 == 1;
             if wanted && names.iter().all(|(bit, _)| *bit != raw.bit) {
                 let name = raw.name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -371,14 +356,6 @@ fn text(file: &Cached, start: u64, len: u32, most: u32, what: &str) -> Result<Ve
         return Err(corrupt!(what, start, "{len} bytes long, {most} is the most"));
     }
     let mut name = vec![0; len as usize];
-    read(file, what, &mut name, start)?;
+    structure::fill(file, what, &mut name, start)?;
     Ok(name)
-}
-
-/// Reads a structure; one that lies past the end of the file is `Corrupt` under its own name.
-pub fn read(file: &Cached, what: &str, buf: &mut [u8], at: u64) -> Result<()> {
-    match at.checked_add(buf.len() as u64) {
-        Some(end) if end <= file.size() => file.read_at(buf, at),
-        _ => Err(corrupt!(what, at, "lies past the end of the file at byte {:#x}: truncated?", file.size())),
-    }
 }

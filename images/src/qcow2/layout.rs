@@ -3,13 +3,13 @@
 //! Specification: <https://www.qemu.org/docs/master/interop/qcow2.html>. All numbers are big endian.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// `QFI` and 0xfb, the first four bytes of the file.
 pub const MAGIC: u32 = 0x5146_49fb;
 
 /// The header of version 2, which is also the start of the header of version 3.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Header {
     pub magic: U32,
@@ -29,7 +29,7 @@ pub struct Header {
 const _: () = assert!(size_of::<Header>() == 72);
 
 /// What version 3 adds directly after [`Header`], up to and including `header_length`.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct HeaderVersion3 {
     pub incompatible_features: U64,
@@ -70,7 +70,7 @@ pub const CRYPT_AES: u32 = 1;
 pub const CRYPT_LUKS: u32 = 2;
 
 /// The data of the header extension `EXTENSION_CRYPTO_HEADER`: where the encryption header lies, in bytes.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct CryptoHeader {
     pub offset: U64,
@@ -84,7 +84,7 @@ pub const COMPRESSION_DEFLATE: u8 = 0;
 pub const COMPRESSION_ZSTD: u8 = 1;
 
 /// The start of a header extension; its data follows, padded to a multiple of 8 bytes.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ExtensionHeader {
     pub kind: U32,
@@ -104,7 +104,7 @@ pub const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 pub const EXTENSION_CRYPTO_HEADER: u32 = 0x0537_be77;
 
 /// One entry of the feature name table.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct FeatureName {
     /// 0 incompatible, 1 compatible, 2 autoclear.
@@ -116,7 +116,7 @@ pub struct FeatureName {
 const _: () = assert!(size_of::<FeatureName>() == 48);
 
 /// The fixed start of an entry of the snapshot table; extra data, id and name follow, padded to a multiple of 8 bytes.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SnapshotEntry {
     pub l1_table_offset: U64,

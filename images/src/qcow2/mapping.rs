@@ -1,25 +1,14 @@
 //! Where a byte of the guest's disk lies: L1 table, L2 table, cluster, subcluster.
 
+use std::sync::Arc;
+
+use super::compressed::Compressed;
 use super::header::{Header, L1Table};
 use super::layout::*;
-use crate::disk::Cached;
-use crate::{Result, corrupt};
-
-/// Our limit of the work of one call: so many pages of tables are looked at while a run grows.
-const MAX_STEPS: usize = 64;
-
-/// What the tables say about a byte of the guest's disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mapping {
-    /// Nothing: the backing file's byte, else zero.
-    Unallocated,
-    /// Zero, whatever the backing file has.
-    Zero,
-    /// The byte at this offset of the data file.
-    Data(u64),
-    /// A byte of a compressed cluster with this descriptor, this far into the cluster.
-    Compressed(Descriptor, u64),
-}
+use crate::block_map::{self, Map, Mapping};
+use crate::cache::TABLE_PAGE;
+use crate::disk::{Cached, Page};
+use crate::{Budget, Disk, Error, Result, corrupt};
 
 /// Where a compressed cluster lies in the image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,28 +20,7 @@ pub struct Descriptor {
 }
 
 /// Consecutive bytes of the guest's disk with one mapping.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// The length in bytes, at least 1.
-    pub len: u64,
-    /// What its first byte is mapped to; for `Data` the others follow.
-    pub mapping: Mapping,
-}
-
-impl Run {
-    /// Appends `next` if it continues this run.
-    fn join(&mut self, next: Self) -> bool {
-        let joins = match (self.mapping, next.mapping) {
-            (Mapping::Unallocated, Mapping::Unallocated) | (Mapping::Zero, Mapping::Zero) => true,
-            (Mapping::Data(at), Mapping::Data(next)) => at + self.len == next,
-            _ => false,
-        };
-        if joins {
-            self.len += next.len;
-        }
-        joins
-    }
-}
+type Run = block_map::Run<Descriptor>;
 
 /// The tables of one image, active or of a snapshot.
 pub struct Tables {
@@ -64,39 +32,23 @@ pub struct Tables {
     /// Version 2 has no zero clusters.
     zero_flag: bool,
     external: bool,
-    size: u64,
+    compressed: Compressed,
 }
 
 impl Tables {
-    /// The tables in `file` that start at `l1` and map a disk of `size` bytes.
-    pub fn new(file: Cached, header: &Header, l1: L1Table, size: u64) -> Self {
+    /// The tables in `file` that start at `l1`.
+    pub fn new(file: &Arc<dyn Disk>, header: &Header, l1: L1Table, budget: &Budget) -> Self {
+        // An L2 table is a cluster. Where it is small, what surrounds it is data, which would only fill the cache.
+        let page_size = TABLE_PAGE.min(1 << header.cluster_bits);
         Self {
-            file,
+            file: budget.tables(file.clone(), page_size),
             l1,
             cluster_bits: header.cluster_bits,
             extended: header.extended_l2,
             zero_flag: header.version >= 3,
             external: header.data_file.is_some(),
-            size,
+            compressed: Compressed::new(file.clone(), header.compression, 1 << header.cluster_bits, budget),
         }
-    }
-
-    /// The mapping at `offset`, which lies inside the disk, and how far it holds: at most `want` bytes, and less only
-    /// where the mapping changes, after [`MAX_STEPS`] pages, and before a damaged entry.
-    pub fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
-        let want = want.min(self.size - offset);
-        let mut run = self.page_run(offset, want)?;
-        for _ in 1..MAX_STEPS {
-            if run.len >= want || matches!(run.mapping, Mapping::Compressed(..)) {
-                break;
-            }
-            // A damaged entry is an error of the bytes behind it, not of those before.
-            match self.page_run(offset + run.len, want - run.len) {
-                Ok(next) if run.join(next) => {}
-                _ => break,
-            }
-        }
-        Ok(run)
     }
 
     fn cluster_size(&self) -> u64 {
@@ -112,70 +64,6 @@ impl Tables {
         2 * self.cluster_bits - if self.extended { 4 } else { 3 }
     }
 
-    /// As [`Self::run_at`], from the entries of one page.
-    fn page_run(&self, offset: u64, want: u64) -> Result<Run> {
-        let covered = 1u64 << self.l1_shift();
-        let l1_at = self.l1.offset + (offset >> self.l1_shift()) * 8;
-        let page = self.page_at("L1 table", l1_at, 8)?;
-        let mut entries = self.entries_from(&page, l1_at).chunks_exact(8).map(be64);
-        let l2_offset = match entries.next() {
-            Some(entry) => entry & ENTRY_OFFSET,
-            None => return Err(self.past_end("L1 table", l1_at)),
-        };
-        // Reserved bits of both levels are ignored, as QEMU does.
-        if l2_offset == 0 {
-            let mut len = covered - offset % covered;
-            // The L1 table ends where the disk does, so entries behind it are cut off by `want`.
-            for _ in entries.take_while(|entry| entry & ENTRY_OFFSET == 0) {
-                if len >= want {
-                    break;
-                }
-                len += covered;
-            }
-            return Ok(Run { len: len.min(want), mapping: Mapping::Unallocated });
-        }
-        if !l2_offset.is_multiple_of(self.cluster_size()) {
-            return Err(corrupt!(
-                "L1 entry",
-                l1_at,
-                "L2 table at byte {l2_offset:#x}, want a multiple of the cluster size"
-            ));
-        }
-
-        let in_table = offset % covered;
-        let index = in_table >> self.cluster_bits;
-        let l2_at = l2_offset + index * self.l2_entry_size();
-        let page = self.page_at("L2 table", l2_at, self.l2_entry_size())?;
-        let table_left = covered - in_table;
-        let want = want.min(table_left);
-        let mut run: Option<Run> = None;
-        let mut at = l2_at;
-        for entry in self.entries_from(&page, l2_at).chunks_exact(self.l2_entry_size() as usize) {
-            let done = run.map_or(0, |run| run.len);
-            if done >= want {
-                break;
-            }
-            let next = self.cluster_run(entry, at, offset + done);
-            match &mut run {
-                None => run = Some(next?),
-                Some(run) => match next {
-                    Ok(next) if run.join(next) => {}
-                    _ => break,
-                },
-            }
-            // Subclusters: the next run may start inside the same cluster.
-            let ended = run.is_some_and(|run| !(offset + run.len).is_multiple_of(self.cluster_size()));
-            if ended {
-                break;
-            }
-            at += self.l2_entry_size();
-        }
-        match run {
-            Some(Run { len, mapping }) => Ok(Run { len: len.min(want), mapping }),
-            None => Err(self.past_end("L2 table", l2_at)),
-        }
-    }
-
     /// The run from `offset` inside the cluster that the L2 entry at byte `at` of the file describes.
     fn cluster_run(&self, entry: &[u8], at: u64, offset: u64) -> Result<Run> {
         let (word, bitmap) = entry.split_at(8);
@@ -186,7 +74,7 @@ impl Tables {
             if self.external {
                 return Err(corrupt!("L2 entry", at, "a compressed cluster, but the image has an external data file"));
             }
-            return Ok(Run { len, mapping: Mapping::Compressed(self.descriptor(word), inside) });
+            return Ok(Run { len, mapping: Mapping::Packed(self.descriptor(word)) });
         }
         let host = self.host_at(word, at, offset)?;
         if self.extended {
@@ -198,7 +86,7 @@ impl Tables {
                 return Err(corrupt!("L2 entry", at, "a zero cluster, which version 2 does not have"));
             }
             Some(host) => Mapping::Data(host),
-            None => Mapping::Unallocated,
+            None => Mapping::Parent,
         };
         Ok(Run { len, mapping })
     }
@@ -224,7 +112,7 @@ impl Tables {
             }
             _ if zero >> first & 1 == 1 => Mapping::Zero,
             Some(host) if allocated >> first & 1 == 1 => Mapping::Data(host),
-            _ => Mapping::Unallocated,
+            _ => Mapping::Parent,
         };
         Ok(Run { len: end - inside, mapping })
     }
@@ -261,9 +149,9 @@ impl Tables {
     }
 
     /// The cached page with the entry of `len` bytes at `at`.
-    fn page_at(&self, what: &str, at: u64, len: u64) -> Result<crate::disk::Page> {
+    fn page_at(&self, what: &str, at: u64, len: u64) -> Result<Page> {
         match at.checked_add(len) {
-            Some(end) if end <= crate::Disk::size(&self.file) => self.file.page_at(at),
+            Some(end) if end <= self.file.size() => self.file.page_at(at),
             _ => Err(self.past_end(what, at)),
         }
     }
@@ -273,9 +161,66 @@ impl Tables {
         page.get((at % self.file.page_size() as u64) as usize..).unwrap_or_default()
     }
 
-    fn past_end(&self, what: &str, at: u64) -> crate::Error {
-        let size = crate::Disk::size(&self.file);
+    fn past_end(&self, what: &str, at: u64) -> Error {
+        let size = self.file.size();
         corrupt!(what, at, "lies past the end of the file at byte {size:#x}: truncated?")
+    }
+}
+
+impl Map for Tables {
+    const FORMAT: &'static str = "qcow2";
+    const BLOCK: &'static str = "cluster";
+    const STEPS: usize = 64;
+
+    type Packed = Descriptor;
+
+    /// By the entries of one page.
+    fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
+        let covered = 1u64 << self.l1_shift();
+        let l1_at = self.l1.offset + (offset >> self.l1_shift()) * 8;
+        let page = self.page_at("L1 table", l1_at, 8)?;
+        let mut entries = self.entries_from(&page, l1_at).chunks_exact(8).map(be64);
+        let l2_offset = match entries.next() {
+            Some(entry) => entry & ENTRY_OFFSET,
+            None => return Err(self.past_end("L1 table", l1_at)),
+        };
+        // Reserved bits of both levels are ignored, as QEMU does.
+        if l2_offset == 0 {
+            // The L1 table ends where the disk does, so entries behind it are cut off by `want`.
+            let empty = |len| Run { len, mapping: Mapping::Parent };
+            let mut same = entries.take_while(|entry| entry & ENTRY_OFFSET == 0);
+            let first = empty(covered - offset % covered);
+            return Ok(first.joined(want, usize::MAX, |_| same.next().map(|_| Ok(empty(covered)))));
+        }
+        if !l2_offset.is_multiple_of(self.cluster_size()) {
+            return Err(corrupt!(
+                "L1 entry",
+                l1_at,
+                "L2 table at byte {l2_offset:#x}, want a multiple of the cluster size"
+            ));
+        }
+
+        let in_table = offset % covered;
+        let index = in_table >> self.cluster_bits;
+        let mut at = l2_offset + index * self.l2_entry_size();
+        let page = self.page_at("L2 table", at, self.l2_entry_size())?;
+        let mut entries = self.entries_from(&page, at).chunks_exact(self.l2_entry_size() as usize);
+        let want = want.min(covered - in_table);
+        let mut next = |done: u64| {
+            // Subclusters: the next run may start inside the same cluster.
+            if done > 0 && !(offset + done).is_multiple_of(self.cluster_size()) {
+                return None;
+            }
+            let run = self.cluster_run(entries.next()?, at, offset + done);
+            at += self.l2_entry_size();
+            Some(run)
+        };
+        let first = next(0).unwrap_or_else(|| Err(self.past_end("L2 table", l2_offset)))?;
+        Ok(first.joined(want, usize::MAX, next))
+    }
+
+    fn unpack(&self, at: Descriptor, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.compressed.read_at(at, buf, offset)
     }
 }
 
@@ -304,19 +249,5 @@ mod tests {
         assert_eq!(same_bits(0b0111_0000, 0), 4);
         assert_eq!(same_bits(0b0111_0000, 5), 2);
         assert_eq!(same_bits(0b0111_0000, 7), 25);
-    }
-
-    #[test]
-    fn only_what_continues_a_run_joins_it() {
-        let run = |mapping| Run { len: 512, mapping };
-        let mut data = run(Mapping::Data(1024));
-        assert!(!data.join(run(Mapping::Data(1024))));
-        assert!(!data.join(run(Mapping::Zero)));
-        assert!(data.join(run(Mapping::Data(1536))));
-        assert!(data.join(run(Mapping::Data(2048))));
-        assert_eq!(data.len, 1536);
-        assert!(!run(Mapping::Zero).join(run(Mapping::Unallocated)));
-        let packed = Mapping::Compressed(Descriptor { offset: 0, len: 512 }, 0);
-        assert!(!run(packed).join(run(packed)));
     }
 }

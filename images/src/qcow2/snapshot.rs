@@ -1,11 +1,9 @@
 //! Internal snapshots: the table, and the one that was asked for.
 
-use zerocopy::FromBytes;
-
-use super::header::{Header, L1Table, read};
+use super::header::{Header, L1Table};
 use super::layout::*;
 use crate::disk::Cached;
-use crate::{Disk, Error, Result, corrupt};
+use crate::{Disk, Error, Result, corrupt, structure};
 
 /// Our limit of the snapshots that an error message lists.
 const MAX_LISTED: usize = 20;
@@ -44,9 +42,7 @@ pub fn for_each(file: &Cached, header: &Header, mut each: impl FnMut(Snapshot) -
         if at - start > MAX_SNAPSHOT_TABLE {
             return Err(corrupt!("snapshot table", start, "longer than {MAX_SNAPSHOT_TABLE} bytes"));
         }
-        let mut bytes = [0; size_of::<SnapshotEntry>()];
-        read(file, "snapshot table entry", &mut bytes, at)?;
-        let raw = SnapshotEntry::read_from_bytes(&bytes).expect("the buffer has the structure's size");
+        let raw: SnapshotEntry = structure::read(file, "snapshot table entry", at)?;
         let extra_len = raw.extra_data_size.get();
         if extra_len > MAX_SNAPSHOT_EXTRA {
             return Err(corrupt!(
@@ -61,19 +57,18 @@ pub fn for_each(file: &Cached, header: &Header, mut each: impl FnMut(Snapshot) -
         let name_at = id_at + u64::from(raw.id_size.get());
         let end = name_at + u64::from(raw.name_size.get());
         let extra = |offset: usize| {
-            let mut number = [0; 8];
-            if extra_len as usize >= offset + number.len() {
-                read(file, "snapshot extra data", &mut number, extra_at + offset as u64)?;
-                return Ok(Some(u64::from_be_bytes(number)));
+            if (extra_len as usize) < offset + size_of::<u64>() {
+                return Ok::<_, Error>(None);
             }
-            Ok::<_, Error>(None)
+            let number = structure::read(file, "snapshot extra data", extra_at + offset as u64)?;
+            Ok(Some(u64::from_be_bytes(number)))
         };
         let size = extra(SNAPSHOT_EXTRA_DISK_SIZE)?.unwrap_or(header.size);
         let vm_state_size = extra(SNAPSHOT_EXTRA_VM_STATE_SIZE)?.unwrap_or(raw.vm_state_size.get().into());
         let icount = extra(SNAPSHOT_EXTRA_ICOUNT)?.filter(|&count| count != NO_ICOUNT);
         let text = |at, len: u16| {
             let mut bytes = vec![0; len.into()];
-            read(file, "snapshot name", &mut bytes, at)?;
+            structure::fill(file, "snapshot name", &mut bytes, at)?;
             Ok::<_, Error>(String::from_utf8_lossy(&bytes).into_owned())
         };
         let snapshot = Snapshot {

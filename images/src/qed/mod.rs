@@ -2,6 +2,7 @@
 
 mod layout;
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 
 use layout::*;
 
-use crate::blocks::{self, Blocks, Map, Mapping, Run};
+use crate::block_map::{Map, Mapped, Mapping, Run};
+use crate::cache::TABLE_PAGE;
 use crate::disk::Cached;
 use crate::format::{RAW, Request};
-use crate::{Disk, Format, Result, corrupt, unsupported};
+use crate::{Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "qed", probe, open };
@@ -30,8 +32,8 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     request.refuse_snapshot("QED")?;
-    let raw: Header = blocks::structure(&*file, WHAT, 0)?;
-    let map = Box::new(Tables::new(blocks::tables(file.clone(), request.budget), &raw)?);
+    let raw: Header = structure::read(&*file, WHAT, 0)?;
+    let map = Tables::new(request.budget.tables(file.clone(), TABLE_PAGE), &raw)?;
     let features = raw.features.get();
     if features & FEATURE_NEED_CHECK != 0 {
         // The bit guards writing: tables are written before what points to them, so that reading is safe.
@@ -45,11 +47,11 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
             return Err(corrupt!(WHAT, 60u64, "backing file name of {len} bytes, want 1 to {MAX_BACKING_NAME}"));
         }
         let mut name = vec![0; len as usize];
-        blocks::read(&*file, "QED backing file name", &mut name, at.into())?;
+        structure::fill(&*file, "QED backing file name", &mut name, at.into())?;
         let format = (features & FEATURE_BACKING_FORMAT_NO_PROBE != 0).then_some(RAW);
         Some(request.opener.open(Path::new(OsStr::from_bytes(&name)), format)?)
     };
-    Ok(Arc::new(Blocks { file, parent, size: raw.image_size.get(), sector_size: None, map }))
+    Ok(Arc::new(Mapped { parent, ..Mapped::new(file, raw.image_size.get(), map) }))
 }
 
 /// Both levels of tables.
@@ -90,16 +92,14 @@ impl Tables {
         if l1 == 0 || l1 % cluster_size != 0 {
             return Err(corrupt!(WHAT, 40u64, "L1 table at byte {l1:#x}, want a multiple of the cluster size"));
         }
-        blocks::check_table(&tables, "QED L1 table", l1, entries, ENTRY_SIZE)?;
+        structure::check_table(&tables, "QED L1 table", l1, entries, ENTRY_SIZE)?;
         Ok(Self { tables, l1, cluster_size, entries })
     }
 
     /// The entry `index` of the table at `table`: 0, 1 where `zero` allows it, or the offset of a cluster.
     fn entry(&self, what: &str, table: u64, index: u64, zero: bool) -> Result<u64> {
         let at = table.saturating_add(index * ENTRY_SIZE);
-        let mut bytes = [0; ENTRY_SIZE as usize];
-        blocks::read(&self.tables, what, &mut bytes, at)?;
-        match u64::from_le_bytes(bytes) {
+        match structure::read(&self.tables, what, at).map(u64::from_le_bytes)? {
             ZERO_CLUSTER if zero => Ok(ZERO_CLUSTER),
             entry if entry % self.cluster_size == 0 && entry <= i64::MAX as u64 => Ok(entry),
             entry => Err(corrupt!(what, at, "offset {entry:#x}, want a multiple of the cluster size")),
@@ -108,7 +108,12 @@ impl Tables {
 }
 
 impl Map for Tables {
-    fn run_at(&self, offset: u64) -> Result<Run> {
+    const FORMAT: &'static str = "QED";
+    const BLOCK: &'static str = "cluster";
+
+    type Packed = Infallible;
+
+    fn run_at(&self, offset: u64, _: u64) -> Result<Run> {
         let covered = self.entries * self.cluster_size;
         let (index, in_table) = (offset / covered, offset % covered);
         let l2 = self.entry("QED L1 table", self.l1, index, false)?;
@@ -122,5 +127,9 @@ impl Map for Tables {
             start => Mapping::Data(start + inside),
         };
         Ok(Run { len: self.cluster_size - inside, mapping })
+    }
+
+    fn unpack(&self, packed: Infallible, _: &mut [u8], _: u64) -> Result<()> {
+        match packed {}
     }
 }

@@ -6,17 +6,19 @@
 
 mod layout;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use layout::*;
 
-use crate::blocks::{self, Blocks, Map, Mapping, Run};
+use crate::block_map::{Map, Mapped, Mapping, Run};
+use crate::cache::TABLE_PAGE;
 use crate::disk::Cached;
 use crate::format::Request;
 use crate::parent::Candidates;
-use crate::{Disk, Format, Result, corrupt, unsupported};
+use crate::{Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "vdi", probe, open };
@@ -32,15 +34,15 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 
 fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     request.refuse_snapshot("VDI")?;
-    let tables = blocks::tables(file.clone(), request.budget);
+    let tables = request.budget.tables(file.clone(), TABLE_PAGE);
     let header = Header::read(&tables)?;
     let parent = match header.parent {
         None => None,
         Some(parent) => Some(open_parent(parent, request)?),
     };
     let Header { size, table, block_size, block_extra, data, .. } = header;
-    let map = Box::new(Table { tables, table, block_size, block_extra, data });
-    Ok(Arc::new(Blocks { file, parent, size, sector_size: None, map }))
+    let map = Table { tables, table, block_size, block_extra, data };
+    Ok(Arc::new(Mapped { parent, ..Mapped::new(file, size, map) }))
 }
 
 /// The identity of a parent.
@@ -57,7 +59,7 @@ fn open_parent(parent: Parent, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     candidates.push(format!("../{{{}}}.vdi", parent.create));
     let wanted = format!("the VDI image with UUID {}", parent.create);
     candidates.open(request, FORMAT.name, &wanted, |file| {
-        let header = Header::read(&blocks::tables(file.clone(), request.budget))?;
+        let header = Header::read(&request.budget.tables(file.clone(), TABLE_PAGE))?;
         Ok(if header.create != parent.create {
             Some(format!("its UUID is {}", header.create))
         } else if !parent.modify.is_nil() && header.modify != parent.modify {
@@ -87,7 +89,7 @@ struct Header {
 
 impl Header {
     fn read(file: &Cached) -> Result<Self> {
-        let raw: layout::Header = blocks::structure(file, "VDI header", 0)?;
+        let raw: layout::Header = structure::read(file, "VDI header", 0)?;
         if raw.signature.get() != SIGNATURE {
             return Err(corrupt!(
                 "VDI header",
@@ -120,7 +122,7 @@ impl Header {
         // QEMU's: some tools wrote odd sizes.
         let size = size.next_multiple_of(512);
         let table = raw.offset_blocks.get().into();
-        blocks::check_table(file, "VDI block map", table, size.div_ceil(block_size), ENTRY_SIZE)?;
+        structure::check_table(file, "VDI block map", table, size.div_ceil(block_size), ENTRY_SIZE)?;
         // Each field in the byte order of Windows.
         let [create, modify, linkage, parent_modify] =
             [raw.uuid_create, raw.uuid_modify, raw.uuid_linkage, raw.uuid_parent_modify].map(Uuid::from_bytes_le);
@@ -147,12 +149,15 @@ struct Table {
 }
 
 impl Map for Table {
-    fn run_at(&self, offset: u64) -> Result<Run> {
+    const FORMAT: &'static str = "VDI";
+    const BLOCK: &'static str = "block";
+
+    type Packed = Infallible;
+
+    fn run_at(&self, offset: u64, _: u64) -> Result<Run> {
         let (block, inside) = (offset / self.block_size, offset % self.block_size);
         let at = self.table + block * ENTRY_SIZE;
-        let mut entry = [0; ENTRY_SIZE as usize];
-        self.tables.read_at(&mut entry, at)?;
-        let mapping = match u32::from_le_bytes(entry) {
+        let mapping = match structure::read(&self.tables, "VDI block map", at).map(u32::from_le_bytes)? {
             BLOCK_FREE => Mapping::Parent,
             BLOCK_ZERO => Mapping::Zero,
             // At most 2^32 times less than 2^32, and what is added is less than 2^34.
@@ -162,5 +167,9 @@ impl Map for Table {
             },
         };
         Ok(Run { len: self.block_size - inside, mapping })
+    }
+
+    fn unpack(&self, packed: Infallible, _: &mut [u8], _: u64) -> Result<()> {
+        match packed {}
     }
 }

@@ -3,8 +3,7 @@
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::layout::{self, *};
-use crate::blocks;
-use crate::{Disk, Result, corrupt, unsupported};
+use crate::{Disk, Result, corrupt, structure, unsupported};
 
 /// How a disk is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +104,7 @@ fn read_raw(file: &dyn Disk, at: u64) -> Result<layout::Footer> {
     let mut raw = layout::Footer::new_zeroed();
     // The byte that old footers lack is zero for the checksum.
     let len = (file.size() - at).min(size_of::<layout::Footer>() as u64) as usize;
-    blocks::read(file, "VHD footer", &mut raw.as_mut_bytes()[..len], at)?;
+    structure::fill(file, "VHD footer", &mut raw.as_mut_bytes()[..len], at)?;
     if raw.cookie != COOKIE {
         return Err(corrupt!("VHD footer", at, "no cookie, want {:?}: truncated?", "conectix"));
     }

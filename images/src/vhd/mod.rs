@@ -3,6 +3,7 @@
 mod footer;
 mod layout;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use zerocopy::IntoBytes;
 use footer::{Footer, Kind, checksum};
 use layout::*;
 
-use crate::blocks::{self, Blocks, Map, Mapping, Run};
+use crate::block_map::{Map, Mapped, Mapping, Run};
+use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, View};
 use crate::format::Request;
 use crate::parent::{Candidates, MAX_PATH_BYTES, utf16, utf16_le};
-use crate::{Disk, Format, Result, corrupt};
+use crate::{Disk, Format, Result, corrupt, structure};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "vpc", probe, open };
@@ -54,12 +56,12 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     if footer.kind == Kind::Fixed {
         return Ok(Arc::new(View::new(file.to_string(), file, 0, footer.size)?));
     }
-    let header: DynamicHeader = blocks::structure(&*file, "VHD dynamic disk header", footer.data_offset)?;
-    let tables = blocks::tables(file.clone(), request.budget);
+    let header: DynamicHeader = structure::read(&*file, "VHD dynamic disk header", footer.data_offset)?;
+    let tables = request.budget.tables(file.clone(), TABLE_PAGE);
     let differencing = footer.kind == Kind::Differencing;
-    let map = Box::new(Table::new(tables, &header, &footer)?);
+    let map = Table::new(tables, &header, &footer)?;
     let parent = if differencing { Some(open_parent(&*file, &header, request)?) } else { None };
-    Ok(Arc::new(Blocks { file, parent, size: footer.size, sector_size: None, map }))
+    Ok(Arc::new(Mapped { parent, ..Mapped::new(file, footer.size, map) }))
 }
 
 /// The parent by the relative paths first, then by its file name beside the image; its identity must fit.
@@ -103,7 +105,7 @@ fn path_bytes(file: &dyn Disk, locator: &ParentLocator) -> Result<Vec<u8>> {
         return Err(corrupt!("VHD parent locator", at, "a path of {len} bytes, {MAX_PATH_BYTES} is the most"));
     }
     let mut bytes = vec![0; len as usize];
-    blocks::read(file, "VHD parent locator", &mut bytes, at)?;
+    structure::fill(file, "VHD parent locator", &mut bytes, at)?;
     Ok(bytes)
 }
 
@@ -174,7 +176,7 @@ impl Table {
             ));
         }
         let table = header.table_offset.get();
-        blocks::check_table(&tables, "VHD block allocation table", table, blocks, ENTRY_SIZE)?;
+        structure::check_table(&tables, "VHD block allocation table", table, blocks, ENTRY_SIZE)?;
         let bitmap_size = (block_size / SECTOR).div_ceil(8).next_multiple_of(SECTOR);
         Ok(Self { tables, table, block_size, bitmap_size, differencing: footer.kind == Kind::Differencing })
     }
@@ -183,11 +185,10 @@ impl Table {
     /// there have the same answer; the first sector of a byte is its highest bit.
     fn marked(&self, bitmap: u64, inside: u64) -> Result<(bool, u64)> {
         let first = inside / SECTOR;
-        let mut word = [0; 8];
         // Bitmaps are padded to sectors, so that eight bytes at a multiple of eight are always there.
         let at = bitmap + first / 64 * 8;
-        blocks::read(&self.tables, "VHD sector bitmap", &mut word, at)?;
-        let bits = u64::from_be_bytes(word) << (first % 64);
+        let word = structure::read(&self.tables, "VHD sector bitmap", at).map(u64::from_be_bytes)?;
+        let bits = word << (first % 64);
         let marked = bits >> 63 == 1;
         let same = if marked { bits.leading_ones() } else { bits.leading_zeros() };
         // Zeros that the shift brought in are no sectors.
@@ -197,12 +198,16 @@ impl Table {
 }
 
 impl Map for Table {
-    fn run_at(&self, offset: u64) -> Result<Run> {
+    const FORMAT: &'static str = "VHD";
+    const BLOCK: &'static str = "block";
+
+    type Packed = Infallible;
+
+    fn run_at(&self, offset: u64, _: u64) -> Result<Run> {
         let (block, inside) = (offset / self.block_size, offset % self.block_size);
         let left = self.block_size - inside;
-        let mut entry = [0; ENTRY_SIZE as usize];
-        self.tables.read_at(&mut entry, self.table + block * ENTRY_SIZE)?;
-        let entry = u32::from_be_bytes(entry);
+        let at = self.table + block * ENTRY_SIZE;
+        let entry = structure::read(&self.tables, "VHD block allocation table", at).map(u32::from_be_bytes)?;
         if entry == UNUSED {
             return Ok(Run { len: left, mapping: Mapping::Parent });
         }
@@ -213,6 +218,10 @@ impl Map for Table {
         }
         let (marked, len) = self.marked(bitmap, inside)?;
         Ok(Run { len: len.min(left), mapping: if marked { data } else { Mapping::Parent } })
+    }
+
+    fn unpack(&self, packed: Infallible, _: &mut [u8], _: u64) -> Result<()> {
+        match packed {}
     }
 }
 

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use zerocopy::FromBytes;
 
 use super::layout::{self, *};
-use crate::{Disk, Result, ResultExt, blocks, corrupt, unsupported};
+use crate::{Disk, Result, ResultExt, corrupt, structure, unsupported};
 
 /// What the current header says, checked.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Header {
 
 fn read_header(file: &dyn Disk, at: u64) -> Result<layout::Header> {
     let mut bytes = [0; HEADER_SIZE];
-    blocks::read(file, "VHDX header", &mut bytes, at)?;
+    structure::fill(file, "VHDX header", &mut bytes, at)?;
     if bytes[..4] != HEADER_SIGNATURE {
         return Err(corrupt!("VHDX header", at, "no signature, want {:?}", "head"));
     }
@@ -102,7 +102,7 @@ impl Regions {
 fn read_regions(file: &dyn Disk, at: u64) -> Result<Regions> {
     const WHAT: &str = "VHDX region table";
     let mut bytes = vec![0; REGION_TABLE_SIZE];
-    blocks::read(file, WHAT, &mut bytes, at)?;
+    structure::fill(file, WHAT, &mut bytes, at)?;
     let (header, rest) = RegionTableHeader::read_from_prefix(&bytes).expect("the buffer is longer than the structure");
     if header.signature != REGION_SIGNATURE {
         return Err(corrupt!(WHAT, at, "no signature, want {:?}", "regi"));
@@ -128,7 +128,7 @@ fn read_regions(file: &dyn Disk, at: u64) -> Result<Regions> {
         if region.offset < MIB || !region.offset.is_multiple_of(MIB) {
             return Err(corrupt!(WHAT, at, "region {guid} at byte {:#x}, want a multiple of 1 MiB", region.offset));
         }
-        blocks::check_table(file, "VHDX region", region.offset, region.length.into(), 1).within(WHAT)?;
+        structure::check_table(file, "VHDX region", region.offset, region.length.into(), 1).within(WHAT)?;
         if slot.replace(region).is_some() {
             return Err(corrupt!(WHAT, at, "region {guid} is there twice"));
         }

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::header::{Header, check_sum};
 use super::layout::*;
 use crate::disk::{Concat, Overlay, Piece, Replacement, View};
-use crate::{Budget, Disk, Result, blocks, corrupt, unsupported};
+use crate::{Budget, Disk, Result, corrupt, structure, unsupported};
 
 const WHAT: &str = "VHDX log";
 
@@ -39,7 +39,7 @@ pub fn replay(file: Arc<dyn Disk>, header: &Header, budget: &Budget) -> Result<A
     let mut memory =
         budget.take(3 * u64::from(length) + MAX_ZEROED * ZEROED_MEMORY, "replaying the log of a VHDX file")?;
     let mut bytes = vec![0; length as usize];
-    blocks::read(&*file, WHAT, &mut bytes, at)?;
+    structure::fill(&*file, WHAT, &mut bytes, at)?;
     let log = Log { bytes, at, header };
     let Some(sequence) = log.active_sequence()? else {
         // A writer that crashed before its first entry leaves the file as it was.

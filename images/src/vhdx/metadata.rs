@@ -7,7 +7,7 @@ use zerocopy::little_endian::{U32, U64};
 use super::header::Region;
 use super::layout::*;
 use crate::parent::utf16_le;
-use crate::{Disk, Result, blocks, corrupt, unsupported};
+use crate::{Disk, Result, corrupt, structure, unsupported};
 
 const WHAT: &str = "VHDX metadata table";
 
@@ -91,7 +91,7 @@ impl Items {
         if region.length < MIN_ITEM_OFFSET {
             return Err(corrupt!(WHAT, region.offset, "a region of {} bytes, want 64 KiB and items", region.length));
         }
-        let header: MetadataTableHeader = blocks::structure(file, WHAT, region.offset)?;
+        let header: MetadataTableHeader = structure::read(file, WHAT, region.offset)?;
         if header.signature != METADATA_SIGNATURE {
             return Err(corrupt!(WHAT, region.offset, "no signature, want {:?}", "metadata"));
         }
@@ -100,7 +100,7 @@ impl Items {
             return Err(corrupt!(WHAT, region.offset, "{count} entries, {MAX_ENTRIES} is the most"));
         }
         let mut table = vec![0; count as usize * size_of::<MetadataTableEntry>()];
-        blocks::read(file, WHAT, &mut table, region.offset + size_of::<MetadataTableHeader>() as u64)?;
+        structure::fill(file, WHAT, &mut table, region.offset + size_of::<MetadataTableHeader>() as u64)?;
         let mut items = Self { region, parameters: None, size: None, sector_size: None, locator: None };
         for entry in table.chunks_exact(size_of::<MetadataTableEntry>()) {
             let entry = MetadataTableEntry::read_from_bytes(entry).expect("the chunk has the structure's size");
@@ -143,14 +143,14 @@ impl Items {
         if (item.length as usize) < size_of::<T>() {
             return Err(corrupt!("VHDX metadata item", item.at, "{} bytes for the {name}", item.length));
         }
-        blocks::structure(file, "VHDX metadata item", item.at)
+        structure::read(file, "VHDX metadata item", item.at)
     }
 }
 
 fn read_locator(file: &dyn Disk, item: Item) -> Result<ParentLocator> {
     const WHAT: &str = "VHDX parent locator";
     let mut bytes = vec![0; item.length as usize];
-    blocks::read(file, WHAT, &mut bytes, item.at)?;
+    structure::fill(file, WHAT, &mut bytes, item.at)?;
     let short = || corrupt!(WHAT, item.at, "{} bytes, which do not hold what it says", item.length);
     let (header, rest) = ParentLocatorHeader::read_from_prefix(&bytes).map_err(|_| short())?;
     let kind = Uuid::from_bytes_le(header.locator_type);

@@ -5,17 +5,19 @@ mod layout;
 mod log;
 mod metadata;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use header::{Header, Region, Regions};
 use layout::*;
 use metadata::{Metadata, ParentLocator};
 
-use crate::blocks::{self, Blocks, Map, Mapping, Run};
+use crate::block_map::{Map, Mapped, Mapping, Run};
+use crate::cache::TABLE_PAGE;
 use crate::disk::Cached;
 use crate::format::Request;
 use crate::parent::Candidates;
-use crate::{Budget, Disk, Format, Result, corrupt, unsupported};
+use crate::{Budget, Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format { name: "vhdx", probe, open };
@@ -38,10 +40,10 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
     let file = log::replay(file, &header, request.budget)?;
     let regions = Regions::read(&*file)?;
     let metadata = Metadata::read(&*file, regions.metadata)?;
-    let map = Box::new(Bat::new(&file, regions.bat, &metadata, request.budget)?);
+    let map = Bat::new(&file, regions.bat, &metadata, request.budget)?;
     let Metadata { size, sector_size, parent, .. } = metadata;
     let parent = parent.map(|locator| open_parent(&locator, request)).transpose()?;
-    Ok(Arc::new(Blocks { file, parent, size, sector_size: Some(sector_size), map }))
+    Ok(Arc::new(Mapped { parent, sector_size: Some(sector_size), ..Mapped::new(file, size, map) }))
 }
 
 /// The parent by its relative path first, then by its file name beside the image; its data must be what they were
@@ -85,7 +87,7 @@ impl Bat {
         let Metadata { size, block_size, sector_size, ref parent } = *metadata;
         let (sector_size, differencing) = (u64::from(sector_size), parent.is_some());
         let bat = Self {
-            tables: blocks::tables(file.clone(), budget),
+            tables: budget.tables(file.clone(), TABLE_PAGE),
             offset: region.offset,
             block_size,
             sector_size,
@@ -113,9 +115,7 @@ impl Bat {
     /// The state and the offset in the file of the entry with this index, and where the entry lies.
     fn entry(&self, index: u64) -> Result<(u64, u64, u64)> {
         let at = self.offset + index * BAT_ENTRY_SIZE;
-        let mut bytes = [0; BAT_ENTRY_SIZE as usize];
-        self.tables.read_at(&mut bytes, at)?;
-        let entry = u64::from_le_bytes(bytes);
+        let entry = structure::read(&self.tables, "VHDX BAT", at).map(u64::from_le_bytes)?;
         Ok((entry & BAT_STATE, entry & BAT_OFFSET, at))
     }
 
@@ -128,10 +128,9 @@ impl Bat {
             return Err(corrupt!("VHDX BAT", at, "no sector bitmap for a block that is partially present"));
         }
         let sector = offset / self.sector_size;
-        let mut word = [0; 8];
-        let word_at = sector % SECTORS_PER_BITMAP / 64 * 8;
-        blocks::read(&self.tables, "VHDX sector bitmap", &mut word, bitmap.saturating_add(word_at))?;
-        let bits = u64::from_le_bytes(word) >> (sector % 64);
+        let word_at = bitmap.saturating_add(sector % SECTORS_PER_BITMAP / 64 * 8);
+        let word = structure::read(&self.tables, "VHDX sector bitmap", word_at).map(u64::from_le_bytes)?;
+        let bits = word >> (sector % 64);
         let marked = bits & 1 == 1;
         let same = if marked { bits.trailing_ones() } else { bits.trailing_zeros() };
         // Zeros that the shift brought in are no sectors.
@@ -141,7 +140,12 @@ impl Bat {
 }
 
 impl Map for Bat {
-    fn run_at(&self, offset: u64) -> Result<Run> {
+    const FORMAT: &'static str = "VHDX";
+    const BLOCK: &'static str = "block";
+
+    type Packed = Infallible;
+
+    fn run_at(&self, offset: u64, _: u64) -> Result<Run> {
         let (block, inside) = (offset / self.block_size, offset % self.block_size);
         let left = self.block_size - inside;
         let (state, start, at) = self.entry(self.payload_index(block))?;
@@ -165,5 +169,9 @@ impl Map for Bat {
             other => return Err(corrupt!("VHDX BAT", at, "a block in the reserved state {other}")),
         };
         Ok(Run { len, mapping })
+    }
+
+    fn unpack(&self, packed: Infallible, _: &mut [u8], _: u64) -> Result<()> {
+        match packed {}
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::descriptor::{Descriptor, ExtentLine, Kind};
 use super::header::Header;
 use super::layout::SECTOR;
-use super::sparse::{Parent, SparseExtent};
+use super::mapping::Tables;
+use crate::block_map::Mapped;
 use crate::disk::{Concat, Piece, View};
 use crate::format::{RAW, Request};
 use crate::{Disk, Result, ResultExt, corrupt};
@@ -48,9 +49,7 @@ impl<'a> Extents<'a> {
                     let (line, capacity) = (line.sectors, header.capacity / SECTOR);
                     log::warn!("{name}: {line} sectors by its descriptor, {capacity} by its header, which holds");
                 }
-                let parent = self.parent_at(0);
-                let extent = SparseExtent::new(name, self.file, header, parent, self.request.budget);
-                return Ok(Arc::new(extent));
+                return Ok(Arc::new(self.extent(self.file.clone(), header, 0)?));
             }
             embedding => embedding,
         };
@@ -112,14 +111,25 @@ impl<'a> Extents<'a> {
                 "{line_says} sectors, but the header of {file} has {header_says}"
             ));
         }
-        let name = file.to_string();
-        let parent = self.parent_at(start);
-        let extent = SparseExtent::new(name.clone(), file, header, parent, self.request.budget);
-        Ok(Piece::View(View::new(name, Arc::new(extent), 0, size)?))
+        let extent = self.extent(file, header, start)?;
+        Ok(Piece::View(View::new(extent.to_string(), Arc::new(extent), 0, size)?))
     }
 
-    fn parent_at(&self, start: u64) -> Option<Parent> {
-        self.parent.clone().map(|disk| Parent { disk, start })
+    /// The sparse extent in `file`, which starts at byte `start` of the disk; grains that it does not have are the parent's.
+    fn extent(&self, file: Arc<dyn Disk>, header: Header, start: u64) -> Result<Mapped<Tables>> {
+        if header.unclean {
+            log::warn!("{file}: was not closed by its writer; what was written last may be missing");
+        }
+        let parent: Option<Arc<dyn Disk>> = match &self.parent {
+            Some(parent) if start > 0 => {
+                let size = header.capacity.min(parent.size().saturating_sub(start));
+                Some(Arc::new(View::new(parent.to_string(), parent.clone(), start.min(parent.size()), size)?))
+            }
+            parent => parent.clone(),
+        };
+        let size = header.capacity;
+        let tables = Tables::new(&file, header, self.request.budget);
+        Ok(Mapped { parent, ..Mapped::new(file, size, tables) })
     }
 
     /// The file that `line` names, through the gate.

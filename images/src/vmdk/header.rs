@@ -1,15 +1,16 @@
 //! The headers of the three kinds of sparse extents, checked.
 
-use zerocopy::FromBytes;
-
 use super::descriptor::MAX_SECTORS;
 use super::layout::*;
-use crate::{Disk, Result, corrupt, unsupported};
+use crate::{Disk, Result, corrupt, structure, unsupported};
 
 /// Our limit of a grain, in sectors: 1 GiB, as QEMU has it.
 const MAX_GRAIN: u64 = 1 << 21;
 /// Our limit of a compressed grain, in sectors: 2 MiB. Every writer that we know of makes 64 KiB.
 const MAX_COMPRESSED_GRAIN: u64 = 4096;
+
+/// What messages call the header of a hosted sparse extent.
+const HOSTED: &str = "sparse extent header";
 
 /// How grain directory and grain tables are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,18 +66,16 @@ pub struct Header {
 impl Header {
     /// Reads the header at the start of `file`, by its magic a hosted or an ESXi host sparse extent.
     pub fn read(file: &dyn Disk) -> Result<Self> {
-        let mut magic = [0; 4];
-        read(file, "sparse extent header", &mut magic, 0)?;
+        let magic: [u8; 4] = structure::read(file, HOSTED, 0)?;
         match magic {
             HOSTED_MAGIC => Self::hosted(file),
             COWD_MAGIC => Self::cowd(file),
-            _ => Err(corrupt!("sparse extent header", 0u64, "magic {}, want KDMV or COWD", magic.escape_ascii())),
+            _ => Err(corrupt!(HOSTED, 0u64, "magic {}, want KDMV or COWD", magic.escape_ascii())),
         }
     }
 
     fn hosted(file: &dyn Disk) -> Result<Self> {
-        let what = "sparse extent header";
-        let first: SparseExtentHeader = hosted_at(file, 0)?;
+        let first = hosted_at(file, 0)?;
         // The specification's: the footer takes precedence over the header, of which it is a copy in all else.
         let (raw, at) = match first.gd_offset.get() {
             GD_AT_END => {
@@ -85,81 +84,51 @@ impl Header {
             }
             _ => (first, 0),
         };
-        let version = raw.version.get();
-        if !(1..=MAX_HOSTED_VERSION).contains(&version) {
-            return Err(unsupported!("sparse extent version {version} is not supported, only 1 to 3"));
-        }
-        let flags = raw.flags.get();
-        let known = FLAG_NEW_LINE | FLAG_REDUNDANT | FLAG_ZEROED_GRAIN | FLAG_COMPRESSED | FLAG_MARKERS;
-        if flags & !known != 0 {
-            return Err(unsupported!("sparse extents with the unknown flags {:#x} are not supported", flags & !known));
-        }
-        if flags & FLAG_NEW_LINE != 0 && raw.end_line_chars != END_LINE_CHARS {
-            let found = raw.end_line_chars.escape_ascii();
-            return Err(corrupt!(
-                what,
-                at + 73,
-                "line ends {found}: it was transferred as text, and is damaged by that"
-            ));
-        }
-        let packing = match (flags & FLAG_COMPRESSED != 0, raw.compress_algorithm.get()) {
-            (false, COMPRESSION_NONE) => None,
-            (true, COMPRESSION_DEFLATE) if flags & FLAG_MARKERS != 0 => Some(Packing::Marked),
-            (true, COMPRESSION_DEFLATE) => Some(Packing::Bare),
-            (compressed, algorithm @ (COMPRESSION_NONE | COMPRESSION_DEFLATE)) => {
-                let flag = if compressed { "set" } else { "not set" };
-                return Err(corrupt!(what, at + 77, "compression {algorithm}, but the flag for compression is {flag}"));
-            }
-            (_, algorithm) => return Err(unsupported!("grains compressed by the unknown algorithm {algorithm}")),
-        };
-        let table_entries = raw.num_gtes_per_gt.get();
-        if !(1..=MAX_GTES_PER_GT).contains(&table_entries) {
-            return Err(corrupt!(
-                what,
-                at + 44,
-                "grain tables of {table_entries} entries, {MAX_GTES_PER_GT} is the most"
-            ));
-        }
+        check_hosted(&raw, at)?;
+        let packing = hosted_packing(&raw, at)?;
         let most = if packing.is_some() { MAX_COMPRESSED_GRAIN } else { MAX_GRAIN };
-        let grain = grain(raw.grain_size.get(), most, at + 20)?;
-        let capacity = bytes(raw.capacity.get(), "capacity", at + 12)?;
-        let mut header = Self {
-            capacity,
-            grain,
-            table_entries: table_entries.into(),
+        let header = Self {
+            capacity: bytes(raw.capacity.get(), "capacity", at + 12)?,
+            grain: grain(raw.grain_size.get(), most, at + 20)?,
+            table_entries: raw.num_gtes_per_gt.get().into(),
             directory: 0,
             redundant: None,
-            entries: Entries::Sectors { zeroed: flags & FLAG_ZEROED_GRAIN != 0 },
+            entries: Entries::Sectors { zeroed: raw.flags.get() & FLAG_ZEROED_GRAIN != 0 },
             packing,
             unclean: raw.unclean_shutdown != 0,
             child: false,
         };
-        if capacity == 0 {
+        if header.capacity == 0 {
             return Ok(header);
         }
+        let (directory, redundant) = header.hosted_directories(file, &raw, at)?;
+        Ok(Self { directory, redundant, ..header })
+    }
+
+    /// Where the grain directory of a hosted sparse extent lies, and where its copy does, if that is needed and sound.
+    fn hosted_directories(&self, file: &dyn Disk, raw: &SparseExtentHeader, at: u64) -> Result<(u64, Option<u64>)> {
         let redundant = match raw.rgd_offset.get() {
             0 => None,
-            _ if flags & FLAG_REDUNDANT == 0 => None,
-            offset => Some(header.checked_directory(file, offset, at + 48)),
+            _ if raw.flags.get() & FLAG_REDUNDANT == 0 => None,
+            offset => Some(self.checked_directory(file, offset, at + 48)),
         };
         let primary = match raw.gd_offset.get() {
-            0 => Err(corrupt!(what, at + 56, "no grain directory")),
-            offset => header.checked_directory(file, offset, at + 56),
+            0 => Err(corrupt!(HOSTED, at + 56, "no grain directory")),
+            offset => self.checked_directory(file, offset, at + 56),
         };
-        (header.directory, header.redundant) = match (primary, redundant) {
-            (Ok(primary), redundant) => (primary, redundant.and_then(Result::ok)),
+        match (primary, redundant) {
+            (Ok(primary), redundant) => Ok((primary, redundant.and_then(Result::ok))),
             (Err(error), Some(Ok(redundant))) => {
                 log::warn!("{file}: {error}; the redundant grain directory is used");
-                (redundant, None)
+                Ok((redundant, None))
             }
-            (Err(error), _) => return Err(error),
-        };
-        Ok(header)
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn cowd(file: &dyn Disk) -> Result<Self> {
         let what = "COWD header";
-        let raw: CowdHeader = structure(file, what, 0)?;
+        let raw: CowdHeader = structure::read(file, what, 0)?;
         if raw.version.get() != COWD_VERSION {
             return Err(unsupported!("COWD version {} is not supported, only 1", raw.version));
         }
@@ -182,7 +151,7 @@ impl Header {
     /// Reads the headers of a space-efficient sparse extent. Strict, because the format is not documented.
     pub fn space_efficient(file: &dyn Disk) -> Result<Self> {
         let what = "seSparse header";
-        let raw: SeConstHeader = structure(file, what, 0)?;
+        let raw: SeConstHeader = structure::read(file, what, 0)?;
         if raw.magic.get() != SE_CONST_MAGIC {
             return Err(corrupt!(what, 0u64, "magic {:#x}, want {SE_CONST_MAGIC:#x}", raw.magic));
         }
@@ -200,7 +169,7 @@ impl Header {
             return Err(unsupported!("seSparse with reserved fields that are not zero is not supported"));
         }
         let volatile_at = bytes(raw.volatile_header_offset.get(), "volatile header offset", 80)?;
-        let volatile: SeVolatileHeader = structure(file, "seSparse volatile header", volatile_at)?;
+        let volatile: SeVolatileHeader = structure::read(file, "seSparse volatile header", volatile_at)?;
         if volatile.magic.get() != SE_VOLATILE_MAGIC {
             let found = volatile.magic.get();
             return Err(corrupt!(
@@ -266,6 +235,43 @@ impl Header {
     }
 }
 
+/// Fails unless version, flags and tables of the header at `at` are such as we know.
+fn check_hosted(raw: &SparseExtentHeader, at: u64) -> Result<()> {
+    let version = raw.version.get();
+    if !(1..=MAX_HOSTED_VERSION).contains(&version) {
+        return Err(unsupported!("sparse extent version {version} is not supported, only 1 to 3"));
+    }
+    let flags = raw.flags.get();
+    let known = FLAG_NEW_LINE | FLAG_REDUNDANT | FLAG_ZEROED_GRAIN | FLAG_COMPRESSED | FLAG_MARKERS;
+    if flags & !known != 0 {
+        return Err(unsupported!("sparse extents with the unknown flags {:#x} are not supported", flags & !known));
+    }
+    if flags & FLAG_NEW_LINE != 0 && raw.end_line_chars != END_LINE_CHARS {
+        let found = raw.end_line_chars.escape_ascii();
+        return Err(corrupt!(HOSTED, at + 73, "line ends {found}: it was transferred as text, and is damaged by that"));
+    }
+    let entries = raw.num_gtes_per_gt.get();
+    if !(1..=MAX_GTES_PER_GT).contains(&entries) {
+        return Err(corrupt!(HOSTED, at + 44, "grain tables of {entries} entries, {MAX_GTES_PER_GT} is the most"));
+    }
+    Ok(())
+}
+
+/// How the grains are compressed, by the header at `at`.
+fn hosted_packing(raw: &SparseExtentHeader, at: u64) -> Result<Option<Packing>> {
+    let flags = raw.flags.get();
+    match (flags & FLAG_COMPRESSED != 0, raw.compress_algorithm.get()) {
+        (false, COMPRESSION_NONE) => Ok(None),
+        (true, COMPRESSION_DEFLATE) if flags & FLAG_MARKERS != 0 => Ok(Some(Packing::Marked)),
+        (true, COMPRESSION_DEFLATE) => Ok(Some(Packing::Bare)),
+        (compressed, algorithm @ (COMPRESSION_NONE | COMPRESSION_DEFLATE)) => {
+            let flag = if compressed { "set" } else { "not set" };
+            Err(corrupt!(HOSTED, at + 77, "compression {algorithm}, but the flag for compression is {flag}"))
+        }
+        (_, algorithm) => Err(unsupported!("grains compressed by the unknown algorithm {algorithm}")),
+    }
+}
+
 /// Offset and length in bytes of the descriptor that is embedded in a hosted sparse extent.
 pub fn embedded_descriptor(file: &dyn Disk) -> Result<Option<(u64, u64)>> {
     let raw = hosted_at(file, 0)?;
@@ -294,10 +300,10 @@ fn grain(sectors: u64, most: u64, at: u64) -> Result<u64> {
 }
 
 fn hosted_at(file: &dyn Disk, at: u64) -> Result<SparseExtentHeader> {
-    let raw: SparseExtentHeader = structure(file, "sparse extent header", at)?;
+    let raw: SparseExtentHeader = structure::read(file, HOSTED, at)?;
     if raw.magic_number != HOSTED_MAGIC {
         let magic = raw.magic_number.escape_ascii();
-        return Err(corrupt!("sparse extent header", at, "magic {magic}, want KDMV"));
+        return Err(corrupt!(HOSTED, at, "magic {magic}, want KDMV"));
     }
     Ok(raw)
 }
@@ -309,7 +315,7 @@ fn footer_at(file: &dyn Disk) -> Result<u64> {
         let Some(at) = end.checked_sub(back * SECTOR) else {
             return Err(corrupt!("stream footer", end, "the file ends before it: truncated?"));
         };
-        let marker: MetaDataMarker = structure(file, "stream marker", at)?;
+        let marker: MetaDataMarker = structure::read(file, "stream marker", at)?;
         if marker.size.get() != 0 || marker.kind.get() != kind {
             return Err(corrupt!("stream footer", at, "no {name} marker, where a stream ends: truncated?"));
         }
@@ -319,19 +325,4 @@ fn footer_at(file: &dyn Disk) -> Result<u64> {
         return Err(corrupt!("stream footer", footer + 56, "it has no place of the grain directory either"));
     }
     Ok(footer)
-}
-
-/// The structure at `at`.
-pub fn structure<T: FromBytes>(file: &dyn Disk, what: &str, at: u64) -> Result<T> {
-    let mut bytes = vec![0; size_of::<T>()];
-    read(file, what, &mut bytes, at)?;
-    Ok(T::read_from_bytes(&bytes).expect("the buffer has the structure's size"))
-}
-
-/// Fills `bytes` from `at`.
-pub fn read(file: &dyn Disk, what: &str, bytes: &mut [u8], at: u64) -> Result<()> {
-    match at.checked_add(bytes.len() as u64) {
-        Some(end) if end <= file.size() => file.read_at(bytes, at),
-        _ => Err(corrupt!(what, at, "past the end of the file at byte {:#x}: truncated?", file.size())),
-    }
 }

@@ -8,7 +8,7 @@
 //! all offsets and sizes count sectors.
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The unit of every offset and size, in bytes.
 pub const SECTOR: u64 = 512;
@@ -23,7 +23,7 @@ pub const SE_CONST_MAGIC: u64 = 0xcafe_babe;
 pub const SE_VOLATILE_MAGIC: u64 = 0xcafe_cafe;
 
 /// The header, and in a stream the footer, of a hosted sparse extent.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SparseExtentHeader {
     pub magic_number: [u8; 4],
@@ -72,7 +72,7 @@ pub const MAX_GTES_PER_GT: u32 = 512;
 pub const GTE_ZEROED: u64 = 1;
 
 /// What precedes metadata in a stream, in a sector of its own.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct MetaDataMarker {
     pub num_sectors: U64,
@@ -88,7 +88,7 @@ pub const MARKER_EOS: u32 = 0;
 pub const MARKER_FOOTER: u32 = 3;
 
 /// What precedes the compressed bytes of a grain in a stream, without padding.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct GrainMarker {
     /// The grain's first sector in the extent.
@@ -99,7 +99,7 @@ pub struct GrainMarker {
 const _: () = assert!(size_of::<GrainMarker>() == 12);
 
 /// The header of an ESXi host sparse extent.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct CowdHeader {
     pub magic_number: [u8; 4],
@@ -130,7 +130,7 @@ pub const COWD_VERSION: u32 = 1;
 pub const COWD_GTES_PER_GT: u32 = 4096;
 
 /// The constant header of a space-efficient sparse extent.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SeConstHeader {
     pub magic: U64,
@@ -161,7 +161,7 @@ pub struct SeConstHeader {
 const _: () = assert!(size_of::<SeConstHeader>() == SECTOR as usize);
 
 /// The start of the volatile header; the rest of its sector is zero.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SeVolatileHeader {
     pub magic: U64,

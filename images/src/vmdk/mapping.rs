@@ -3,51 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::header::{Entries, Header, Packing};
+use super::compressed::Compressed;
+use super::header::{Entries, Header};
 use super::layout::*;
+use crate::block_map::{self, Map, Mapping};
 use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, Page};
-use crate::{Disk, Error, Result, corrupt};
+use crate::{Budget, Disk, Error, Result, corrupt};
 
-/// Our limit of the work of one call: so many pages of tables are looked at while a run grows.
-const MAX_STEPS: usize = 64;
-
-/// What the tables say about a byte of the extent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mapping {
-    /// Nothing: the parent's byte, else zero.
-    Unallocated,
-    /// Zero, whatever the parent has.
-    Zero,
-    /// The byte at this offset of the file.
-    Data(u64),
-    /// A byte of the compressed grain at this offset of the file.
-    Compressed(u64, Packing),
-}
-
-/// Consecutive bytes of the extent with one mapping.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// The length in bytes, at least 1.
-    pub len: u64,
-    /// What its first byte is mapped to; for `Data` the others follow.
-    pub mapping: Mapping,
-}
-
-impl Run {
-    /// Appends `next` if it continues this run.
-    fn join(&mut self, next: Self) -> bool {
-        let joins = match (self.mapping, next.mapping) {
-            (Mapping::Unallocated, Mapping::Unallocated) | (Mapping::Zero, Mapping::Zero) => true,
-            (Mapping::Data(at), Mapping::Data(next)) => at.checked_add(self.len) == Some(next),
-            _ => false,
-        };
-        if joins {
-            self.len += next.len;
-        }
-        joins
-    }
-}
+/// Consecutive bytes of the extent with one mapping; a compressed grain is found by its first byte in the file.
+type Run = block_map::Run<u64>;
 
 /// What an entry of the grain directory says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,83 +26,36 @@ enum Table {
 /// The tables of one sparse extent.
 pub struct Tables {
     /// The file in pages of [`TABLE_PAGE`], across which no table entry lies: both levels of tables are kept here.
-    file: Arc<Cached>,
+    file: Cached,
     header: Header,
+    /// The grains, if they are compressed.
+    compressed: Option<Compressed>,
     /// Whether it was said that the redundant grain directory is needed.
     warned: AtomicBool,
 }
 
 impl Tables {
-    /// The tables that `header` describes.
-    pub fn new(file: Arc<Cached>, header: Header) -> Self {
-        Self { file, header, warned: AtomicBool::new(false) }
+    /// The tables in `file` that `header` describes.
+    pub fn new(file: &Arc<dyn Disk>, header: Header, budget: &Budget) -> Self {
+        let compressed = header.packing.map(|packing| Compressed::new(file.clone(), packing, &header, budget));
+        Self { file: budget.tables(file.clone(), TABLE_PAGE), header, compressed, warned: AtomicBool::new(false) }
     }
 
-    /// The header that they belong to.
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// The mapping at `offset`, which lies inside the extent, and how far it holds: at most `want` bytes, and less only
-    /// where the mapping changes, after [`MAX_STEPS`] pages, and before a damaged entry. A run of a compressed grain
-    /// never goes past the grain.
-    pub fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
-        let want = want.min(self.header.capacity - offset);
-        let mut run = self.page_run(offset, want)?;
-        for _ in 1..MAX_STEPS {
-            if run.len >= want || matches!(run.mapping, Mapping::Compressed(..)) {
-                break;
-            }
-            // A damaged entry is an error of the bytes behind it, not of those before.
-            match self.page_run(offset + run.len, want - run.len) {
-                Ok(next) if run.join(next) => {}
-                _ => break,
-            }
-        }
-        Ok(run)
-    }
-
-    /// As [`Self::run_at`], from the entries of one page.
-    fn page_run(&self, offset: u64, want: u64) -> Result<Run> {
-        let covered = self.header.table_covers();
-        let in_table = offset % covered;
-        let (table, same) = self.table_at(offset / covered)?;
-        let mapping = match table {
-            Table::At(table) => return self.table_run(table, offset, want.min(covered - in_table)),
-            Table::Unallocated => Mapping::Unallocated,
-            Table::Zero => Mapping::Zero,
-        };
-        // No overflow: a page has at most 1024 entries, and a table covers at most 2^42 bytes.
-        Ok(Run { len: (covered - in_table + (same - 1) * covered).min(want), mapping })
-    }
-
-    /// As [`Self::page_run`], inside the grain table at byte `table`.
-    fn table_run(&self, table: u64, offset: u64, want: u64) -> Result<Run> {
+    /// The run from `offset` by the entries of the grain table at byte `table`, as far as they are in one page.
+    fn table_run(&self, table_at: u64, offset: u64, want: u64) -> Result<Run> {
         let Header { grain, entries, .. } = self.header;
         let first = offset % self.header.table_covers() / grain;
         // No overflow: the table was found to lie inside the file.
-        let mut at = table + first * entries.size();
+        let mut at = table_at + first * entries.size();
         let page = self.page_at("grain table", at, entries.size())?;
-        let mut run: Option<Run> = None;
-        for entry in entries_from(&page, at).chunks_exact(entries.size() as usize) {
-            let done = run.map_or(0, |run| run.len);
-            if done >= want {
-                break;
-            }
-            let next = self.grain_run(entry, at, offset + done);
-            match &mut run {
-                None => run = Some(next?),
-                Some(run) => match next {
-                    Ok(next) if run.join(next) => {}
-                    _ => break,
-                },
-            }
+        let mut table = entries_from(&page, at).chunks_exact(entries.size() as usize);
+        let mut next = |done: u64| {
+            let run = self.grain_run(table.next()?, at, offset + done);
             at += entries.size();
-        }
-        match run {
-            Some(Run { len, mapping }) => Ok(Run { len: len.min(want), mapping }),
-            None => Err(self.past_end("grain table", at)),
-        }
+            Some(run)
+        };
+        let first = next(0).unwrap_or_else(|| Err(self.past_end("grain table", table_at)))?;
+        Ok(first.joined(want, usize::MAX, next))
     }
 
     /// The run from `offset` inside the grain that the entry at byte `at` of the file describes.
@@ -146,14 +64,14 @@ impl Tables {
         let len = self.header.grain - inside;
         let place = match self.header.entries {
             Entries::Sectors { zeroed } => match u64::from(le32(entry)) {
-                0 => return Ok(Run { len, mapping: Mapping::Unallocated }),
+                0 => return Ok(Run { len, mapping: Mapping::Parent }),
                 GTE_ZEROED if zeroed => return Ok(Run { len, mapping: Mapping::Zero }),
                 sector => sector * SECTOR,
             },
             Entries::Indexes { grains, .. } => {
                 let entry = le64(entry);
                 match entry >> SE_GTE_KIND_SHIFT {
-                    SE_GTE_UNALLOCATED if entry == 0 => return Ok(Run { len, mapping: Mapping::Unallocated }),
+                    SE_GTE_UNALLOCATED if entry == 0 => return Ok(Run { len, mapping: Mapping::Parent }),
                     SE_GTE_UNMAPPED | SE_GTE_ZERO => return Ok(Run { len, mapping: Mapping::Zero }),
                     SE_GTE_ALLOCATED => {
                         // The upper 12 of the 60 bits are the lowest of the index.
@@ -167,8 +85,8 @@ impl Tables {
                 }
             }
         };
-        let mapping = match self.header.packing {
-            Some(packing) => Mapping::Compressed(place, packing),
+        let mapping = match self.compressed {
+            Some(_) => Mapping::Packed(place),
             None => match place.checked_add(inside) {
                 Some(place) => Mapping::Data(place),
                 None => return Err(self.past_end("grain", place)),
@@ -251,6 +169,35 @@ impl Tables {
     }
 }
 
+impl Map for Tables {
+    const FORMAT: &'static str = "VMDK";
+    const BLOCK: &'static str = "grain";
+    const STEPS: usize = 64;
+
+    type Packed = u64;
+
+    /// By the entries of one page.
+    fn run_at(&self, offset: u64, want: u64) -> Result<Run> {
+        let covered = self.header.table_covers();
+        let in_table = offset % covered;
+        let (table, same) = self.table_at(offset / covered)?;
+        let mapping = match table {
+            Table::At(table) => return self.table_run(table, offset, want.min(covered - in_table)),
+            Table::Unallocated => Mapping::Parent,
+            Table::Zero => Mapping::Zero,
+        };
+        // No overflow: a page has at most 1024 entries, and a table covers at most 2^42 bytes.
+        Ok(Run { len: (covered - in_table + (same - 1) * covered).min(want), mapping })
+    }
+
+    fn unpack(&self, place: u64, buf: &mut [u8], offset: u64) -> Result<()> {
+        match &self.compressed {
+            Some(compressed) => compressed.read_at(place, buf, offset),
+            None => Err(corrupt!("grain", place, "compressed, but the extent is not")),
+        }
+    }
+}
+
 /// The part of `page` from byte `at` of the file.
 fn entries_from(page: &[u8], at: u64) -> &[u8] {
     page.get((at % TABLE_PAGE as u64) as usize..).unwrap_or_default()
@@ -262,23 +209,4 @@ fn le32(bytes: &[u8]) -> u32 {
 
 fn le64(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_continues_a_run_joins_it() {
-        let run = |mapping| Run { len: 512, mapping };
-        let mut data = run(Mapping::Data(1024));
-        assert!(!data.join(run(Mapping::Data(1024))));
-        assert!(!data.join(run(Mapping::Zero)));
-        assert!(data.join(run(Mapping::Data(1536))));
-        assert_eq!(data.len, 1024);
-        assert!(!run(Mapping::Zero).join(run(Mapping::Unallocated)));
-        let packed = |at| run(Mapping::Compressed(at, Packing::Bare));
-        assert!(!packed(0).join(packed(512)));
-        assert!(!run(Mapping::Data(u64::MAX - 1)).join(run(Mapping::Data(510))));
-    }
 }

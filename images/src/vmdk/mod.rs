@@ -7,7 +7,6 @@ mod header;
 mod layout;
 mod mapping;
 mod parent;
-mod sparse;
 
 use std::sync::Arc;
 
