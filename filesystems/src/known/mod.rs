@@ -60,7 +60,9 @@ fn open(disk: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
         "crypto_LUKS" | "BitLocker" => {
             unsupported!("{disk} is encrypted ({kind}): what is inside is another device, once a key opens it")
         }
-        "linux_raid_member" => unsupported!("{disk} is a part of a RAID array: {kind} is recognised but not read yet"),
+        "linux_raid_member" => {
+            unsupported!("{disk} is a part of a RAID array: its files show once enough of its disks are given")
+        }
         _ => unsupported!("{disk}: {kind} is recognised but not read yet"),
     })
 }

@@ -1,0 +1,75 @@
+//! What may know what in this crate: modules make no circle, and only the command line knows the command line.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The modules of the crate, and which others the files of each name.
+fn modules() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let module = file.strip_prefix(&root).unwrap().iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if module == "main" || module == "lib" {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let named = modules.entry(module.to_owned()).or_default();
+        for after in text.split("crate::").skip(1) {
+            // One name, or several in braces.
+            let end = if after.starts_with('{') { after.find('}') } else { after.find(|c: char| !is_of_name(c)) };
+            let names = after[..end.unwrap_or(after.len())].split(|c| !is_of_name(c));
+            named.extend(names.filter(|name| *name != module).map(str::to_owned));
+        }
+        if text.contains("use clap") {
+            named.insert("clap".to_owned());
+        }
+    }
+    modules
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+#[test]
+fn modules_make_no_circle() {
+    let modules = modules();
+    assert!(modules.len() > 20 && modules["commands"].contains("cli"), "{modules:?}");
+    for module in modules.keys() {
+        let (mut reached, mut next) = (BTreeSet::new(), vec![module]);
+        while let Some(at) = next.pop() {
+            for named in modules.get(at).into_iter().flatten().filter(|named| modules.contains_key(*named)) {
+                assert_ne!(named, module, "{module} names itself by way of {at}");
+                if reached.insert(named) {
+                    next.push(named);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_the_work_does_not_know_the_command_line() {
+    for (module, named) in modules() {
+        let may = module == "cli" || module == "commands";
+        for line in ["cli", "commands", "clap"] {
+            assert!(may || !named.contains(line), "{module} names {line}");
+        }
+    }
+}
