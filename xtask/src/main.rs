@@ -14,6 +14,7 @@ mod hostile;
 mod interrupt;
 mod mount;
 mod packages;
+mod picture;
 mod specimen;
 mod test;
 mod walk;
@@ -40,6 +41,8 @@ enum Task {
     },
     /// Mount the small guest that this repository ships, as the current user, and look around
     Demo,
+    /// Draw the terminal session that README.md shows, docs/session.svg, with the guest that this repository ships
+    Picture,
     /// Check formatting, lints and documentation
     Check,
     /// Run every test, with the time of each step; what did not run is named in the end, and in CI that is a failure
@@ -138,6 +141,7 @@ fn run(task: Task) -> Result<()> {
             }
         }
         Task::Demo => demo::run()?,
+        Task::Picture => picture::make()?,
         Task::Check => check::run_all()?,
         Task::Test { long, program, only } => test::run(long, program, only)?,
         Task::Golden { folder, arguments } => golden::make(&folder, &arguments)?,

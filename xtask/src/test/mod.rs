@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::packages::{self, Purpose};
-use crate::{check, workspace};
+use crate::{check, picture, workspace};
 
 use report::{Clock, Report};
 use stage::Stage;
@@ -63,6 +63,7 @@ pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result
             Ok(())
         });
         if let Some(program) = built {
+            report.step("README's picture of a session", || picture::check(&program));
             run_tiers(&mut report, &Stage::new(&program, long)?);
         }
     }
