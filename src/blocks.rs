@@ -43,8 +43,7 @@ pub fn tree(stack: &Stack, session: &Session) -> Result<Arc<dyn FileSystem>> {
             let layers = images::info(&image.path, &options)?;
             attributes.push(Attributes::of_image(&layers));
             // The process that serves has another working directory.
-            let path = std::path::absolute(&image.path)
-                .map_err(|error| Error::io(format!("cannot find {}", image.path.display()), error))?;
+            let path = options.absolute(&image.path)?;
             snapshots.push((at, path, options, layers));
         } else {
             let below = device.on.iter().map(|&below| attributes[below]);
@@ -134,11 +133,17 @@ struct Attributes {
 impl Attributes {
     fn of_image(layers: &[Layer]) -> Self {
         let files = layers.iter().flat_map(|layer| std::iter::once(&layer.file).chain(&layer.files));
-        let mut all = files.map(|member| Self::of_file(&member.metadata));
+        let mut all = files.map(|member| member.metadata.as_ref().map_or_else(Self::of_this_process, Self::of_file));
         let Some(own) = all.next() else { return Self::default() };
         let narrowed = all.fold(own, Self::narrow);
         // The times are the image's own.
         Self { permissions: narrowed.permissions, ..own }
+    }
+
+    /// Of what is no file of the host: it was read on behalf of who started this process.
+    fn of_this_process() -> Self {
+        let (owner, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Self { owner, group, permissions: 0o400, ..Self::default() }
     }
 
     fn of_file(file: &std::fs::Metadata) -> Self {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use images::crypt::{Attempt, EncryptedImage, ImageKey, ImageLock, Secrets};
 use images::disk::HostFile;
-use images::{Disk, Error, Result};
+use images::{Disk, Error, Location, Result};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{device_name, prompt, terminal};
@@ -80,7 +80,7 @@ pub struct Keys {
     /// Lines of standard input and answers at the terminal so far: the next volume may have the same passphrase.
     heard: Mutex<Vec<Secret>>,
     /// The keys of the images that were opened: their snapshots are opened later, when nobody can be asked.
-    images: Mutex<Vec<(PathBuf, ImageLock, ImageKey)>>,
+    images: Mutex<Vec<(Location, ImageLock, ImageKey)>>,
 }
 
 impl fmt::Debug for Keys {
@@ -232,25 +232,26 @@ struct DiskKeys {
 
 impl Secrets for DiskKeys {
     fn unlock(&self, image: &EncryptedImage<'_>, attempt: &mut Attempt<'_>) -> Result<ImageKey> {
-        let EncryptedImage { path, lock: how } = image;
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let known = |(at, lock, _): &&(PathBuf, ImageLock, ImageKey)| *at == path && lock == *how;
+        let EncryptedImage { location, lock: how } = image;
+        let shown = location.shown();
+        let location = location.absolute();
+        let known = |(at, lock, _): &&(Location, ImageLock, ImageKey)| *at == location && lock == *how;
         if let Some((.., key)) = lock(&self.keys.images).iter().find(known) {
             return Ok(key.clone());
         }
         let disk = device_name::of_disk(self.index);
-        let device = format!("{disk}, {}", terminal::clean(image.path.as_os_str().as_encoded_bytes()));
+        let device = format!("{disk}, {}", terminal::clean(shown.as_encoded_bytes()));
         let is_named = |id: &str| {
             let bare = id.strip_prefix("/dev/").unwrap_or(id);
             device_name::disk_and_partition(bare) == Some((self.index, None))
-                || image.path == Path::new(id)
-                || image.path.file_name().is_some_and(|name| name == id)
+                || Path::new(&shown) == Path::new(id)
+                || image.location.file_name().is_some_and(|name| name == id)
         };
         let volume = Volume { device: &device, inside: None, uuid: how.uuid.as_deref(), is_named: &is_named };
         let could_not = format!("could not find key to open {} encrypted {device}", how.method);
         match self.keys.unlock(&volume, attempt)? {
             Outcome::Open(key) => {
-                lock(&self.keys.images).push((path, (*how).clone(), key.clone()));
+                lock(&self.keys.images).push((location, (*how).clone(), key.clone()));
                 Ok(key)
             }
             Outcome::NoKey => Err(Error::Denied(format!("{could_not}: give one with --key {disk}:key:STRING"))),

@@ -193,6 +193,7 @@ impl Session {
             backing: settings.backing,
             secrets: self.keys.get().map(|keys| keys.of_disk(index)),
             budget: settings.budget.clone(),
+            ..images::Options::default()
         }
     }
 }

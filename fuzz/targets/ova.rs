@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use images::{Disk, Error, FORMATS, Opener, Request, Result};
+use images::{Disk, Error, FORMATS, Format, Opener, Request, Result};
 use imgmount_fuzz::{Seeds, bounded, exercise};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,10 @@ struct Nothing;
 impl Opener for Nothing {
     fn open(&self, name: &Path, _: Option<&str>) -> Result<Arc<dyn Disk>> {
         Err(Error::Usage(format!("{:?} is not here", name)))
+    }
+
+    fn formats(&self) -> &'static [Format] {
+        FORMATS
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::compressed::Turns;
 use crate::disk::{Cached, Pages};
+use crate::turns::Turns;
 use crate::unpacked::{self, Units};
 use crate::{Budget, Disk};
 

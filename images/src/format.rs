@@ -1,20 +1,80 @@
-//! How an image format is found and opened: one table of leaves, and the gate for the files that images name.
+//! What an image format is, and how one is found: the types that leaves are made of.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::crypt::{Attempt, ImageKey, ImageLock};
+use crate::description::Description;
+use crate::disk::Cached;
+use crate::stored::Stored;
 use crate::{Budget, Disk, Error, Result, unsupported};
 
-/// An image format: a leaf of this crate, one line in [`FORMATS`].
+/// An image format: a leaf of this crate, one line in [`FORMATS`](crate::FORMATS).
+///
+/// What not every format has is an optional field, which [`Format::new`] leaves out.
+#[derive(Clone, Copy)]
 pub struct Format {
     /// The name that `--format` takes and that headers of other formats use, for example `qcow2`.
     pub name: &'static str,
     /// Whether the file starts like this format. Fails only if the file cannot be read.
-    pub probe: fn(&dyn Disk) -> Result<bool>,
+    pub probe: Probe,
     /// The disk that the file describes.
-    pub open: fn(Arc<dyn Disk>, &Request<'_>) -> Result<Arc<dyn Disk>>,
+    pub open: Open,
+    /// Endings of names that say this format, without a dot, beside its own name.
+    pub endings: &'static [&'static str],
+    /// Whether it only wraps an image, as compression does: the ending of what is inside lies before its own.
+    pub wraps: bool,
+    /// For a format that the content does not tell: whether the name does, and which names there are beside it.
+    pub named: Option<Named>,
+    /// The file by which it is opened, for a format that is a folder of files.
+    pub folder: Option<&'static str>,
+    /// All disks of an image, for a format of which one can hold several: then [`Format::open`] opens that of an image that
+    /// has no more.
+    pub disks: Option<Disks>,
+    /// What an image says of itself, for a format that says more than can be seen of any: its sizes and the files that it
+    /// names.
+    pub describe: Option<Describe>,
+    /// The hashes that an image stores of what is in it.
+    pub hashes: Option<Hashes>,
+}
+
+/// Whether a disk starts like a format.
+pub type Probe = fn(&dyn Disk) -> Result<bool>;
+/// Opens the disk that a file describes.
+pub type Open = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Arc<dyn Disk>>;
+/// Opens all disks of an image, in their order.
+pub type Disks = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Vec<Arc<dyn Disk>>>;
+/// Reads what an image says of itself. The files that it asks for are noted.
+pub type Describe = fn(&Arc<dyn Disk>, &Request<'_>) -> Result<Description>;
+/// Reads the hashes that an image stores.
+pub type Hashes = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Vec<Stored>>;
+/// Whether the name of a file says a format.
+pub type Named = fn(&Beside<'_>) -> bool;
+
+/// What there is to know of a file beside its content.
+pub struct Beside<'a> {
+    /// How messages show it.
+    pub shown: String,
+    /// Its name in its folder.
+    pub name: &'a OsStr,
+    /// Whether a file of this name lies in the same folder.
+    pub has: &'a dyn Fn(&OsStr) -> bool,
+}
+
+impl Format {
+    /// A format that has no more than these three.
+    pub const fn new(name: &'static str, probe: Probe, open: Open) -> Self {
+        let (endings, wraps): (&[&str], bool) = (&[], false);
+        Self { name, probe, open, endings, wraps, named: None, folder: None, disks: None, describe: None, hashes: None }
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What a format is asked for, beside the file itself.
@@ -69,6 +129,11 @@ pub trait Opener {
         Err(unsupported!("{inside} lies in another file, and nothing here can open it"))
     }
 
+    /// The formats that images in this one, or beside it, are recognised among. An opener that knows none has none.
+    fn formats(&self) -> &'static [Format] {
+        &[]
+    }
+
     /// The name of the image itself in its folder, if it has one: for formats of which names are a part.
     fn file_name(&self) -> Option<&OsStr> {
         None
@@ -80,48 +145,25 @@ pub(crate) fn no_key(lock: &ImageLock) -> Error {
     Error::Denied(format!("the image is encrypted ({}), and no key was given", lock.method))
 }
 
-/// Every image format. All are recognised by their content but split raw, which its name tells; raw is the fallback.
-pub static FORMATS: &[Format] = &[
-    crate::qcow2::FORMAT,
-    crate::vmdk::FORMAT,
-    crate::vdi::FORMAT,
-    crate::vhd::FORMAT,
-    crate::vhdx::FORMAT,
-    crate::qcow1::FORMAT,
-    crate::qed::FORMAT,
-    crate::parallels::FORMAT,
-    crate::split::FORMAT,
-    crate::compressed::GZIP,
-    crate::compressed::XZ,
-    crate::compressed::ZSTD,
-    crate::compressed::BZIP2,
-    crate::ewf::FORMAT,
-    crate::ovf::FORMAT,
-    crate::ovf::ARCHIVE,
-];
-
-/// Opens all disks of an image, in their order.
-pub(crate) type Disks = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Vec<Arc<dyn Disk>>>;
-
-/// The formats of which an image can hold several whole disks: a line for each. Their [`Format::open`] opens the one of
-/// an image that has no more.
-pub(crate) static APPLIANCES: &[(&str, Disks)] = &[("ovf", crate::ovf::disks), ("ova", crate::ovf::disks_in_archive)];
-
-/// The file by which a format is opened that is a folder of files: a line for each such format.
-pub(crate) static FOLDERS: &[&str] = &[crate::parallels::DESCRIPTOR];
-
 /// The name of the format that has no structure of its own: the file's bytes are the disk's.
 pub const RAW: &str = "raw";
 
-/// First bytes of image formats that are not read: without this table they would pass for raw disks of garbage.
-const FOREIGN: &[(&str, &[u8])] = &[
-    ("logical evidence (L01)", b"LVF\x09\x0d\x0a\xff\0"),
-    ("EWF version 2 (Ex01)", b"EVF2\x0d\x0a\x81\0"),
-    ("logical evidence (Lx01)", b"LEF2\x0d\x0a\x81\0"),
-];
+/// How probes read, in bytes: whole pages, and no more of them are kept than all the probes together touch.
+const PROBE_PAGE: usize = 4096;
+const PROBE_CACHE: u64 = 512 << 10;
+
+/// `disk` for probes: most of them look at the same page, and each of its reads may be a question to a server.
+pub(crate) fn start_of(disk: &Arc<dyn Disk>) -> Cached {
+    Cached::new(disk.clone(), PROBE_PAGE, PROBE_CACHE)
+}
 
 /// The format whose probe matches `disk`, or `None` for raw. Two that match are an error which names both.
-pub(crate) fn recognise<'a>(disk: &dyn Disk, formats: &'a [Format]) -> Result<Option<&'a Format>> {
+pub(crate) fn recognise<'a>(disk: &Arc<dyn Disk>, formats: &'a [Format]) -> Result<Option<&'a Format>> {
+    recognise_by(&start_of(disk), formats)
+}
+
+/// [`recognise`] of what [`start_of`] made.
+pub(crate) fn recognise_by<'a>(disk: &Cached, formats: &'a [Format]) -> Result<Option<&'a Format>> {
     let mut found: Option<&Format> = None;
     for format in formats {
         if (format.probe)(disk)? {
@@ -135,19 +177,6 @@ pub(crate) fn recognise<'a>(disk: &dyn Disk, formats: &'a [Format]) -> Result<Op
         }
     }
     Ok(found)
-}
-
-/// Fails with `Unsupported` if the disk starts like an image format that is not read.
-pub(crate) fn refuse_foreign(disk: &dyn Disk) -> Result<()> {
-    let mut start = [0; 64];
-    let len = start.len().min(usize::try_from(disk.size()).unwrap_or(usize::MAX));
-    disk.read_at(&mut start[..len], 0)?;
-    match FOREIGN.iter().find(|(_, magic)| start.starts_with(magic)) {
-        Some((name, _)) => Err(unsupported!(
-            "{disk} is of the format {name}, which is not read; --format raw takes its bytes as they are"
-        )),
-        None => Ok(()),
-    }
 }
 
 /// The format of this name, or `None` for raw.
@@ -173,21 +202,22 @@ mod tests {
     }
 
     const FAKES: &[Format] = &[
-        Format { name: "first", probe: starts_with_a, open: |disk, _| Ok(disk) },
-        Format { name: "never", probe: |_| Ok(false), open: |disk, _| Ok(disk) },
-        Format { name: "second", probe: starts_with_a, open: |disk, _| Ok(disk) },
+        Format::new("first", starts_with_a, |disk, _| Ok(disk)),
+        Format::new("never", |_| Ok(false), |disk, _| Ok(disk)),
+        Format::new("second", starts_with_a, |disk, _| Ok(disk)),
     ];
 
     #[test]
     fn two_formats_that_match_are_ambiguous_and_none_is_raw() {
-        let a = Memory::new("disk.a", b"abc".to_vec());
+        let a: Arc<dyn Disk> = Arc::new(Memory::new("disk.a", b"abc".to_vec()));
+        let b: Arc<dyn Disk> = Arc::new(Memory::new("disk.b", b"b".to_vec()));
         let error = recognise(&a, FAKES).err().unwrap();
         assert!(matches!(error, Error::Ambiguous(_)));
         assert_eq!(error.to_string(), "disk.a can be read as first and as second: give --format to choose");
         assert_eq!(recognise(&a, &FAKES[..2]).unwrap().unwrap().name, "first");
-        assert!(recognise(&Memory::new("disk.b", b"b".to_vec()), FAKES).unwrap().is_none());
+        assert!(recognise(&b, FAKES).unwrap().is_none());
         let bad = std::iter::once(0..1).collect();
-        let error = recognise(&Faulty::new(Arc::new(a), bad), FAKES).err().unwrap();
+        let error = recognise(&(Arc::new(Faulty::new(a, bad)) as Arc<dyn Disk>), FAKES).err().unwrap();
         assert!(matches!(error, Error::Io { .. }), "a probe that cannot read is no mismatch");
     }
 
@@ -197,17 +227,5 @@ mod tests {
         assert_eq!(named("second", FAKES).unwrap().unwrap().name, "second");
         let error = named("vmdk", FAKES).err().unwrap().to_string();
         assert_eq!(error, "unknown image format vmdk, known are raw, first, never, second");
-    }
-
-    #[test]
-    fn formats_that_are_not_read_are_named() {
-        let error = refuse_foreign(&Memory::new("x", b"EVF2\x0d\x0a\x81\0".to_vec())).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "x is of the format EWF version 2 (Ex01), which is not read; --format raw takes its bytes as they are"
-        );
-        for start in [&b""[..], b"EVF2", &[0; 4096]] {
-            refuse_foreign(&Memory::new("x", start.to_vec())).unwrap();
-        }
     }
 }

@@ -1,19 +1,20 @@
-//! An image: a file of the host, and the files that it names, opened as one disk.
+//! An image: what the user names, and the files that it names, opened as one disk.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypt::Secrets;
-use crate::disk::{HostFile, View};
-use crate::format::{self, APPLIANCES, FOLDERS, FORMATS, Format, Request};
-use crate::gate::{Backing, Found, Gate, Rules, is_block_device, path_of};
-use crate::{Budget, Disk, Error, Result, ResultExt, lock, split};
+use crate::disk::View;
+use crate::format::{self, Format, Request};
+use crate::gate::{Backing, Found, Gate, Rules};
+use crate::origin::Origin;
+use crate::{Budget, Disk, Error, FORMATS, Location, Result, ResultExt, SOURCES, Source, formats};
 
 /// How an image is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// The format by its name, `raw` or one of [`FORMATS`]; otherwise the file is probed.
+    /// The format by its name, `raw` or one of `formats`; otherwise the file is probed.
     pub format: Option<String>,
     /// Which files the image may name.
     pub backing: Backing,
@@ -25,39 +26,67 @@ pub struct Options {
     pub secrets: Option<Arc<dyn Secrets>>,
     /// What all images of the program together may hold; clones of one budget.
     pub budget: Budget,
+    /// The formats that there are.
+    pub formats: &'static [Format],
+    /// What reads images that lie elsewhere than on this host.
+    pub sources: &'static [Source],
 }
 
-/// Opens the image at `path`, a regular file or a block device, and all files that it names; or the folder of a format
-/// that is one.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            format: None,
+            backing: Backing::default(),
+            sector_size: None,
+            snapshot: None,
+            secrets: None,
+            budget: Budget::default(),
+            formats: FORMATS,
+            sources: SOURCES,
+        }
+    }
+}
+
+impl Options {
+    /// `location` as [`open`] finds it from any working directory.
+    pub fn absolute(&self, location: &Path) -> Result<PathBuf> {
+        if let Location::Address(_) = Location::of(location, self.sources) {
+            return Ok(location.to_owned());
+        }
+        std::path::absolute(location).map_err(|source| Error::io(format!("cannot find {}", location.display()), source))
+    }
+
+    /// What holds for an image that is opened so, and for all files below it.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        let secrets = self.secrets.as_deref();
+        Rules { backing: self.backing, formats: self.formats, secrets, budget: &self.budget }
+    }
+}
+
+/// Opens the image at `location` and all files that it names. The user gave the location: the path of a regular file, of a
+/// block device, or of the folder of a format that is one; or the address of one of [`Options::sources`].
 ///
 /// An appliance of several disks is an error, see [`open_all`]. Every error names the file. A file that a QEMU process has
 /// open for writing is logged as a warning.
-pub fn open(path: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
-    open_with(path, options, FORMATS)
+pub fn open(location: &Path, options: &Options) -> Result<Arc<dyn Disk>> {
+    let found = recognised(location, options)?;
+    let disk = found.open(options.snapshot.as_deref(), options.rules(), None)?;
+    Ok(with_sector_size(disk, options))
 }
 
-/// Opens the image at `path` as [`open`] does; of an appliance, all of its disks, in their order.
-pub fn open_all(path: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
-    let found = recognised(path, options, FORMATS)?;
-    let rules = Rules::of(options, FORMATS);
-    let snapshot = options.snapshot.as_deref();
-    let appliance = APPLIANCES.iter().find(|(name, _)| found.format.is_some_and(|format| format.name == *name));
-    let disks = match appliance {
-        None => vec![open_layer(&found, snapshot, rules, None)?],
-        Some((_, disks)) => {
+/// Opens the image at `location` as [`open`] does; of an appliance, all of its disks, in their order.
+pub fn open_all(location: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
+    let found = recognised(location, options)?;
+    let (rules, snapshot) = (options.rules(), options.snapshot.as_deref());
+    let disks = match found.format.and_then(|format| format.disks) {
+        None => vec![found.open(snapshot, rules, None)?],
+        Some(disks) => {
             let gate = Gate::new(&found, rules, None)?;
             let request = Request { opener: &gate, snapshot, budget: &options.budget };
-            disks(found.file.clone(), &request).within(&found.file)?
+            disks(found.origin.disk(), &request).within(&found.origin)?
         }
     };
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
-}
-
-/// [`open`] with a table of formats of its own.
-pub(crate) fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
-    let found = recognised(path, options, formats)?;
-    let disk = open_layer(&found, options.snapshot.as_deref(), Rules::of(options, formats), None)?;
-    Ok(with_sector_size(disk, options))
 }
 
 fn with_sector_size(disk: Arc<dyn Disk>, options: &Options) -> Arc<dyn Disk> {
@@ -67,69 +96,40 @@ fn with_sector_size(disk: Arc<dyn Disk>, options: &Options) -> Arc<dyn Disk> {
     }
 }
 
-/// The image file at `path` and its format. Fails as [`open`] does.
+/// The image file at `location` and its format. Fails as [`open`] does.
 ///
 /// A guest may have the whole of a block device and write there what it likes, so that one is raw unless a format is
 /// given.
-pub(crate) fn recognised(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Found> {
+pub(crate) fn recognised(location: &Path, options: &Options) -> Result<Found> {
     if let Some(size) = options.sector_size.filter(|size| !matches!(size, 512 | 4096)) {
         return Err(Error::Usage(format!("a sector size of {size} bytes: 512 and 4096 are possible")));
     }
+    let formats = options.formats;
     let forced = options.format.as_deref().map(|name| format::named(name, formats)).transpose()?;
-    let file = HostFile::open(&descriptor_in(path))?;
+    let location = Location::of(&descriptor_in(location, formats), options.sources);
+    let origin = Origin::open(location, options.sources, &options.budget)?;
     if let Some(format) = forced {
-        return Ok(Found::by_user(file, format, true));
+        return Ok(Found::by_user(origin, format, true));
     }
-    let looks = format::recognise(&file, formats)?;
-    if is_block_device(&file)? {
-        let mut found = Found::by_user(file, None, true);
+    let start = format::start_of(&origin.disk());
+    let looks = format::recognise_by(&start, formats)?;
+    if origin.is_block_device()? {
+        let mut found = Found::by_user(origin, None, true);
         found.looks_like = looks.map(|format| format.name);
         return Ok(found);
     }
     if looks.is_some() {
-        return Ok(Found::by_user(file, looks, false));
+        return Ok(Found::by_user(origin, looks, false));
     }
-    format::refuse_foreign(&file)?;
-    let real = path_of(&file);
-    let is_split = split::is_first_of_several(real.as_deref().unwrap_or(file.path()));
-    let split = formats.iter().find(|format| format.name == split::FORMAT.name && is_split);
-    Ok(Found::by_user(file, split, true))
+    formats::refuse_foreign(&start)?;
+    let named = origin
+        .beside(&options.budget, |file| formats.iter().find(|format| format.named.is_some_and(|says| says(file))));
+    Ok(Found::by_user(origin, named.flatten(), true))
 }
 
 /// The file by which the image at `path` is opened: itself, unless it is the folder of a format that is one.
-fn descriptor_in(path: &Path) -> Cow<'_, Path> {
-    let inside = || FOLDERS.iter().map(|name| path.join(name)).find(|inside| inside.is_file());
-    let found = path.is_dir().then(inside).flatten();
-    found.map_or(Cow::Borrowed(path), Cow::Owned)
-}
-
-/// Opens one file of a chain: the image itself, or a file that the image behind `namer` names.
-pub(crate) fn open_layer(
-    found: &Found,
-    snapshot: Option<&str>,
-    rules: Rules<'_>,
-    namer: Option<&Gate<'_>>,
-) -> Result<Arc<dyn Disk>> {
-    let file = &found.file;
-    if lock::has_writer(file.file()) {
-        log::warn!("{file} is open for writing in a running QEMU: what is read may not fit together");
-    }
-    if let Some(format) = found.looks_like {
-        log::warn!(
-            "{file} starts like a {format} image and is read as raw, as all devices are: --format={format} if not"
-        );
-    }
-    let Some(format) = found.format else {
-        return match snapshot {
-            Some(_) => Err(Error::Unsupported(format!("{file} is a raw image, which has no snapshots"))),
-            None => Ok(file.clone()),
-        };
-    };
-    let gate = Gate::new(found, rules, namer)?;
-    let opened = (format.open)(file.clone(), &Request { opener: &gate, snapshot, budget: rules.budget });
-    match opened {
-        // The file where the error arose and the file that the user gave are enough: a chain has up to 128 between.
-        Err(error) if namer.is_some() && gate.failed_below() => Err(error),
-        opened => opened.within(file),
-    }
+fn descriptor_in<'a>(path: &'a Path, formats: &[Format]) -> Cow<'a, Path> {
+    let inside = |name: &str| Some(path.join(name)).filter(|inside| inside.is_file());
+    let found = path.is_dir().then(|| formats.iter().filter_map(|format| format.folder).find_map(inside));
+    found.flatten().map_or(Cow::Borrowed(path), Cow::Owned)
 }

@@ -3,21 +3,26 @@
 //! A [`Disk`] is bytes that any thread can read at any offset. Host files, image formats, caches, views and overlays
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
 
+mod address;
 mod block_map;
 pub mod budget;
 mod cache;
 pub mod compressed;
 pub mod crypt;
+pub mod description;
 pub mod disk;
 pub mod error;
 mod ewf;
 pub mod format;
+mod formats;
 mod gate;
 mod image;
 mod inflate;
 pub mod info;
+mod location;
 mod lock;
 mod name;
+mod origin;
 mod ovf;
 mod parallels;
 mod parent;
@@ -25,9 +30,13 @@ pub mod progress;
 mod qcow1;
 mod qcow2;
 mod qed;
+mod source;
+mod sources;
 mod split;
 mod storage;
+mod stored;
 mod structure;
+mod turns;
 mod unpacked;
 mod vdi;
 pub mod verify;
@@ -36,11 +45,16 @@ mod vhdx;
 mod vmdk;
 pub mod xml;
 
+pub use address::Address;
 pub use budget::{Budget, Reservation};
 pub use disk::{Access, Data, Disk, DiskMut, Extent, Properties, Writer};
 pub use error::{Error, Result, ResultExt};
-pub use format::{FORMATS, Format, Opener, Request};
+pub use format::{Format, Opener, Request};
+pub use formats::FORMATS;
 pub use gate::Backing;
 pub use image::{Options, open, open_all};
 pub use info::info;
+pub use location::Location;
+pub use source::Source;
+pub use sources::SOURCES;
 pub use storage::Storage;

@@ -14,6 +14,8 @@ use crate::{Result, unsupported};
 pub(crate) struct Name {
     pub path: PathBuf,
     pub format: Option<String>,
+    /// Whether it is nothing but the path. The other ways to write it mean files of the host, whoever writes them.
+    pub is_bare: bool,
 }
 
 /// The drivers of QEMU that read a file or block device of the host.
@@ -61,7 +63,11 @@ impl Name {
         if path.is_empty() {
             return Err(unsupported!("the file name {} is empty", printable(name)));
         }
-        Ok(Self { path: OsStr::from_bytes(path).into(), format: None })
+        Ok(Self { path: OsStr::from_bytes(path).into(), format: None, is_bare: protocol.is_none() })
+    }
+
+    fn in_json(path: String, format: Option<String>) -> Self {
+        Self { path: path.into(), format, is_bare: false }
     }
 
     fn from_json(json: &[u8]) -> Result<Self> {
@@ -71,12 +77,12 @@ impl Name {
         node.take("", &object)?;
         let is_host = |driver: &str| HOST_DRIVERS.contains(&driver);
         match (node.driver, node.file_driver, node.filename, node.file_filename) {
-            (Some(driver), None, Some(path), None) if is_host(&driver) => Ok(Self { path: path.into(), format: None }),
+            (Some(driver), None, Some(path), None) if is_host(&driver) => Ok(Self::in_json(path, None)),
             (Some(driver), ..) if is_host(&driver) => Err(unsupported!("the driver {driver} wants a filename")),
             (_, Some(driver), ..) if !is_host(&driver) => {
                 Err(unsupported!("it has the protocol {}, only file is read", driver.escape_debug()))
             }
-            (format, _, None, Some(path)) => Ok(Self { path: path.into(), format }),
+            (format, _, None, Some(path)) => Ok(Self::in_json(path, format)),
             (Some(driver), ..) => Err(unsupported!("the driver {} wants a file.filename", driver.escape_debug())),
             _ => Err(unsupported!("it has neither a driver nor a file.filename")),
         }

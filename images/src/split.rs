@@ -10,24 +10,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{Concat, Piece, View, printable};
-use crate::format::{RAW, Request};
+use crate::format::{Beside, RAW, Request};
 use crate::parent::is_absent;
 use crate::{Disk, Error, Format, Result, corrupt, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "split", probe: |_| Ok(false), open };
+pub const FORMAT: Format =
+    Format { endings: &["000", "001"], named: Some(is_first_of_several), ..Format::new("split", |_| Ok(false), open) };
 
 /// Our limit of the parts of an image: what three digits can count, and all that two letters do.
 const MAX_PARTS: u32 = 999;
 /// How many digits or letters a part may be numbered by; ours.
 const WIDTHS: std::ops::RangeInclusive<usize> = 2..=9;
 
-/// Whether `path` has the name of a first part, and the second one is there.
-pub fn is_first_of_several(path: &Path) -> bool {
-    let Some(parts) = path.file_name().and_then(Parts::of) else { return false };
-    let is_there = |index| parts.name(index).is_some_and(|name| path.with_file_name(name).is_file());
+/// Whether the file has the name of a first part, and the second one is there.
+fn is_first_of_several(file: &Beside<'_>) -> bool {
+    let Some(parts) = Parts::of(file.name) else { return false };
+    let is_there = |index| parts.name(index).is_some_and(|name| (file.has)(&name));
     if !is_there(1) && is_there(2) {
-        log::warn!("{}: it looks like the first part of several, but the second is missing", printable(path));
+        log::warn!("{}: it looks like the first part of several, but the second is missing", file.shown);
     }
     is_there(1)
 }

@@ -12,10 +12,10 @@ use images::{Budget, Disk, Result, corrupt, unsupported};
 use zerocopy::FromBytes;
 
 use self::layout::{Block0, DRIVER_SIGNATURE, MAP_SIGNATURE, Partition};
-use crate::{Name, Scheme, Volume, gpt, mbr};
+use crate::{Name, Scheme, Volume};
 
-pub const SCHEME: Scheme =
-    Scheme { name: "apple", shares: false, hides: None, probe, volumes, groups: |_, _| Vec::new() };
+/// The partition map of a disk that has nothing else.
+pub const SCHEME: Scheme = Scheme::new("apple", probe, volumes);
 
 /// How many blocks a map may have; the kernel's (`DISK_MAX_PARTS`).
 const MAX_PARTITIONS: u32 = 256;
@@ -50,7 +50,7 @@ fn block(disk: &dyn Disk, number: u32, block_size: u64) -> Result<Option<Partiti
 }
 
 fn probe(disk: &dyn Disk) -> Result<bool> {
-    Ok(block_size(disk)?.is_some() && !mbr::is_member(disk)? && !gpt::is_member(disk)?)
+    Ok(block_size(disk)?.is_some())
 }
 
 fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
@@ -94,6 +94,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, block_size: u64, fou
         uuid: None,
         frame: false,
         disk: cut.map(|view| Arc::new(view) as Arc<dyn Disk>).map_err(Arc::new),
+        mapped: None,
         shared_bytes: 0,
     }
 }

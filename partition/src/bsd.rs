@@ -15,10 +15,10 @@ use images::{Budget, Disk, Result, corrupt};
 use zerocopy::FromBytes;
 
 use self::layout::{DiskLabel, FS_UNUSED, MAGIC, MAX_PARTITIONS, Partition};
-use crate::{Name, Scheme, Volume, gpt, mbr};
+use crate::{Name, Scheme, Volume};
 
-pub const SCHEME: Scheme =
-    Scheme { name: "bsd", shares: false, hides: None, probe, volumes, groups: |_, _| Vec::new() };
+/// The disk label of a disk that has nothing else.
+pub const SCHEME: Scheme = Scheme::new("bsd", probe, volumes);
 
 /// Where the label is from the start of a disk or slice, in bytes: in the second sector on PCs; where parted and Alphas
 /// have it.
@@ -70,6 +70,7 @@ impl Entry {
             uuid: None,
             frame: false,
             disk: cut.map(|view| Arc::new(view) as Arc<dyn Disk>).map_err(Arc::new),
+            mapped: None,
             shared_bytes: 0,
         }
     }
@@ -131,7 +132,7 @@ fn find(disk: &dyn Disk) -> Result<Option<Label>> {
 }
 
 fn probe(disk: &dyn Disk) -> Result<bool> {
-    Ok(find(disk)?.is_some() && !mbr::is_member(disk)? && !gpt::is_member(disk)?)
+    Ok(find(disk)?.is_some())
 }
 
 fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {

@@ -2,15 +2,24 @@
 
 use std::sync::Arc;
 
+use images::disk::Cached;
 use images::{Budget, Disk, Error, Reservation, Result};
 
-use crate::{Group, SCHEMES, Scheme, Volume};
+use crate::schemes::SCHEMES;
+use crate::{Group, Scheme, Volume};
+
+/// How [`discover`] reads for probes, in bytes: whole pages, and no more of them are kept than all the probes together
+/// touch.
+const PROBE_PAGE: usize = 4096;
+const PROBE_CACHE: u64 = 256 << 10;
+
+/// The scheme that a disk is a member of, `None` if it is of none, or why that cannot be told.
+pub type Claim = std::result::Result<Option<&'static Scheme>, Arc<Error>>;
 
 /// The answer of [`discover`].
 pub struct Discovery {
-    /// For each disk that was given, in order: the scheme that it is a member of, `None` if it is of none, or why
-    /// that cannot be told.
-    pub schemes: Vec<Result<Option<&'static Scheme>>>,
+    /// What was said of each disk that was given, in order.
+    pub schemes: Vec<Claim>,
     /// The tables, or the schemes whose volumes span disks, in the order of their first disks.
     pub found: Vec<Found>,
 }
@@ -29,82 +38,97 @@ pub struct Found {
     pub held: Reservation,
 }
 
-/// Asks all schemes about all disks, and cuts the members of those that share volumes between disks, or of those that
-/// do not. An error on one disk does not reach the others.
+/// Asks all schemes about all disks, and cuts them: [`claim`] and [`divide`] in one.
+pub fn discover(disks: &[Arc<dyn Disk>], shares: bool, budget: &Budget) -> Discovery {
+    discover_with(disks, shares, SCHEMES, budget)
+}
+
+fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Scheme], budget: &Budget) -> Discovery {
+    let ask = |disk: &Arc<dyn Disk>| {
+        let cached: Arc<dyn Disk> = Arc::new(Cached::new(disk.clone(), PROBE_PAGE, PROBE_CACHE));
+        claim(&cached, schemes, budget)
+    };
+    let schemes: Vec<_> = disks.iter().map(ask).collect();
+    let found = divide(disks, &schemes, shares, budget);
+    Discovery { schemes, found }
+}
+
+/// Cuts these disks, of which the claims are known, where their scheme shares volumes between disks, or where it does not.
+/// An error on one disk does not reach the others.
 ///
 /// The two are apart because volume managers want all their members at once, also those on partitions: tables first.
 ///
 /// This is one level: volumes can be members too, as a logical volume's physical volume on a partition is, so the
 /// caller asks again with what is found, as deep as he sees fit. Partitions may overlap, so a small disk can be made to
 /// hold very many at few levels: the caller bounds their number too. What they take in memory is taken from the budget.
-pub fn discover(disks: &[Arc<dyn Disk>], shares: bool, budget: &Budget) -> Discovery {
-    discover_with(disks, shares, SCHEMES, budget)
-}
-
-fn discover_with(disks: &[Arc<dyn Disk>], shares: bool, schemes: &'static [Scheme], budget: &Budget) -> Discovery {
-    let asked: Vec<_> = disks.iter().map(|disk| scheme_of(disk, schemes, budget)).collect();
+pub fn divide(disks: &[Arc<dyn Disk>], claims: &[Claim], shares: bool, budget: &Budget) -> Vec<Found> {
     let mut found: Vec<(&'static Scheme, Vec<usize>)> = Vec::new();
-    for (index, scheme) in asked.iter().enumerate() {
+    for (index, scheme) in claims.iter().enumerate() {
         let Ok(Some(scheme)) = scheme else { continue };
         match found.iter_mut().find(|(other, _)| shares && std::ptr::eq(*other, *scheme)) {
             Some((_, members)) => members.push(index),
-            None if scheme.shares == shares => found.push((scheme, vec![index])),
+            None if scheme.shares() == shares => found.push((scheme, vec![index])),
             None => (),
         }
     }
-    let found = found.into_iter().map(|(scheme, members)| cut(disks, scheme, members, budget)).collect();
-    Discovery { schemes: asked, found }
+    found.into_iter().map(|(scheme, members)| cut(disks, scheme, members, budget)).collect()
 }
 
-/// Whether what a disk looks like is part of what an array holds that it is a member of.
-pub fn is_hidden(disk: &Arc<dyn Disk>, budget: &Budget) -> bool {
-    let hides = |scheme: &Scheme| scheme.hides.is_some();
-    // Most have no superblock, and the other schemes need not be asked.
-    SCHEMES.iter().any(|scheme| hides(scheme) && (scheme.probe)(&**disk).unwrap_or(false))
-        && matches!(scheme_of(disk, SCHEMES, budget), Ok(Some(scheme)) if hides(scheme))
-}
-
-/// The one scheme that this disk is a member of.
+/// The one of these schemes that a disk is a member of. Each is asked once, and many look at the same few pages: give a
+/// disk that keeps them.
 ///
-/// What hides its members' contents comes first, unless there is a table that it has no part in: a superblock at the end
-/// of the last partition may look like one of the whole disk. A label of a volume manager on a disk that has a partition
-/// table is what an earlier use left there: LVM takes no partitioned disk for a physical volume either. A probe that
-/// cannot read, where another one can, decides nothing.
-fn scheme_of(disk: &Arc<dyn Disk>, schemes: &'static [Scheme], budget: &Budget) -> Result<Option<&'static Scheme>> {
+/// Of partition tables the one of the highest precedence counts. What hides its members' contents comes first, unless
+/// there is a table that it has no part in: a superblock at the end of the last partition may look like one of the whole
+/// disk. A label of a volume manager on a disk that has a partition table is what an earlier use left there: LVM takes no
+/// partitioned disk for a physical volume either. A probe that cannot read, where another one can, decides nothing, unless
+/// its scheme would come first.
+pub fn claim(disk: &Arc<dyn Disk>, schemes: &'static [Scheme], budget: &Budget) -> Claim {
     let mut found: Vec<&'static Scheme> = Vec::new();
-    let mut unread = None;
+    let mut unread: Option<(&'static Scheme, Error)> = None;
     for scheme in schemes {
         match (scheme.probe)(&**disk) {
-            Err(error) => unread = unread.or(Some(error)),
-            Ok(false) => {}
             Ok(true) => found.push(scheme),
+            Ok(false) => {}
+            Err(error) => match &unread {
+                Some((first, _)) if first.precedence >= scheme.precedence => {}
+                _ => unread = Some((scheme, error)),
+            },
         }
     }
-    if let Some((scheme, hides)) = found.iter().find_map(|scheme| Some((*scheme, scheme.hides?))) {
-        let tables = found.iter().filter(|other| !other.shares);
+    let highest = found.iter().filter(|scheme| !scheme.shares()).map(|scheme| scheme.precedence).max();
+    found.retain(|scheme| scheme.shares() || Some(scheme.precedence) == highest);
+    if let Some((scheme, hides)) = found.iter().find_map(|scheme| Some((*scheme, scheme.members?.hides?))) {
+        let tables = found.iter().filter(|other| !other.shares());
         let volumes = tables.filter_map(|table| (table.volumes)(std::slice::from_ref(disk), budget).ok());
         if hides(&**disk, &volumes.flatten().collect::<Vec<_>>()) {
             return Ok(Some(scheme));
         }
         found.retain(|other| !std::ptr::eq(*other, scheme));
     }
-    let of_kind = |shares: bool| found.iter().copied().filter(move |scheme| scheme.shares == shares);
-    for kind in [false, true] {
-        if let [first, second, ..] = of_kind(kind).collect::<Vec<_>>()[..] {
-            let (first, second) = (first.name, second.name);
-            let why = format!("{disk} can be read as {first} and as {second}, and only one can be right");
-            return Err(Error::Ambiguous(why));
-        }
-    }
-    match (of_kind(false).next(), of_kind(true).next(), unread) {
-        (Some(table), label, _) => {
+    let table = only(&**disk, found.iter().copied().filter(|scheme| !scheme.shares()))?;
+    let label = only(&**disk, found.iter().copied().filter(|scheme| scheme.shares()))?;
+    match (table, unread) {
+        (Some(table), Some((first, error))) if first.precedence > table.precedence => Err(Arc::new(error)),
+        (Some(table), _) => {
             if let Some(label) = label {
                 log::warn!("{disk}: a label of {} is passed over, for there is a {} table", label.name, table.name);
             }
             Ok(Some(table))
         }
-        (None, None, Some(error)) => Err(error),
-        (None, label, _) => Ok(label),
+        (None, Some((_, error))) if label.is_none() => Err(Arc::new(error)),
+        (None, _) => Ok(label),
+    }
+}
+
+/// The only one of these, or none.
+fn only(disk: &dyn Disk, mut found: impl Iterator<Item = &'static Scheme>) -> Claim {
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => {
+            let (first, second) = (first.name, second.name);
+            let why = format!("{disk} can be read as {first} and as {second}, and only one can be right");
+            Err(Arc::new(Error::Ambiguous(why)))
+        }
+        (first, _) => Ok(first),
     }
 }
 
@@ -119,7 +143,8 @@ fn cut(disks: &[Arc<dyn Disk>], scheme: &'static Scheme, members: Vec<usize>, bu
         }
         Ok(volumes)
     });
-    let mut groups = if volumes.is_ok() { (scheme.groups)(&given, budget) } else { Vec::new() };
+    let groups = scheme.members.and_then(|members| members.groups).filter(|_| volumes.is_ok());
+    let mut groups = groups.map(|groups| groups(&given, budget)).unwrap_or_default();
     for index in groups.iter_mut().flat_map(|group| &mut group.members).filter_map(|member| member.index.as_mut()) {
         *index = members[*index];
     }
@@ -131,7 +156,7 @@ mod tests {
     use images::disk::{Faulty, Memory};
 
     use super::*;
-    use crate::Name;
+    use crate::{Members, Name};
 
     fn starts_with(disk: &dyn Disk, wanted: u8) -> Result<bool> {
         let mut byte = [0];
@@ -154,71 +179,54 @@ mod tests {
             uuid: None,
             frame: false,
             disk: Ok(members[0].clone()),
+            mapped: None,
             shared_bytes: 0,
         }])
     }
 
+    const fn table(name: &'static str, probe: fn(&dyn Disk) -> Result<bool>) -> Scheme {
+        Scheme::new(name, probe, one_volume)
+    }
+
+    const fn group(name: &'static str, probe: fn(&dyn Disk) -> Result<bool>) -> Scheme {
+        Scheme { members: Some(Members::new("group_member")), ..table(name, probe) }
+    }
+
     static FAKES: &[Scheme] = &[
-        Scheme {
-            name: "table",
-            shares: false,
-            hides: None,
-            probe: |disk| starts_with(disk, b't'),
-            volumes: one_volume,
-            groups: |_, _| Vec::new(),
-        },
-        Scheme {
-            name: "group",
-            shares: true,
-            hides: None,
-            probe: |disk| starts_with(disk, b'g'),
-            volumes: one_volume,
-            groups: |_, _| Vec::new(),
-        },
-        Scheme {
-            name: "other",
-            shares: false,
-            hides: None,
-            probe: |disk| starts_with(disk, b't'),
-            volumes: one_volume,
-            groups: |_, _| Vec::new(),
-        },
+        table("table", |disk| starts_with(disk, b't')),
+        group("group", |disk| starts_with(disk, b'g')),
+        table("other", |disk| starts_with(disk, b't')),
     ];
 
     #[test]
     fn a_table_beats_the_label_below_it() {
         static BOTH: &[Scheme] = &[
-            Scheme {
-                name: "group",
-                shares: true,
-                hides: None,
-                probe: |disk| starts_with(disk, b'b'),
-                volumes: one_volume,
-                groups: |_, _| Vec::new(),
-            },
-            Scheme {
-                name: "table",
-                shares: false,
-                hides: None,
-                probe: |disk| starts_with(disk, b'b'),
-                volumes: one_volume,
-                groups: |_, _| Vec::new(),
-            },
-            Scheme {
-                name: "unread",
-                shares: false,
-                hides: None,
-                probe: |_| Err(Error::NotFound),
-                volumes: one_volume,
-                groups: |_, _| Vec::new(),
-            },
+            group("group", |disk| starts_with(disk, b'b')),
+            table("table", |disk| starts_with(disk, b'b')),
+            table("unread", |_| Err(Error::NotFound)),
         ];
         let budget = Budget::default();
         let both: Arc<dyn Disk> = Arc::new(Memory::new("both", b"b".to_vec()));
-        assert_eq!(scheme_of(&both, BOTH, &budget).unwrap().unwrap().name, "table");
+        assert_eq!(claim(&both, BOTH, &budget).unwrap().unwrap().name, "table");
         let neither: Arc<dyn Disk> = Arc::new(Memory::new("neither", b"n".to_vec()));
-        assert!(scheme_of(&neither, BOTH, &budget).is_err(), "what could not be read may be the one");
-        assert!(scheme_of(&neither, &BOTH[..2], &budget).unwrap().is_none());
+        assert!(claim(&neither, BOTH, &budget).is_err(), "what could not be read may be the one");
+        assert!(claim(&neither, &BOTH[..2], &budget).unwrap().is_none());
+    }
+
+    #[test]
+    fn of_two_tables_the_precedence_decides() {
+        const fn before(scheme: Scheme) -> Scheme {
+            Scheme { precedence: 1, ..scheme }
+        }
+        static OF_ONE: &[Scheme] =
+            &[table("inner", |disk| starts_with(disk, b't')), before(table("outer", |disk| starts_with(disk, b't')))];
+        static UNREAD: &[Scheme] =
+            &[table("inner", |disk| starts_with(disk, b't')), before(table("outer", |_| Err(Error::NotFound)))];
+        let budget = Budget::default();
+        let disk: Arc<dyn Disk> = Arc::new(Memory::new("disk", b"t".to_vec()));
+        assert_eq!(claim(&disk, OF_ONE, &budget).unwrap().unwrap().name, "outer");
+        assert_eq!(claim(&disk, &OF_ONE[..1], &budget).unwrap().unwrap().name, "inner");
+        assert!(claim(&disk, UNREAD, &budget).is_err(), "what comes first may be there");
     }
 
     #[test]

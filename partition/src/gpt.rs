@@ -14,15 +14,15 @@ use self::layout::{GptEntry, GptHeader, MIN_ENTRY_SIZE, PRIMARY_LBA, SIGNATURE};
 use crate::mbr::BootSector;
 use crate::{Name, Scheme, Volume};
 
-pub const SCHEME: Scheme =
-    Scheme { name: "gpt", shares: false, hides: None, probe: is_member, volumes, groups: |_, _| Vec::new() };
+/// The table of partitions of UEFI.
+pub const SCHEME: Scheme = Scheme { precedence: 2, ..Scheme::new("gpt", probe, volumes) };
 
 /// How large the array of entries may be in bytes; the kernel's (`KMALLOC_MAX_SIZE`). The usual size is 16 KiB.
 const MAX_ARRAY_SIZE: u64 = 4 << 20;
 
 /// Whether the disk has a GPT, as opposed to an MBR: a protective partition in its first sector, or a good header
 /// where nothing but a GPT is. Fails only if the disk cannot be read.
-pub(crate) fn is_member(disk: &dyn Disk) -> Result<bool> {
+fn probe(disk: &dyn Disk) -> Result<bool> {
     let Some(sector) = BootSector::read(disk)? else {
         return Ok(has_primary(disk));
     };
@@ -219,6 +219,7 @@ fn volume(disk: &Arc<dyn Disk>, member: usize, number: u32, header: &Header, ent
         uuid: Some(Uuid::from_bytes_le(entry.unique_partition_guid).to_string()),
         frame: false,
         disk: cut.map_err(Arc::new),
+        mapped: None,
         shared_bytes: 0,
     }
 }

@@ -11,10 +11,10 @@ use images::{Budget, Disk, Error, Result, corrupt, unsupported};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::layout::{EXTENDED, GPT_PROTECTIVE, LegacyMbr, PartitionRecord, SIGNATURE};
-use crate::{Name, Scheme, Volume, bsd, gpt};
+use crate::{Name, Scheme, Volume, bsd};
 
-pub const SCHEME: Scheme =
-    Scheme { name: "mbr", shares: false, hides: None, probe: is_member, volumes, groups: |_, _| Vec::new() };
+/// The table of partitions of PCs. A GPT beside it counts instead.
+pub const SCHEME: Scheme = Scheme { precedence: 1, ..Scheme::new("mbr", probe, volumes) };
 
 /// Where the numbers of logical partitions start.
 const FIRST_LOGICAL: u32 = 5;
@@ -98,12 +98,9 @@ fn read_sector(disk: &dyn Disk, at: u64) -> Result<LegacyMbr> {
     Ok(LegacyMbr::read_from_bytes(&bytes).expect("as long as the structure"))
 }
 
-/// Whether the disk has an MBR that counts: with a GPT beside it, it does not. Fails only if the disk cannot be read.
-pub(crate) fn is_member(disk: &dyn Disk) -> Result<bool> {
-    match BootSector::read(disk)? {
-        Some(sector) => Ok(sector.is_table(disk) && !gpt::is_member(disk)?),
-        None => Ok(false),
-    }
+/// Whether the disk has an MBR. Fails only if the disk cannot be read.
+fn probe(disk: &dyn Disk) -> Result<bool> {
+    Ok(BootSector::read(disk)?.is_some_and(|sector| sector.is_table(disk)))
 }
 
 fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
@@ -282,6 +279,7 @@ impl Table<'_> {
             uuid: (self.signature != 0).then(|| format!("{:08x}-{number:02x}", self.signature)),
             frame: record.is_some_and(|record| EXTENDED.contains(&record.os_type)),
             disk: disk.map_err(Arc::new),
+            mapped: None,
             shared_bytes: 0,
         }
     }

@@ -339,7 +339,7 @@ fn members_are_found_by_probing() {
     let lab = Lab::new(&[32]);
     lab.lvm(&["pvcreate", "--labelsector", "3", &lab.device(0)]);
     let scheme = SCHEMES.iter().find(|scheme| scheme.name == "lvm").unwrap();
-    assert!(scheme.shares && (scheme.probe)(&*lab.disk(0)).unwrap());
+    assert!(scheme.shares() && (scheme.probe)(&*lab.disk(0)).unwrap());
     assert!(volumes(&lab.disks(), &Budget::default()).unwrap().is_empty(), "no group yet");
     lab.flip(0, 3 * 512 + 40);
     assert!(!probe(&*lab.disk(0)).unwrap(), "a damaged label");

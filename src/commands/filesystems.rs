@@ -114,12 +114,13 @@ impl Rows<'_> {
         if let Some(group) = self.group_of.get(&at) {
             text += &format!(", physical volume of {}", group.name);
         }
-        if let Contents::Member("md") = device.contents {
+        if let Contents::Member(members) = device.contents {
             let mut above = self.above[at].iter().map(|&above| &stack.devices[above]);
-            text += &match above.find(|device| matches!(device.level, Level::Array(_))) {
-                Some(array) => format!(", member of {}", array.name),
-                None => ", spare or left out of its array".to_owned(),
-            };
+            if let Some(array) = above.find(|device| matches!(device.level, Level::Array(_))) {
+                text += &format!(", member of {}", array.name);
+            } else if let Some(why) = members.idle {
+                text += &format!(", {why}");
+            }
         }
         text
     }

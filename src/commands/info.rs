@@ -3,13 +3,15 @@
 
 mod verification;
 
+use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use images::disk::Fill;
 use images::info::{Contained, Layer, Member, Snapshot};
-use images::{Error, Result};
+use images::{Error, Location, Result};
 use serde_json::{Map, Value, json};
 
 use self::verification::Verification;
@@ -49,11 +51,11 @@ pub fn run(options: &Info) -> Result<u8> {
     let mut status = 0;
     for (path, report) in options.images.iter().zip(&reports) {
         if let Some(problem) = report.problem() {
-            terminal::complain(&format!("{}: {problem}", shown(path)));
+            terminal::complain(&format!("{}: {problem}", shown(path.as_os_str())));
             status = 1;
         }
         if report.verification.as_ref().is_some_and(Verification::has_failed) {
-            terminal::complain(&format!("{}: a hash is not right", shown(path)));
+            terminal::complain(&format!("{}: a hash is not right", shown(path.as_os_str())));
             status = NOT_VERIFIED;
         }
     }
@@ -144,9 +146,9 @@ fn fill(disks: &[Arc<dyn images::Disk>]) -> Result<(Fill, u64)> {
     Ok((sum, size))
 }
 
-/// The path as `qemu-img` prints it, without what could talk to the terminal.
-fn shown(path: &Path) -> String {
-    terminal::clean(path.as_os_str().as_encoded_bytes())
+/// The path or address as `qemu-img` prints it, without what could talk to the terminal.
+fn shown(location: &OsStr) -> String {
+    terminal::clean(location.as_encoded_bytes())
 }
 
 /// A number of bytes for people, and exactly.
@@ -166,30 +168,33 @@ fn content(fill: &Fill, size: u64) -> String {
 }
 
 /// What the host says of a file: who owns it and who may read it.
-fn ownership(member: &Member) -> String {
-    let metadata = &member.metadata;
+fn ownership(metadata: &Metadata) -> String {
     format!("{}:{}, mode {:04o}", metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
 }
 
 /// The space that the file takes on the host, in bytes.
-fn allocated(member: &Member) -> u64 {
-    member.metadata.blocks().saturating_mul(512)
+fn allocated(metadata: &Metadata) -> u64 {
+    metadata.blocks().saturating_mul(512)
 }
 
 fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
     let description = &layer.description;
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
-    row(if depth == 0 { "image" } else { "backing file" }, shown(&layer.file.path));
+    row(if depth == 0 { "image" } else { "backing file" }, shown(&layer.file.location.shown()));
     let version =
         description.specific.get("compat").and_then(Value::as_str).map(|compat| format!(", version {compat}"));
     row("format", format!("{}{}", layer.format, version.unwrap_or_default()));
     if description.disks.len() <= 1 {
         row("virtual size", description.virtual_size.map_or_else(|| "not known".to_owned(), bytes));
     }
-    row("allocated", bytes(allocated(&layer.file)));
+    if let Some(metadata) = &layer.file.metadata {
+        row("allocated", bytes(allocated(metadata)));
+    }
     row("file size", bytes(layer.file_size));
-    row("owner", ownership(&layer.file));
+    if let Some(metadata) = &layer.file.metadata {
+        row("owner", ownership(metadata));
+    }
     if let Some(size) = description.cluster_size {
         row("cluster size", bytes(size));
     }
@@ -207,7 +212,8 @@ fn layer_rows(layer: &Layer, depth: usize) -> Vec<Vec<String>> {
         row("disk", contained(disk));
     }
     for file in &layer.files {
-        row("data file", format!("{} (owner {})", shown(&file.path), ownership(file)));
+        let owner = file.metadata.as_ref().map(|metadata| format!(" (owner {})", ownership(metadata)));
+        row("data file", shown(&file.location.shown()) + &owner.unwrap_or_default());
     }
     if let Some(backing) = &description.backing {
         let format = backing.format.as_deref().unwrap_or("not recorded");
@@ -257,15 +263,17 @@ fn snapshot_rows(snapshots: &[Snapshot]) -> Vec<Vec<String>> {
 
 fn layer_json(layer: &Layer, depth: usize) -> Value {
     let description = &layer.description;
-    let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
+    let path = |location: &Location| Value::from(location.shown().to_string_lossy().into_owned());
     let mut map = Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
-    put("filename", path(&layer.file.path));
+    put("filename", path(&layer.file.location));
     put("format", layer.format.into());
     if let Some(size) = description.virtual_size {
         put("virtual-size", size.into());
     }
-    put("actual-size", allocated(&layer.file).into());
+    if let Some(metadata) = &layer.file.metadata {
+        put("actual-size", allocated(metadata).into());
+    }
     put("dirty-flag", description.dirty.into());
     if let Some(size) = description.cluster_size {
         put("cluster-size", size.into());
@@ -282,7 +290,7 @@ fn layer_json(layer: &Layer, depth: usize) -> Value {
             put("backing-filename-format", format.as_str().into());
         }
     }
-    if let Some(full) = &layer.backing_path {
+    if let Some(full) = &layer.backing {
         put("full-backing-filename", path(full));
     }
     if !description.specific.is_empty() {
@@ -294,11 +302,13 @@ fn layer_json(layer: &Layer, depth: usize) -> Value {
     }
     put("depth", depth.into());
     put("file-size", layer.file_size.into());
-    put("owner", owner_json(&layer.file));
+    if let Some(metadata) = &layer.file.metadata {
+        put("owner", owner_json(metadata));
+    }
     if !layer.files.is_empty() {
         let file = |member: &Member| {
-            let size = allocated(member);
-            json!({ "filename": path(&member.path), "actual-size": size, "owner": owner_json(member) })
+            let (size, owner) = (member.metadata.as_ref().map(allocated), member.metadata.as_ref().map(owner_json));
+            json!({ "filename": path(&member.location), "actual-size": size, "owner": owner })
         };
         put("files", layer.files.iter().map(file).collect());
     }
@@ -317,8 +327,7 @@ fn contained_json(disk: &Contained) -> Value {
     })
 }
 
-fn owner_json(member: &Member) -> Value {
-    let metadata = &member.metadata;
+fn owner_json(metadata: &Metadata) -> Value {
     json!({ "uid": metadata.uid(), "gid": metadata.gid(), "mode": format!("{:04o}", metadata.mode() & 0o7777) })
 }
 

@@ -10,7 +10,7 @@ use crate::cli::{Mount, Request};
 use crate::deleted::beside;
 use crate::place::Place;
 use crate::session::{Input, Session};
-use crate::stack::Stack;
+use crate::stack::{Stack, is_unlocked_by_uuid};
 use crate::{background, blocks, fuse, progress, terminal};
 
 /// Mounts and, in the serving process, returns after unmounting. The value is the exit status.
@@ -73,7 +73,7 @@ fn open(session: &Session, mount: &Mount) -> Result<Stack> {
     drop(stack);
     session.open_asking(move |volume, inside| {
         // A name that is no encrypted volume's may be a logical volume or a partition in any of them.
-        let may_be = |name: &String| name == volume || name == inside || !name.starts_with("/dev/mapper/luks-");
+        let may_be = |name: &String| name == volume || name == inside || !is_unlocked_by_uuid(name);
         missing.iter().any(may_be)
     })
 }

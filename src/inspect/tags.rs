@@ -69,8 +69,8 @@ impl Tags {
             }
             _ => {}
         }
-        if let (Some(group), Some(own)) = (&device.group_uuid, uuid) {
-            tag(Tag::DmUuid, partition::lvm::dm_uuid(group, own).into());
+        if let Some(mapped) = &device.mapped {
+            tag(Tag::DmUuid, mapped.clone().into());
         }
         if let (Level::Partition(number), Contents::Known(_, identity)) = (&device.level, &device.contents) {
             self.numbered.entry(*number).or_default().push(at);

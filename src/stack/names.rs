@@ -2,8 +2,13 @@
 
 use std::collections::HashMap;
 
+use images::crypt::CONTAINERS;
+
 use super::{Device, Level, Stack};
 use crate::device_name::{decimal, disk_and_partition};
+
+/// Where the device mapper's devices are.
+const MAPPER: &str = "/dev/mapper/";
 
 /// The devices by their names, so that finding one does not take longer the more there are. Of several that have one name
 /// the first counts.
@@ -39,7 +44,7 @@ impl Index {
                 self.mapped.entry(format!("{}-{}", doubled(group), doubled(own))).or_insert(at);
             }
             Level::Unlocked => {
-                let name = device.name.strip_prefix("/dev/mapper/").unwrap_or(&device.name);
+                let name = device.name.strip_prefix(MAPPER).unwrap_or(&device.name);
                 self.mapped.entry(name.to_owned()).or_insert(at);
                 let stem = device.name.rsplit_once('#').map_or(&*device.name, |(stem, _)| stem);
                 *self.unlocked.entry(stem.to_owned()).or_default() += 1;
@@ -58,13 +63,14 @@ impl Index {
 }
 
 impl Stack {
-    /// guestmount's name for what is inside an encrypted volume; a second one with the same UUID gets a number.
-    pub(super) fn unlocked_name(&self, device: &str, uuid: Option<&str>) -> String {
+    /// guestmount's name for what is inside an encrypted volume, of which the UUID may be known, and what stands before
+    /// it; a second one with the same UUID gets a number.
+    pub(super) fn unlocked_name(&self, device: &str, uuid: Option<(&str, &str)>) -> String {
         let name = match uuid {
-            Some(uuid) => format!("/dev/mapper/luks-{uuid}"),
+            Some((kind, uuid)) => format!("{MAPPER}{kind}{uuid}"),
             None => {
                 let bare = device.strip_prefix("/dev/").unwrap_or(device);
-                format!("/dev/mapper/crypt{}", bare.replace(|c: char| !c.is_ascii_alphanumeric(), ""))
+                format!("{MAPPER}crypt{}", bare.replace(|c: char| !c.is_ascii_alphanumeric(), ""))
             }
         };
         match self.index.unlocked.get(&name) {
@@ -137,4 +143,11 @@ impl Stack {
         let Some(number) = partition else { return Some(whole) };
         self.inside(whole, number)
     }
+}
+
+/// Whether a name is one that guestmount makes of the UUID of an encrypted volume, for what is inside.
+pub fn is_unlocked_by_uuid(name: &str) -> bool {
+    let mapped = name.strip_prefix(MAPPER);
+    let mut kinds = CONTAINERS.iter().map(|container| container.mapped).filter(|kind| !kind.is_empty());
+    mapped.is_some_and(|mapped| kinds.any(|kind| mapped.starts_with(kind)))
 }

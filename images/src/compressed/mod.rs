@@ -11,25 +11,28 @@ mod index;
 mod input;
 mod parts;
 mod spool;
-mod turns;
 mod whole;
 mod xz;
 mod zstd;
 
 use std::sync::Arc;
 
+use crate::format::{Open, Probe};
 use crate::{Budget, Disk, Format, Request, Result};
 use index::Part;
-pub(crate) use turns::Turns;
 
 /// The line of gzip in [`FORMATS`](crate::FORMATS).
-pub const GZIP: Format = Format { name: "gzip", probe: gzip::probe, open: gzip::open };
+pub const GZIP: Format = wrapper("gzip", &["gz", "bgz"], gzip::probe, gzip::open);
 /// The line of xz in [`FORMATS`](crate::FORMATS).
-pub const XZ: Format = Format { name: "xz", probe: xz::probe, open: xz::open };
+pub const XZ: Format = wrapper("xz", &["xz"], xz::probe, xz::open);
 /// The line of zstd in [`FORMATS`](crate::FORMATS).
-pub const ZSTD: Format = Format { name: "zstd", probe: zstd::probe, open: zstd::open };
+pub const ZSTD: Format = wrapper("zstd", &["zst", "zstd"], zstd::probe, zstd::open);
 /// The line of bzip2 in [`FORMATS`](crate::FORMATS).
-pub const BZIP2: Format = Format { name: "bzip2", probe: bzip2::probe, open: bzip2::open };
+pub const BZIP2: Format = wrapper("bzip2", &["bz2"], bzip2::probe, bzip2::open);
+
+const fn wrapper(name: &'static str, endings: &'static [&'static str], probe: Probe, open: Open) -> Format {
+    Format { endings, wraps: true, ..Format::new(name, probe, open) }
+}
 
 /// What comes out of compressed bytes, in order.
 trait Decoder: Send {

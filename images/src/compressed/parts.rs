@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::index::{Index, Part};
 use super::spool::Spool;
-use super::turns::{self, Turns};
 use super::whole::{STEP, WHAT, fill};
 use super::{Codec, Decoder, content_of};
 use crate::disk::{HostFile, Page, Pages, check_range, next_number};
 use crate::progress::{self, Progress};
+use crate::turns::{self, Turns};
 use crate::{Budget, Data, Disk, Error, Extent, Properties, Reservation, Result, Writer, corrupt, read_only};
 
 /// The largest part that is decompressed whole into memory, in bytes.

@@ -1,12 +1,11 @@
 //! Images that are encrypted as such, as qcow2 can be: who has the key, and what a format does with it.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::cipher::{Cipher, IV_UNIT};
-use super::luks;
 use super::sectors::Sectors;
+use crate::location::Location;
 use crate::{Disk, Result};
 
 /// The unit in which image formats encrypt, in bytes.
@@ -27,8 +26,8 @@ pub trait Secrets: fmt::Debug + Send + Sync {
 
 /// An image that needs a key.
 pub struct EncryptedImage<'a> {
-    /// The file.
-    pub path: &'a Path,
+    /// Where its file lies.
+    pub location: &'a Location,
     /// What says so and how.
     pub lock: &'a ImageLock,
 }
@@ -45,11 +44,6 @@ pub struct ImageLock {
 }
 
 impl ImageLock {
-    /// LUKS, with its header on `header`. Fails with `Unsupported` for versions that no image format has.
-    pub(crate) fn luks(header: &dyn Disk) -> Result<Self> {
-        luks::image_lock(header)
-    }
-
     /// The qcow formats' own encryption with AES, which has no header.
     pub(crate) fn legacy_aes() -> Self {
         Self { method: "AES", uuid: None, header: Vec::new() }
@@ -69,11 +63,6 @@ impl fmt::Debug for ImageKey {
 impl ImageKey {
     pub(super) fn new(cipher: Cipher) -> Self {
         Self(Arc::new(cipher))
-    }
-
-    /// The key that a LUKS header on `header` keeps, if `secret` is one of its passphrases.
-    pub(crate) fn luks(header: &dyn Disk, secret: &[u8]) -> Result<Option<Self>> {
-        luks::image_key(header, secret)
     }
 
     /// The key of the qcow formats' own encryption: AES with 128 bits in CBC, and the secret itself, cut or filled up

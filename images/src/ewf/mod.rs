@@ -2,7 +2,7 @@
 //!
 //! Sectors that could not be read when the image was made are read as its writer left them: the hashes that it stores
 //! are of those bytes, every other reader shows them, and a file system with such a sector in it can still be looked at.
-//! How many there are is said when the image is opened, and by [`describe`].
+//! How many there are is said when the image is opened, and in what it says of itself.
 
 mod chunks;
 mod layout;
@@ -17,17 +17,22 @@ use sections::{End, Geometry, Sections};
 use serde_json::{Map, Value};
 
 use crate::block_map::Mapped;
+use crate::description::Description;
 use crate::disk::{Concat, Piece, View};
 use crate::format::Request;
-use crate::info::Description;
-use crate::verify::{Algorithm, Stored};
+use crate::stored::{Algorithm, Stored, hex};
 use crate::{Budget, Disk, Format, Reservation, Result, ResultExt, corrupt};
 
 /// What is kept of a segment: its open file, its names.
 const SEGMENT_MEMORY: u64 = 4096;
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "ewf", probe, open };
+pub const FORMAT: Format = Format {
+    endings: &["e01", "s01"],
+    describe: Some(describe),
+    hashes: Some(stored),
+    ..Format::new("ewf", probe, open)
+};
 
 fn probe(file: &dyn Disk) -> Result<bool> {
     let mut signature = [0; layout::SIGNATURE.len()];
@@ -52,7 +57,7 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
 }
 
 /// The hashes of the disk that the image stores.
-pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
+fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
     let image = Image::read(file, request)?;
     let ([hash, digest], sha1) = (image.sections.md5, image.sections.sha1);
     let disk = image.disk(request.budget)?;
@@ -64,17 +69,17 @@ pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>>
 }
 
 /// What the sections say.
-pub fn describe(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
+fn describe(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
     let image = Image::read(file.clone(), request)?;
-    let hex = |bytes: &[u8]| Value::from(crate::verify::hex(bytes));
+    let text = |bytes: &[u8]| Value::from(hex(bytes));
     let mut specific = Map::new();
     specific.insert("segments".to_owned(), image.names.len().into());
     specific.insert("sector-size".to_owned(), image.geometry.sector.into());
     if let Some(md5) = image.sections.md5.into_iter().flatten().next() {
-        specific.insert("md5".to_owned(), hex(&md5));
+        specific.insert("md5".to_owned(), text(&md5));
     }
     if let Some(sha1) = image.sections.sha1 {
-        specific.insert("sha1".to_owned(), hex(&sha1));
+        specific.insert("sha1".to_owned(), text(&sha1));
     }
     if image.sections.unreadable.0 > 0 {
         specific.insert("unreadable-sectors".to_owned(), image.sections.unreadable.0.into());

@@ -3,29 +3,16 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Endings of names that say a format, beside the format's own name.
-const ENDINGS: &[(&str, &[&str])] = &[
-    ("bzip2", &["bz2"]),
-    ("ewf", &["e01", "s01"]),
-    ("gzip", &["gz", "bgz"]),
-    ("parallels", &["hdd", "hds", "xml"]),
-    ("qcow", &["cow"]),
-    ("split", &["000", "001"]),
-    ("vhdx", &["avhdx"]),
-    ("vpc", &["vhd", "avhd"]),
-    ("zstd", &["zst"]),
-];
-
-/// Endings of wrappers; the name of what is inside lies before them.
-const WRAPPERS: &[&str] = &["gz", "bgz", "xz", "zst", "zstd", "bz2"];
+use crate::format::Format;
 
 /// Whether a file of this name is of this format by its ending; of an image inside of it, by the ending before the
 /// wrapper's.
-pub fn says(name: &OsStr, format: &str, is_wrapped: bool) -> bool {
+pub fn says(name: &OsStr, format: &str, is_wrapped: bool, formats: &[Format]) -> bool {
     let mut endings = name.as_bytes().rsplit(|byte| *byte == b'.');
     let is = |ending: &[u8], known: &str| ending.eq_ignore_ascii_case(known.as_bytes());
     let Some(mut last) = endings.next() else { return false };
-    while is_wrapped && WRAPPERS.iter().any(|wrapper| is(last, wrapper)) {
+    let wrappers = || formats.iter().filter(|format| format.wraps).flat_map(|format| format.endings);
+    while is_wrapped && wrappers().any(|known| is(last, known)) {
         match endings.next() {
             Some(before) => last = before,
             None => return false,
@@ -33,8 +20,8 @@ pub fn says(name: &OsStr, format: &str, is_wrapped: bool) -> bool {
     }
     // What lies before the first dot is no ending.
     let is_ending = endings.next().is_some();
-    let others = ENDINGS.iter().find(|(name, _)| *name == format).map_or(&[][..], |(_, endings)| endings);
-    is_ending && (is(last, format) || others.iter().any(|other| is(last, other)))
+    let mut others = formats.iter().filter(|known| known.name == format).flat_map(|known| known.endings);
+    is_ending && (is(last, format) || others.any(|other| is(last, other)))
 }
 
 #[cfg(test)]
@@ -42,15 +29,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endings_are_of_formats_that_there_are() {
-        for (format, _) in ENDINGS {
-            assert!(crate::FORMATS.iter().any(|known| known.name == *format), "{format}");
-        }
-    }
-
-    #[test]
     fn names_say_their_format() {
-        let says = |name: &str, format, is_wrapped| says(OsStr::new(name), format, is_wrapped);
+        let says = |name: &str, format, is_wrapped| says(OsStr::new(name), format, is_wrapped, crate::FORMATS);
         for (name, format, is_wrapped, want) in [
             ("vm.qcow2", "qcow2", false, true),
             ("VM.QCOW2", "qcow2", false, true),

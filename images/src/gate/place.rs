@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::walk::is_same;
 use crate::disk::HostFile;
+use crate::origin::path_of;
 
 /// The directory in which an open file lies, and its name there: of the file itself, not of a link that led to it.
 pub struct Place {
@@ -43,11 +44,6 @@ impl Place {
         };
         Ok(Self { directory, path, shown, name })
     }
-}
-
-/// The path of an open file as the kernel has it.
-pub fn path_of(file: &HostFile) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/self/fd/{}", file.file().as_raw_fd())).ok()
 }
 
 /// The directory of `path` and the name in it, if the file of `its` lies there and is no link to it.

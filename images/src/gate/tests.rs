@@ -3,14 +3,13 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 use super::*;
-use crate::image::open_with;
 use crate::{Options, Request, corrupt};
 
 /// An image that is nothing but a link: `link`, the name and the format that it records, a line each.
-const LINK: Format = Format {
-    name: "link",
-    probe: |disk| Ok(text(disk)?.starts_with("link\n")),
-    open: |disk, request| {
+const LINK: Format = Format::new(
+    "link",
+    |disk| Ok(text(disk)?.starts_with("link\n")),
+    |disk, request| {
         if let Some(snapshot) = request.snapshot {
             return Err(Error::Unsupported(format!("a link has no snapshot {snapshot}")));
         }
@@ -19,28 +18,36 @@ const LINK: Format = Format {
         let name = lines.next().ok_or_else(|| corrupt!("link", 5u64, "no name"))?;
         request.opener.open(Path::new(name), lines.next())
     },
-};
+);
 
 /// An image that asks for one file twice.
-const TWICE: Format = Format {
-    name: "twice",
-    probe: |disk| Ok(text(disk)?.starts_with("twice\n")),
-    open: |_, Request { opener, .. }| {
+const TWICE: Format = Format::new(
+    "twice",
+    |disk| Ok(text(disk)?.starts_with("twice\n")),
+    |_, Request { opener, .. }| {
         opener.open(Path::new("base.img"), Some("raw"))?;
         opener.open(Path::new("base.img"), Some("raw"))
     },
-};
+);
 
 /// An image with another one behind its first line.
 const WRAPPED: Format = Format {
-    name: "wrapped",
-    probe: |disk| Ok(text(disk)?.starts_with("wrapped\n")),
-    open: |disk, request| {
-        let (at, size) = (8, disk.size());
-        let inside = crate::disk::View::new(format!("inside of {disk}"), disk, at, size - at)?;
-        request.opener.open_inside(Arc::new(inside), None, request.snapshot)
-    },
+    endings: &["gz"],
+    wraps: true,
+    ..Format::new(
+        "wrapped",
+        |disk| Ok(text(disk)?.starts_with("wrapped\n")),
+        |disk, request| {
+            let (at, size) = (8, disk.size());
+            let inside = crate::disk::View::new(format!("inside of {disk}"), disk, at, size - at)?;
+            request.opener.open_inside(Arc::new(inside), None, request.snapshot)
+        },
+    )
 };
+
+fn open_with(path: &Path, options: &Options, formats: &'static [Format]) -> Result<Arc<dyn Disk>> {
+    crate::open(path, &Options { formats, ..options.clone() })
+}
 
 static LINKS: &[Format] = &[LINK, TWICE, WRAPPED];
 
@@ -76,8 +83,8 @@ impl Dir {
     }
 
     fn open(&self, name: &str, backing: Backing) -> std::result::Result<String, String> {
-        let options = Options { backing, ..Options::default() };
-        let disk = open_with(&self.path(name), &options, LINKS).and_then(|disk| text(&*disk));
+        let options = Options { backing, formats: LINKS, ..Options::default() };
+        let disk = crate::open(&self.path(name), &options).and_then(|disk| text(&*disk));
         disk.map_err(|error| error.to_string().replace(self.0.path().to_str().unwrap(), "DIR"))
     }
 

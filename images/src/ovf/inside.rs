@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::tar::Archive;
 use crate::crypt::{Attempt, ImageKey, ImageLock};
 use crate::disk::printable;
-use crate::format::{self, APPLIANCES, FORMATS, Format, Opener, RAW, Request};
+use crate::format::{self, Format, Opener, RAW, Request};
 use crate::{Budget, Disk, Error, Result, ResultExt, unsupported};
 
 /// How many images in an archive may lie in each other or name each other in a row; ours. This also ends loops.
@@ -52,6 +52,10 @@ impl<'a> Inside<'a> {
         Ok(parts.join(&b'/'))
     }
 
+    fn of_name(&self, name: &str) -> Result<Option<&'static Format>> {
+        format::named(name, self.formats()).map_err(|error| Error::Unsupported(error.to_string()))
+    }
+
     fn open_as<'b>(
         &'b self,
         disk: Arc<dyn Disk>,
@@ -65,7 +69,7 @@ impl<'a> Inside<'a> {
                 None => Ok(disk),
             };
         };
-        if APPLIANCES.iter().any(|(name, _)| *name == format.name) {
+        if format.disks.is_some() {
             return Err(unsupported!("{disk} is an appliance in an appliance"));
         }
         if self.depth == MAX_DEPTH {
@@ -75,10 +79,6 @@ impl<'a> Inside<'a> {
         let name = disk.to_string();
         (format.open)(disk, &Request { opener: &inside, snapshot, budget: self.budget }).within(name)
     }
-}
-
-fn of_name(name: &str) -> Result<Option<&'static Format>> {
-    format::named(name, FORMATS).map_err(|error| Error::Unsupported(error.to_string()))
 }
 
 impl Opener for Inside<'_> {
@@ -91,8 +91,8 @@ impl Opener for Inside<'_> {
         };
         let format = match format {
             Some(RAW) => return Ok(disk),
-            Some(name) => of_name(name)?,
-            None => match format::recognise(&*disk, FORMATS)? {
+            Some(name) => self.of_name(name)?,
+            None => match format::recognise(&disk, self.formats())? {
                 None => {
                     return Err(Error::Unknown(format!("no format is recorded for {disk}, and none is recognised")));
                 }
@@ -109,14 +109,18 @@ impl Opener for Inside<'_> {
         snapshot: Option<&str>,
     ) -> Result<Arc<dyn Disk>> {
         let format = match format {
-            Some(name) => of_name(name)?,
-            None => format::recognise(&*inside, FORMATS)?,
+            Some(name) => self.of_name(name)?,
+            None => format::recognise(&inside, self.formats())?,
         };
         self.open_as(inside, format, snapshot, self.namer)
     }
 
     fn unlock(&self, lock: &ImageLock, attempt: &mut Attempt<'_>) -> Result<ImageKey> {
         self.outside.unlock(lock, attempt)
+    }
+
+    fn formats(&self) -> &'static [Format] {
+        self.outside.formats()
     }
 
     fn file_name(&self) -> Option<&OsStr> {

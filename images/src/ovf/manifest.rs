@@ -2,7 +2,7 @@
 //!
 //! DSP0243 2.1.1, 6.2 "OVF package manifest".
 
-use crate::verify::Algorithm;
+use crate::stored::Algorithm;
 use crate::{Result, corrupt, unsupported};
 
 /// Our limit of the lines of a manifest.

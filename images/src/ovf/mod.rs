@@ -18,24 +18,29 @@ use descriptor::{DiskEntry, FileEntry, Source};
 use inside::Inside;
 use tar::Archive;
 
+use crate::description::{Contained, Description};
 use crate::disk::{Concat, Piece, View};
-use crate::format::{self, APPLIANCES, FORMATS, Opener, RAW, Request};
-use crate::info::{Contained, Description};
+use crate::format::{self, Opener, RAW, Request};
 use crate::parent::is_absent;
-use crate::verify::Stored;
+use crate::stored::Stored;
 use crate::xml::{self, clean};
 use crate::{Budget, Disk, Error, Format, Result, ResultExt, corrupt, name, unsupported};
 
-/// The line of a descriptor with its files beside it in [`FORMATS`].
+/// The line of a descriptor with its files beside it in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format {
-    name: "ovf",
-    probe: |file| xml::starts_with(file, "Envelope"),
-    open: |file, request| only(disks(file, request)?),
+    disks: Some(disks),
+    describe: Some(describe),
+    hashes: Some(stored),
+    ..Format::new("ovf", |file| xml::starts_with(file, "Envelope"), |file, request| only(disks(file, request)?))
 };
 
-/// The line of an archive in [`FORMATS`].
-pub const ARCHIVE: Format =
-    Format { name: "ova", probe: tar::has_descriptor, open: |file, request| only(disks_in_archive(file, request)?) };
+/// The line of an archive in [`FORMATS`](crate::FORMATS).
+pub const ARCHIVE: Format = Format {
+    disks: Some(disks_in_archive),
+    describe: Some(describe_archive),
+    hashes: Some(stored_in_archive),
+    ..Format::new("ova", tar::has_descriptor, |file, request| only(disks_in_archive(file, request)?))
+};
 
 /// How many digits the numbers of a file in pieces have.
 const PIECE_DIGITS: usize = 9;
@@ -51,12 +56,12 @@ fn only(mut disks: Vec<Arc<dyn Disk>>) -> Result<Arc<dyn Disk>> {
 }
 
 /// The disks that the descriptor in `file` names, in their order.
-pub fn disks(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn Disk>>> {
+fn disks(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn Disk>>> {
     opened(parts(&*file, request)?)
 }
 
 /// The disks of the appliance in the archive `file`, in their order.
-pub fn disks_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn Disk>>> {
+fn disks_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Arc<dyn Disk>>> {
     opened(Appliance::read(file, request.budget)?.parts(request)?)
 }
 
@@ -65,12 +70,12 @@ fn opened(parts: Vec<Part>) -> Result<Vec<Arc<dyn Disk>>> {
 }
 
 /// What the appliance of a descriptor consists of.
-pub fn describe(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
+fn describe(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
     Ok(described(parts(&**file, request)?))
 }
 
 /// What the appliance in an archive consists of.
-pub fn describe_archive(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
+fn describe_archive(file: &Arc<dyn Disk>, request: &Request<'_>) -> Result<Description> {
     Ok(described(Appliance::read(file.clone(), request.budget)?.parts(request)?))
 }
 
@@ -88,7 +93,7 @@ fn described(parts: Vec<Part>) -> Description {
 }
 
 /// The hashes in the manifest beside the descriptor in `file`.
-pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
+fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
     let Some(own) = request.opener.file_name() else { return Ok(Vec::new()) };
     let manifest = name::of_file(&Path::new(own).with_extension("mf").to_string_lossy());
     let manifest = match request.opener.open(&manifest, Some(RAW)) {
@@ -102,7 +107,7 @@ pub fn stored(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>>
 }
 
 /// The hashes in the manifest of the appliance in the archive `file`.
-pub fn stored_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
+fn stored_in_archive(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Vec<Stored>> {
     let appliance = Appliance::read(file, request.budget)?;
     let name = [&appliance.descriptor[..appliance.descriptor.len() - 3], b"mf"].concat();
     let Some(manifest) = appliance.archive.get(&name)? else { return Ok(Vec::new()) };
@@ -197,13 +202,13 @@ fn open_file(entry: &FileEntry, request: &Request<'_>) -> Result<(&'static str, 
         log::warn!("{file}: {size} bytes by the descriptor, but it has {}", file.size());
     }
     if let Some(compression) = &entry.compression {
-        let found = FORMATS.iter().find(|format| format.name == compression);
+        let found = opener.formats().iter().find(|format| format.name == compression);
         let Some(format) = found else {
             return Err(unsupported!("{file} is compressed with {compression}, which is not supported"));
         };
         return Ok((format.name, opener.open_inside(file, Some(compression), request.snapshot)?));
     }
-    let Some(found) = format::recognise(&*file, FORMATS)? else {
+    let Some(found) = format::recognise(&file, opener.formats())? else {
         return match (entry.format, request.snapshot) {
             (Some(format), _) => {
                 Err(corrupt!(file.to_string(), 0u64, "a {format} image by the descriptor, but it is none"))
@@ -212,7 +217,7 @@ fn open_file(entry: &FileEntry, request: &Request<'_>) -> Result<(&'static str, 
             (None, None) => Ok((RAW, file)),
         };
     };
-    if APPLIANCES.iter().any(|(name, _)| *name == found.name) {
+    if found.disks.is_some() {
         return Err(unsupported!("{file} is an appliance in an appliance"));
     }
     // Where the descriptor says nothing of its format, the gate is to know that.

@@ -6,22 +6,24 @@ mod descriptor;
 mod expandable;
 mod layout;
 
-use crate::{Disk, Format, Result, xml};
+use std::sync::Arc;
 
-pub use bundle::DESCRIPTOR;
+use crate::{Disk, Format, Request, Result, xml};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
 pub const FORMAT: Format = Format {
-    name: "parallels",
-    probe: |file| Ok(expandable::probe(file)? || is_descriptor(file)?),
-    open: |file, request| match is_descriptor(&*file)? {
-        true => bundle::open(file, request),
-        false => {
-            request.refuse_snapshot("single Parallels")?;
-            expandable::open(file, None, request.budget)
-        }
-    },
+    endings: &["hdd", "hds", "xml"],
+    folder: Some(bundle::DESCRIPTOR),
+    ..Format::new("parallels", |file| Ok(expandable::probe(file)? || is_descriptor(file)?), open)
 };
+
+fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
+    if is_descriptor(&*file)? {
+        return bundle::open(file, request);
+    }
+    request.refuse_snapshot("single Parallels")?;
+    expandable::open(file, None, request.budget)
+}
 
 fn is_descriptor(file: &dyn Disk) -> Result<bool> {
     xml::starts_with(file, descriptor::ROOT)

@@ -12,14 +12,18 @@ use layout::*;
 use crate::block_map::{self, Encryption, Map, Mapped, Mapping};
 use crate::cache::TABLE_PAGE;
 use crate::crypt::{ImageKey, ImageLock};
+use crate::description::{Description, Named};
 use crate::disk::Cached;
 use crate::format::Request;
-use crate::info::{Description, Named};
 use crate::qcow2::{Compressed, Compression, Descriptor};
 use crate::{Budget, Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "qcow", probe, open };
+pub const FORMAT: Format = Format {
+    endings: &["cow"],
+    describe: Some(|file, request| describe(file, request.budget)),
+    ..Format::new("qcow", probe, open)
+};
 
 const WHAT: &str = "qcow header";
 
@@ -33,7 +37,7 @@ fn probe(file: &dyn Disk) -> Result<bool> {
 }
 
 /// What the header says; neither a key nor another file is needed for that.
-pub fn describe(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Description> {
+fn describe(file: &Arc<dyn Disk>, budget: &Budget) -> Result<Description> {
     let raw: Header = structure::read(&**file, WHAT, 0)?;
     Tables::new(file, &raw, budget)?;
     let backing = backing_name(&**file, &raw)?;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::header::{Compression, Header};
 use super::layout::*;
 use super::snapshot;
+use crate::description::{Description, Named, Snapshot};
 use crate::disk::Cached;
-use crate::info::{Description, Named, Snapshot};
 use crate::{Disk, Result};
 
 /// The granularity in which headers and snapshots are read, in bytes.

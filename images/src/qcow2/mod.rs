@@ -26,7 +26,7 @@ use crate::format::Request;
 use crate::{Disk, Format, Result, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "qcow2", probe, open };
+pub const FORMAT: Format = Format { describe: Some(|file, _| describe(file)), ..Format::new("qcow2", probe, open) };
 
 /// Whether the file starts with the magic of qcow2, and with another version than qcow, which shares it.
 fn probe(file: &dyn Disk) -> Result<bool> {

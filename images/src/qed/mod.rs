@@ -17,7 +17,7 @@ use crate::format::{RAW, Request};
 use crate::{Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "qed", probe, open };
+pub const FORMAT: Format = Format::new("qed", probe, open);
 
 const WHAT: &str = "QED header";
 

@@ -21,7 +21,7 @@ use crate::parent::Candidates;
 use crate::{Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "vdi", probe, open };
+pub const FORMAT: Format = Format::new("vdi", probe, open);
 
 fn probe(file: &dyn Disk) -> Result<bool> {
     let mut signature = [0; 4];

@@ -20,7 +20,7 @@ use crate::parent::{Candidates, MAX_PATH_BYTES, utf16, utf16_le};
 use crate::{Disk, Format, Result, corrupt, structure};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "vpc", probe, open };
+pub const FORMAT: Format = Format { endings: &["vhd", "avhd"], ..Format::new("vpc", probe, open) };
 
 /// Whether there is a sound footer, or a copy's cookie at the start. QEMU looks at the start only, so that it takes
 /// fixed disks for raw ones with 512 bytes too many.

@@ -20,7 +20,7 @@ use crate::parent::Candidates;
 use crate::{Budget, Disk, Format, Result, corrupt, structure, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "vhdx", probe, open };
+pub const FORMAT: Format = Format { endings: &["avhdx"], ..Format::new("vhdx", probe, open) };
 
 fn probe(file: &dyn Disk) -> Result<bool> {
     let mut signature = [0; FILE_SIGNATURE.len()];

@@ -21,7 +21,7 @@ use crate::{Disk, Format, Result, corrupt, unsupported};
 const PROBED: usize = 512;
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { name: "vmdk", probe, open };
+pub const FORMAT: Format = Format::new("vmdk", probe, open);
 
 /// What a file of this format starts with.
 #[derive(Clone, Copy, PartialEq, Eq)]

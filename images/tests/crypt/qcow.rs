@@ -25,7 +25,7 @@ impl Given {
 
 impl Secrets for Given {
     fn unlock(&self, image: &EncryptedImage<'_>, attempt: &mut Attempt<'_>) -> Result<ImageKey> {
-        let asked = (image.path.to_path_buf(), image.lock.method, image.lock.uuid.is_some());
+        let asked = (image.location.path().unwrap().to_path_buf(), image.lock.method, image.lock.uuid.is_some());
         self.asked.lock().unwrap().push(asked);
         for secret in &self.secrets {
             if let Some(key) = attempt(secret)? {

@@ -22,7 +22,7 @@ fn disks_beside_the_descriptor() {
     assert_eq!(disks.len(), 2);
     disks.iter().zip(&wants).for_each(|(disk, want)| reads(disk, want));
     let layers = info(&folder.path("vm.ovf"), &Options::default()).unwrap();
-    let files: Vec<_> = layers[0].files.iter().map(|file| file.path.file_name().unwrap().to_owned()).collect();
+    let files: Vec<_> = layers[0].files.iter().map(|file| file.location.file_name().unwrap()).collect();
     assert_eq!((files, layers[0].description.disks.len()), (vec!["a b.vmdk".into(), "flat.vmdk".into()], 2));
     let options = Options { backing: Backing::None, ..Options::default() };
     let error = images::open_all(&folder.path("vm.ovf"), &options).err().unwrap().to_string();

@@ -88,7 +88,7 @@ fn snapshots_lie_on_each_other() {
         }
         let layers = info(&folder.path("x.hdd"), &Options::default()).unwrap();
         assert_eq!((layers[0].format, layers[0].description.virtual_size), ("parallels", Some(6 << 20)));
-        let files: Vec<_> = layers[0].files.iter().map(|file| file.path.file_name().unwrap().to_owned()).collect();
+        let files: Vec<_> = layers[0].files.iter().map(|file| file.location.file_name().unwrap()).collect();
         assert_eq!(files, ["base.hds", "middle.hds", "top.hds"]);
         let options = Options { backing: Backing::None, ..Options::default() };
         let error = images::open(&folder.path("x.hdd"), &options).err().unwrap().to_string();

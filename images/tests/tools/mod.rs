@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use images::{Disk, Error, FORMATS, Opener, Options, Request, Result};
+use images::{Disk, Error, FORMATS, Format, Opener, Options, Request, Result};
 use tempfile::TempDir;
 
 /// A folder for one test's files, gone when the test is.
@@ -83,6 +83,10 @@ pub struct NoFiles;
 impl Opener for NoFiles {
     fn open(&self, name: &Path, _: Option<&str>) -> Result<Arc<dyn Disk>> {
         Err(Error::Denied(format!("{}: this test opens no file", name.display())))
+    }
+
+    fn formats(&self) -> &'static [Format] {
+        FORMATS
     }
 }
 

@@ -8,6 +8,7 @@ use images::{Disk, Error, Result, corrupt};
 use lvm2_parser::{LogicalVolume, Mapping, SingleCache, Snapshot, Target, VolumeGroup};
 
 use super::bounds::Bounds;
+use super::describe::dm_uuid;
 use super::remap::{Copies, remapped};
 use super::scan::{FoundGroup, Place};
 use super::snapshot;
@@ -135,6 +136,7 @@ impl<'s> Mapper<'s> {
             uuid: Some(volume.uuid.to_string()),
             frame: kinds == ["thin-pool"],
             disk: self.shown(index),
+            mapped: Some(dm_uuid(&self.metadata.uuid.to_string(), &volume.uuid.to_string())),
             shared_bytes: 0,
         }
     }

@@ -38,11 +38,17 @@ use lvm2_parser::Label;
 
 pub use describe::{Description, Group, Physical, describe, dm_uuid, groups};
 
-use crate::Volume;
+use crate::{Members, Scheme, Volume};
 use bounds::Bounds;
 use foreign::Foreign;
 use map::Mapper;
 use scan::Scan;
+
+/// LVM2.
+pub const SCHEME: Scheme = Scheme {
+    members: Some(Members { groups: Some(groups), ..Members::new("LVM2_member") }),
+    ..Scheme::new("lvm", probe, volumes)
+};
 
 /// Bytes at the start of a disk in which the label lies: four sectors.
 const LABEL_SCAN_SIZE: usize = 2048;

@@ -93,6 +93,7 @@ impl<'a> Array<'a> {
             uuid: Some(of.uuid()),
             frame: false,
             disk: disk.map_err(Arc::new),
+            mapped: None,
             shared_bytes: 0,
         }
     }

@@ -16,12 +16,19 @@ use std::sync::Arc;
 
 use images::{Budget, Disk, Error, Result};
 
-use crate::{Scheme, Volume};
+use crate::{Members, Scheme, Volume};
 use array::{Array, Member};
 use superblock::Superblock;
 
-pub const SCHEME: Scheme =
-    Scheme { name: "md", shares: true, hides: Some(hides), probe, volumes, groups: |_, _| Vec::new() };
+/// MD RAID. A member that is in no array may be one that Linux would leave out too.
+pub const SCHEME: Scheme = Scheme {
+    members: Some(Members {
+        idle: Some("spare or left out of its array"),
+        hides: Some(hides),
+        ..Members::new("linux_raid_member")
+    }),
+    ..Scheme::new("md", probe, volumes)
+};
 
 /// Whether the disk has a superblock that is sound, also one that is not supported.
 fn probe(disk: &dyn Disk) -> Result<bool> {

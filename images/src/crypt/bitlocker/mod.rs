@@ -20,7 +20,8 @@ use layout::*;
 use metadata::Metadata;
 
 /// BitLocker. The volume inside is not named by a UUID, as libguestfs does.
-pub(super) const CONTAINER: Container = Container { name: "BitLocker", probe, uuid: |_| Ok(None), unlock, unprotected };
+pub(super) const CONTAINER: Container =
+    Container { unprotected, ..Container::new("BitLocker", "BitLocker", probe, unlock) };
 
 /// How often one secret is stretched at most; ours. A volume has one or two protectors of a kind.
 const MAX_STRETCHES: usize = 8;

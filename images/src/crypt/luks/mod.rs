@@ -20,7 +20,7 @@ use layout::{MAGIC, SECTOR, UUID_AT, UUID_L, VERSION_END};
 
 /// LUKS1 and LUKS2.
 pub(super) const CONTAINER: Container =
-    Container { name: "crypto_LUKS", probe, uuid, unlock, unprotected: |_| Ok(None) };
+    Container { mapped: "luks-", uuid, ..Container::new("crypto_LUKS", "LUKS", probe, unlock) };
 
 /// The longest key, in bytes: ours, twice the longest that a cipher here has.
 const MAX_KEY: usize = 128;
@@ -60,19 +60,23 @@ fn unlock(sealed: &Sealed, secret: &[u8]) -> Result<Option<Arc<dyn Disk>>> {
     opened.within(sealed.header())
 }
 
-/// How an image format is encrypted whose LUKS header lies on `header`: QEMU has put only version 1 into images.
-pub(super) fn image_lock(header: &dyn Disk) -> Result<ImageLock> {
-    match version(header)? {
-        Some(1) => {}
-        Some(other) => return Err(unsupported!("LUKS of version {other} in an image, only 1 is known there")),
-        None => return Err(corrupt!("LUKS header", 0u32, "its magic is missing")),
+impl ImageLock {
+    /// LUKS, with its header on `header`. Fails with `Unsupported` for version 2: QEMU has put only 1 into images.
+    pub(crate) fn luks(header: &dyn Disk) -> Result<Self> {
+        match version(header)? {
+            Some(1) => {}
+            Some(other) => return Err(unsupported!("LUKS of version {other} in an image, only 1 is known there")),
+            None => return Err(corrupt!("LUKS header", 0u32, "its magic is missing")),
+        }
+        Ok(Self { method: "LUKS", uuid: uuid(header)?, header: version1::read_header(header)?.to_vec() })
     }
-    Ok(ImageLock { method: "LUKS", uuid: uuid(header)?, header: version1::read_header(header)?.to_vec() })
 }
 
-/// The key of such an image, if `secret` is one of its passphrases.
-pub(super) fn image_key(header: &dyn Disk, secret: &[u8]) -> Result<Option<ImageKey>> {
-    Ok(version1::cipher(header, secret)?.map(ImageKey::new))
+impl ImageKey {
+    /// The key that a LUKS header on `header` keeps, if `secret` is one of its passphrases.
+    pub(crate) fn luks(header: &dyn Disk, secret: &[u8]) -> Result<Option<Self>> {
+        Ok(version1::cipher(header, secret)?.map(Self::new))
+    }
 }
 
 /// A field of text that ends with a NUL.
