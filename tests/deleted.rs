@@ -217,3 +217,34 @@ fn nothing_is_written_into_the_image_that_is_read() {
     // The same place, when the image is not mounted there.
     assert_eq!(run(&["recover", "-a", image, "--to", &inside]).status.code(), Some(2));
 }
+
+/// The file was written piece by piece, and each piece brought to the disk: what it was before is the start of what it is.
+#[test]
+fn earlier_versions_of_a_file_that_still_exists_come_back() {
+    let (before, place) = (images(), tempfile::tempdir().unwrap());
+    let to = place.path().join("out");
+    let output = run(&["recover", "-a", &guest(), "--living", "--to", to.to_str().unwrap(), "between.dat"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let point = Point::mount(&["-a", &guest(), "-i"]);
+    let now = fs::read(point.join("srv/between.dat")).unwrap();
+    let history = json(&["history", "-a", &guest(), "-i", "/srv/between.dat", "--json"]);
+    let history = history["versions"].as_array().unwrap();
+    assert!(history.len() > 30, "{} versions", history.len());
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(to.join("report.json")).unwrap()).unwrap();
+    let files = report["files"].as_array().unwrap();
+    assert_eq!(files.len(), history.len(), "nothing that was deleted has this name");
+    for version in history {
+        let path = format!("demo/root/srv/between.dat#{}@{}", version["inode"], version["version"]);
+        let content = fs::read(to.join(&path)).unwrap();
+        assert_eq!(content.len() as u64, version["size"].as_u64().unwrap(), "{path}");
+        assert!(now.starts_with(&content), "{path}");
+        let one = files.iter().find(|one| one["output"] == path.as_str()).unwrap();
+        assert_eq!((&one["found"]["state"], &one["sha256"]), (&version["state"], &digest(&content).into()), "{path}");
+        assert_eq!(one["found"]["path"], path.replace("demo/root", ""), "{path}");
+    }
+    // Its directory is there as it is in the guest, though nothing was deleted from it but other files.
+    let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(modified(&to.join("demo/root/srv")), modified(&point.join("srv")));
+    fails_with(&["recover", "-a", &guest(), "--living", "--to", to.to_str().unwrap()], &["PATTERN"]);
+    assert_eq!(images(), before);
+}

@@ -81,6 +81,10 @@ pub struct Recover {
     /// Also files of which only a part is left: what is gone is a hole in them, and named in the report
     #[arg(long)]
     pub partial: bool,
+    /// Also earlier versions of files that still exist, as name#inode@N with the N of `history`. Wants a PATTERN: every
+    /// file that matches is a search of its own
+    #[arg(long, requires = "patterns")]
+    pub living: bool,
     /// Also set the attributes security.* and trusted.* of the files: the kernel of this host acts on them, as on labels
     /// of SELinux. Capabilities and set-user-id bits are never set
     #[arg(long)]

@@ -34,7 +34,7 @@ pub fn run(request: &Request, options: &Deleted) -> Result<u8> {
             }
             match &mut listing {
                 Listing::Json(array) => {
-                    array.push(&Record::of(&place.device, &place.deleted, &found, &path, stat.as_ref()))?
+                    array.push(&Record::of(&place.device, &*place.tree, found.deleted, &path, stat.as_ref()))?
                 }
                 Listing::Table(out, width) => {
                     let deleted = found.deleted.deleted.map(|time| time.to_string()).unwrap_or_default();

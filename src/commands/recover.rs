@@ -24,8 +24,9 @@ pub fn run(request: &cli::Request, options: &cli::Recover) -> Result<u8> {
 
 /// The same with these file systems.
 fn run_on(places: &[Place], images: &[&Path], options: &cli::Recover) -> Result<u8> {
-    let cli::Recover { to, partial, all_xattrs, filters, .. } = options;
-    let asked = Options { to, partial: *partial, all_xattrs: *all_xattrs, filter: filters.filter() };
+    let cli::Recover { to, partial, living, all_xattrs, filters, .. } = options;
+    let (partial, living, all_xattrs) = (*partial, *living, *all_xattrs);
+    let asked = Options { to, partial, living, all_xattrs, filter: filters.filter() };
     let Some(recovered) = recover(places, images, &asked)? else {
         terminal::complain(&"no deleted file was found that is asked for; `imgmount deleted` lists them");
         return Ok(INCOMPLETE);

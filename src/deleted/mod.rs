@@ -7,7 +7,7 @@ mod record;
 use std::ops::RangeInclusive;
 
 use filesystems::view::Found;
-use filesystems::{Stat, State, Time};
+use filesystems::{Deleted, Stat, State, Time};
 
 pub use mount_tree::beside;
 pub use pattern::Pattern;
@@ -37,20 +37,27 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// Whether a path, without a slash at its start, is one of those.
+    pub fn wants_path(&self, path: &[u8]) -> bool {
+        self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(path))
+    }
+
     /// Whether this file is one of them. Without its attributes it has no size, and without a time it was deleted at
     /// no known time.
     pub fn wants(&self, found: &Found<'_>, path: &[u8], stat: Option<&Stat>) -> bool {
-        let deleted = found.deleted;
+        (self.versions || found.deleted.version == 0) && self.wants_path(path) && self.wants_state(found.deleted, stat)
+    }
+
+    /// The same without regard to its path, and to which of its versions it is.
+    pub fn wants_state(&self, deleted: &Deleted, stat: Option<&Stat>) -> bool {
         let size = stat.map_or(0, |stat| stat.size);
         let timed = |holds: fn(&Time, &Time) -> bool, limit: &Option<Time>| match limit {
             Some(limit) => deleted.deleted.is_some_and(|time| holds(&time, limit)),
             None => true,
         };
-        (self.versions || deleted.version == 0)
-            && timed(|time, after| time >= after, &self.after)
+        timed(|time, after| time >= after, &self.after)
             && timed(|time, before| time < before, &self.before)
             && self.sizes.contains(&size)
             && (self.states.is_empty() || self.states.contains(&deleted.state))
-            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(path)))
     }
 }

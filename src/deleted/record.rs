@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use filesystems::view::{DeletedFiles, Found};
-use filesystems::{Deleted, Kind, Stat, Time};
+use filesystems::{Deleted, FileSystem, Kind, Stat, Time};
 use serde::{Serialize, Serializer};
 
 /// Bytes of an image as JSON: text where they are text, otherwise an object with `text` (what is no text replaced) and
@@ -123,12 +122,12 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Of a file in the tree of deleted files.
-    pub fn of(device: &'a str, files: &DeletedFiles, found: &Found<'_>, path: &[u8], stat: Option<&Stat>) -> Self {
+    /// Of a file that has a path, which begins without a slash.
+    pub fn of(device: &'a str, tree: &dyn FileSystem, deleted: &Deleted, path: &[u8], stat: Option<&Stat>) -> Self {
         let target = stat.filter(|stat| stat.kind == Kind::Symlink);
-        let target = target.and_then(|_| files.source().read_link(found.deleted.node).ok());
+        let target = target.and_then(|_| tree.read_link(deleted.node).ok());
         let path = Some(Bytes([b"/", path].concat()));
-        Self { path, target: target.map(Bytes), ..Self::of_version(device, found.deleted, stat) }
+        Self { path, target: target.map(Bytes), ..Self::of_version(device, deleted, stat) }
     }
 
     /// Of a version, which has no path.

@@ -3,16 +3,16 @@
 pub mod destination;
 pub mod origin;
 pub mod report;
+mod wanted;
 mod writer;
 
 use std::path::Path;
 
-use filesystems::Stat;
-use filesystems::view::Found;
 use images::Result;
 
 use self::destination::Destination;
 use self::report::{Report, Totals};
+use self::wanted::each;
 use self::writer::Writer;
 use crate::deleted::Filter;
 use crate::place::Place;
@@ -28,6 +28,8 @@ pub struct Options<'a> {
     pub all_xattrs: bool,
     /// Which files.
     pub filter: Filter,
+    /// Also earlier versions of files that still exist. Finding those of one file is a search of its own.
+    pub living: bool,
 }
 
 /// What came of a recovery.
@@ -40,19 +42,12 @@ pub struct Recovered {
     pub not_searched: usize,
 }
 
-/// A deleted file that is wanted.
-struct Wanted<'a> {
-    found: Found<'a>,
-    path: Vec<u8>,
-    stat: Stat,
-}
-
 /// Recovers from these file systems, and writes a report that names the images. `None`, and nothing is made, if there is
 /// no such file. What cannot be had is said as it comes, and in the report.
 pub fn recover(places: &[Place], images: &[&Path], options: &Options<'_>) -> Result<Option<Recovered>> {
     let (mut searched, mut count, mut bytes) = (Vec::new(), 0u64, 0u64);
     for place in places {
-        let counted = each(place, &options.filter, log::Level::Warn, &mut |wanted| {
+        let counted = each(place, options, log::Level::Warn, &mut |wanted| {
             (count, bytes) = (count + 1, bytes.saturating_add(wanted.stat.size));
             Ok(())
         });
@@ -69,7 +64,7 @@ pub fn recover(places: &[Place], images: &[&Path], options: &Options<'_>) -> Res
     let mut report = Report::begin(&destination, images)?;
     for place in &searched {
         let mut writer = Writer::new(place, &destination, options.partial, &bar);
-        each(place, &options.filter, log::Level::Debug, &mut |file| {
+        each(place, options, log::Level::Debug, &mut |file| {
             let item = writer.item(&file, &mut report.totals.bytes);
             if let Some(why) = &item.why {
                 bar.suspend(|| {
@@ -85,24 +80,4 @@ pub fn recover(places: &[Place], images: &[&Path], options: &Options<'_>) -> Res
     let name = report.name.clone();
     let (totals, not_searched) = (report.finish()?, places.len() - searched.len());
     Ok(Some(Recovered { totals, report: name, not_searched }))
-}
-
-/// Calls `each` with the deleted files of a file system that are wanted, one after the other: there may be very many.
-/// What cannot be read is said in the log.
-fn each<'a>(
-    place: &'a Place,
-    filter: &Filter,
-    level: log::Level,
-    each: &mut dyn FnMut(Wanted<'a>) -> Result<()>,
-) -> Result<()> {
-    for found in place.deleted.found()? {
-        let path = place.deleted.path(found.node)?;
-        let stat = place.tree.stat(found.deleted.node);
-        match stat {
-            Ok(stat) if filter.wants(&found, &path, Some(&stat)) => each(Wanted { found, path, stat })?,
-            Ok(_) => {}
-            Err(error) => log::log!(level, "{}:/{}: {error}", place.name, terminal::clean(&path)),
-        }
-    }
-    Ok(())
 }

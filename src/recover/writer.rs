@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use filesystems::{FileSystem, Kind, NodeId, Stat, State};
 use indicatif::ProgressBar;
 
-use super::Wanted;
 use super::destination::Destination;
 use super::report::{Item, Outcome};
+use super::wanted::Wanted;
 use crate::copy::{Content, Copied};
 use crate::deleted::{Bytes, Lost, Record};
 use crate::place::Place;
@@ -21,8 +21,15 @@ pub struct Writer<'a> {
     destination: &'a Destination,
     partial: bool,
     bar: &'a ProgressBar,
-    /// The directories that were made, by their paths in the tree of deleted files; they get their attributes last.
-    made: BTreeMap<Vec<u8>, NodeId>,
+    /// The directories that were made, by their paths; they get their attributes last.
+    made: BTreeMap<Vec<u8>, Made>,
+}
+
+/// What a directory that was made is here.
+struct Made {
+    node: NodeId,
+    /// Whether it is a node of the file system; else of the tree of deleted files.
+    living: bool,
 }
 
 /// Why a file was not written.
@@ -55,10 +62,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes one file, and says what became of it.
-    pub fn item(&mut self, wanted: &Wanted<'a>, bytes: &mut u64) -> Item<'a> {
+    pub fn item(&mut self, wanted: &Wanted<'_>, bytes: &mut u64) -> Item<'a> {
         let place = self.place;
         let (path, stat) = (&wanted.path, &wanted.stat);
-        let found = Record::of(&place.device, &place.deleted, &wanted.found, path, Some(stat));
+        let found = Record::of(&place.device, &*place.tree, wanted.deleted, path, Some(stat));
         let output = Bytes([place.name.as_bytes(), b"/", path].concat());
         let mut item = Item {
             outcome: Outcome::Recovered,
@@ -81,14 +88,14 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&mut self, wanted: &Wanted<'_>, item: &mut Item<'_>) -> Result<u64, Refusal> {
-        let (stat, fs, node) = (&wanted.stat, &self.place.tree, wanted.found.deleted.node);
+        let (stat, fs, node) = (&wanted.stat, &self.place.tree, wanted.deleted.node);
         let (parent, name) = match wanted.path.iter().rposition(|byte| *byte == b'/') {
             Some(at) => (&wanted.path[..at], &wanted.path[at + 1..]),
             None => (&[][..], &wanted.path[..]),
         };
         let directory = match stat.kind {
             Kind::Directory => {
-                self.directory(&wanted.path)?;
+                self.directory(&wanted.path, wanted.living)?;
                 return Ok(0);
             }
             Kind::CharDevice | Kind::BlockDevice | Kind::Socket => {
@@ -96,9 +103,9 @@ impl<'a> Writer<'a> {
             }
             Kind::File => {
                 check_state(wanted, self.partial)?;
-                self.directory(parent)?
+                self.directory(parent, wanted.living)?
             }
-            Kind::Symlink | Kind::Fifo => self.directory(parent)?,
+            Kind::Symlink | Kind::Fifo => self.directory(parent, wanted.living)?,
         };
         match stat.kind {
             Kind::Symlink => {
@@ -112,7 +119,7 @@ impl<'a> Writer<'a> {
             }
             _ => {
                 let out = self.destination.file(&directory, name)?;
-                let lost = &wanted.found.deleted.lost;
+                let lost = &wanted.deleted.lost;
                 let content = Content { tree: &**fs, file: node, size: stat.size, lost, partial: self.partial };
                 let copied = content.copy_to(&out, &|bytes| self.bar.inc(bytes));
                 let Copied { sha256, lost, written } = copied.inspect_err(|_| {
@@ -122,7 +129,7 @@ impl<'a> Writer<'a> {
                 item.missing = lost.iter().map(Lost::from).collect();
                 if !lost.is_empty() {
                     item.outcome = Outcome::Partial;
-                } else if wanted.found.deleted.state != State::Intact {
+                } else if wanted.deleted.state != State::Intact {
                     item.outcome = Outcome::Unproven;
                 }
                 item.attributes_not_set = self.restore(&out.into(), node, stat);
@@ -142,8 +149,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Opens or makes the directory at a path of the tree of deleted files.
-    fn directory(&mut self, path: &[u8]) -> Result<OwnedFd, Refusal> {
+    /// Opens or makes the directory at a path of the file system, or of the tree of deleted files.
+    fn directory(&mut self, path: &[u8], living: bool) -> Result<OwnedFd, Refusal> {
         let device: Vec<&[u8]> = self.place.name.split('/').map(str::as_bytes).collect();
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
         let all: Vec<&[u8]> = device.iter().chain(&names).copied().collect();
@@ -156,27 +163,35 @@ impl<'a> Writer<'a> {
                 _ => error.into(),
             }
         })?;
-        let mut node = self.place.deleted.root();
+        let tree: &dyn FileSystem = if living { &*self.place.tree } else { &*self.place.deleted };
+        let mut node = tree.root();
         for (depth, name) in names.iter().enumerate() {
-            node = self.place.deleted.lookup(node, name)?;
+            node = tree.lookup(node, name)?;
             if device.len() + depth >= there {
-                self.made.insert(names[..=depth].join(&b'/'), node);
+                self.made.insert(names[..=depth].join(&b'/'), Made { node, living });
             }
         }
         Ok(directory)
     }
 
+    /// What a directory is in the file system, with its attributes; nothing for the directory of orphans.
+    fn attributes(&self, made: &Made) -> Option<(NodeId, Stat)> {
+        let Place { tree, deleted, .. } = self.place;
+        if made.living {
+            return Some((made.node, tree.stat(made.node).ok()?));
+        }
+        Some((deleted.behind(made.node).ok()??, deleted.stat(made.node).ok()?))
+    }
+
     /// Gives the directories that were made their attributes, from the deepest up: what is written in one changes it.
     pub fn finish_directories(&self) {
         let device = self.place.name.split('/').map(str::as_bytes);
-        for (path, node) in self.made.iter().rev() {
+        for (path, made) in self.made.iter().rev() {
             let names: Vec<&[u8]> = device.clone().chain(path.split(|byte| *byte == b'/')).collect();
             let Ok(directory) = self.destination.existing(&names) else { continue };
-            let Ok(Some(behind)) = self.place.deleted.behind(*node) else { continue };
-            if let Ok(stat) = self.place.deleted.stat(*node) {
-                for missing in self.restore(&directory, behind, &stat) {
-                    log::info!("{}:/{}: {missing}", self.place.name, terminal::clean(path));
-                }
+            let Some((node, stat)) = self.attributes(made) else { continue };
+            for missing in self.restore(&directory, node, &stat) {
+                log::info!("{}:/{}: {missing}", self.place.name, terminal::clean(path));
             }
         }
     }
@@ -184,10 +199,10 @@ impl<'a> Writer<'a> {
 
 /// Whether enough of a file is left to write it.
 fn check_state(wanted: &Wanted<'_>, partial: bool) -> Result<(), Refusal> {
-    let lost = wanted.found.deleted.lost.iter().map(|range| range.end.saturating_sub(range.start));
+    let lost = wanted.deleted.lost.iter().map(|range| range.end.saturating_sub(range.start));
     let lost = terminal::size(lost.fold(0, u64::saturating_add));
     let size = terminal::size(wanted.stat.size);
-    match wanted.found.deleted.state {
+    match wanted.deleted.state {
         State::Intact | State::Unproven => Ok(()),
         State::Partial if partial => Ok(()),
         State::Partial => Err(Refusal::Skip(format!("{lost} of {size} are gone; --partial writes what is left"))),
