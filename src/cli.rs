@@ -28,6 +28,8 @@ imgmount IMAGE                                        what is in it
        imgmount -a IMAGE … (-i | -m DEVICE …) [OPTIONS] DIRECTORY
        imgmount COMMAND …";
 
+const EVERYWHERE: &str = "Without -i and -m: every file system in the images.";
+
 /// Every line that begins with the program's name is run by a test.
 const EXAMPLES: &str = "\
 Examples:
@@ -83,12 +85,16 @@ pub enum Command {
     /// Say what images are: format, sizes, backing files, snapshots
     Info(Info),
     /// List deleted files, and how much of each is left
+    #[command(after_help = EVERYWHERE)]
     Deleted(Deleted),
     /// Write deleted files to a directory, with a report
+    #[command(after_help = EVERYWHERE)]
     Recover(Recover),
     /// Print the times of all files, live and deleted, as a body file for mactime and Plaso
+    #[command(after_help = EVERYWHERE)]
     Timeline(Timeline),
     /// Show the earlier versions of a file's attributes that the journal remembers
+    #[command(after_help = "Without -i and -m: PATH is a path of the only file system in the images.")]
     History(History),
     /// Unmount a directory that imgmount serves; returns when the serving process is gone
     Unmount(Unmount),
@@ -165,6 +171,9 @@ impl Cli {
             man.render_synopsis_section(&mut page).map_err(failed)?;
             man.render_description_section(&mut page).map_err(failed)?;
             man.render_options_section(&mut page).map_err(failed)?;
+            if let Some(more) = command.get_after_help() {
+                page.extend(format!(".PP\n{more}\n").into_bytes());
+            }
         }
         Ok(String::from_utf8_lossy(&page).into_owned())
     }

@@ -133,3 +133,46 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use filesystems::view::Directory;
+
+    use super::*;
+
+    fn names(walk: &mut Walk<'_>) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(step) = walk.step() {
+            match step {
+                Step::Name(name) => names.push(String::from_utf8(name.path.to_vec()).unwrap()),
+                Step::Gap(path, why) => names.push(format!("{}: {why}", String::from_utf8_lossy(path))),
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn directories_come_before_what_is_in_them() {
+        let tree = Directory::new(&[b"a".to_vec(), b"a/x/deep".to_vec(), b"b".to_vec()]).unwrap();
+        let mut walk = Walk::new(&tree, tree.root(), b"/boot", &Budget::default());
+        assert_eq!(names(&mut walk), ["/boot/a", "/boot/a/x", "/boot/a/x/deep", "/boot/b"]);
+        assert!(walk.step().is_none(), "the end stays the end");
+    }
+
+    #[test]
+    fn a_large_directory_is_read_in_pieces_and_each_name_once() {
+        let many: Vec<Vec<u8>> = (0..5000).map(|n| format!("{n:04}").into_bytes()).collect();
+        let tree = Directory::new(&many).unwrap();
+        let mut walk = Walk::new(&tree, tree.root(), b"", &Budget::default());
+        walk.step().unwrap();
+        assert!(walk.levels[0].entries.len() < 1000, "no more than a piece is held");
+        assert_eq!(names(&mut walk).len(), 4999);
+    }
+
+    #[test]
+    fn what_memory_does_not_hold_is_a_gap_and_the_walk_goes_on() {
+        let tree = Directory::new(&[b"a/x".to_vec(), b"b".to_vec()]).unwrap();
+        let seen = names(&mut Walk::new(&tree, tree.root(), b"", &Budget::new(SEEN - 1)));
+        assert!(seen[0] == "/a" && seen[1].starts_with("/a: ") && seen[2] == "/b", "{seen:?}");
+    }
+}
