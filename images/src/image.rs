@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypt::Secrets;
-use crate::disk::View;
+use crate::disk::{Access, View};
 use crate::format::{self, Format, Request};
 use crate::gate::{Backing, Found, Gate, Rules};
 use crate::origin::Origin;
@@ -16,6 +16,8 @@ use crate::{Budget, Disk, Error, FORMATS, Location, Result, ResultExt, SOURCES, 
 pub struct Options {
     /// The format by its name, `raw` or one of `formats`; otherwise the file is probed.
     pub format: Option<String>,
+    /// Whether the image may be written. The files that it names are never.
+    pub access: Access,
     /// Which files the image may name.
     pub backing: Backing,
     /// The logical sector size in bytes, 512 or 4096; otherwise it is detected where it matters.
@@ -36,6 +38,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             format: None,
+            access: Access::Read,
             backing: Backing::default(),
             sector_size: None,
             snapshot: None,
@@ -107,7 +110,7 @@ pub(crate) fn recognised(location: &Path, options: &Options) -> Result<Found> {
     let formats = options.formats;
     let forced = options.format.as_deref().map(|name| format::named(name, formats)).transpose()?;
     let location = Location::of(&descriptor_in(location, formats), options.sources);
-    let origin = Origin::open(location, options.sources, &options.budget)?;
+    let origin = Origin::open(location, options.access, options.sources, &options.budget)?;
     if let Some(format) = forced {
         return Ok(Found::by_user(origin, format, true));
     }

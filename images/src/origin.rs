@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::disk::{HostFile, printable};
+use crate::disk::{Access, HostFile, printable};
 use crate::format::Beside;
 use crate::location::Location;
 use crate::source::Source;
-use crate::{Budget, Disk, Error, Result, lock};
+use crate::{Budget, Disk, Error, Result, lock, read_only};
 
 /// An open image file.
 #[derive(Clone)]
@@ -78,10 +78,13 @@ impl Remote {
 }
 
 impl Origin {
-    /// Opens what the user gave.
-    pub fn open(location: Location, sources: &'static [Source], budget: &Budget) -> Result<Self> {
+    /// Opens what the user gave. What lies elsewhere than on this host is for reading only.
+    pub fn open(location: Location, access: Access, sources: &'static [Source], budget: &Budget) -> Result<Self> {
         Ok(match location {
-            Location::Host(path) => Self::Host(Arc::new(HostFile::open(&path)?)),
+            Location::Host(path) => Self::Host(Arc::new(HostFile::open_for(&path, access)?)),
+            Location::Address(address) if access == Access::ReadWrite => {
+                return Err(read_only!("{address} does not lie on this host: it cannot be written"));
+            }
             Location::Address(address) => Self::Remote(Arc::new(Remote::open(address, sources, budget)?)),
         })
     }

@@ -73,9 +73,10 @@ impl Disk for FreeSpace {
     fn extent_at(&self, offset: u64) -> Result<Extent<'_>> {
         check_range(self, 1, offset)?;
         let (is_free, end) = self.at(offset);
-        match is_free {
-            true => Ok(self.disk.extent_at(offset)?.at_most(end - offset)),
-            false => Ok(Extent { len: end - offset, data: Data::Hole }),
+        if is_free {
+            Ok(self.disk.extent_at(offset)?.at_most(end - offset))
+        } else {
+            Ok(Extent { len: end - offset, data: Data::Hole })
         }
     }
 

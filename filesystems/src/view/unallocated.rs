@@ -61,9 +61,10 @@ impl Disk for Unallocated {
         check_range(self, 1, offset)?;
         let found = self.found()?;
         let rest = self.size - offset;
-        match offset < found.size() {
-            true => Ok(found.extent_at(offset)?.at_most(rest)),
-            false => Ok(Extent { len: rest, data: Data::Hole }),
+        if offset < found.size() {
+            Ok(found.extent_at(offset)?.at_most(rest))
+        } else {
+            Ok(Extent { len: rest, data: Data::Hole })
         }
     }
 

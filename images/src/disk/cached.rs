@@ -89,14 +89,14 @@ pub(crate) fn next_number() -> u64 {
 pub struct Cached {
     inner: Arc<dyn Disk>,
     page_size: usize,
-    kept: Arc<Kept>,
+    own: Arc<OwnPages>,
 }
 
 /// The pages of one disk among those of others.
-struct Kept {
+struct OwnPages {
     /// By which its pages are known; changes when all are forgotten.
     number: AtomicU64,
-    pages: Arc<Pages>,
+    all: Arc<Pages>,
 }
 
 impl Cached {
@@ -108,7 +108,7 @@ impl Cached {
     /// Keeps what it reads among the `pages` of other disks. `page_size` is as for [`Self::new`].
     pub fn sharing(inner: Arc<dyn Disk>, page_size: usize, pages: Arc<Pages>) -> Self {
         assert!(page_size.is_power_of_two() && page_size >= 512, "a page size is chosen by the driver, not the image");
-        Self { inner, page_size, kept: Arc::new(Kept { number: next_number().into(), pages }) }
+        Self { inner, page_size, own: Arc::new(OwnPages { number: next_number().into(), all: pages }) }
     }
 
     /// The size of a page in bytes.
@@ -120,7 +120,7 @@ impl Cached {
     pub fn page_at(&self, offset: u64) -> Result<Page> {
         check_range(self, 1, offset)?;
         let start = offset - offset % self.page_size as u64;
-        self.kept.pages.get_or_make(self.kept.number.load(Ordering::Acquire), start, || {
+        self.own.all.get_or_make(self.own.number.load(Ordering::Acquire), start, || {
             let len = (self.inner.size() - start).min(self.page_size as u64) as usize;
             let mut page = vec![0; len];
             self.inner.read_at(&mut page, start)?;
@@ -168,7 +168,7 @@ impl Disk for Cached {
             inner,
             disk: self.inner.clone(),
             page_size: self.page_size as u64,
-            kept: self.kept.clone(),
+            own: self.own.clone(),
         }))
     }
 }
@@ -178,7 +178,7 @@ struct CachedWriter {
     inner: Writer,
     disk: Arc<dyn Disk>,
     page_size: u64,
-    kept: Arc<Kept>,
+    own: Arc<OwnPages>,
 }
 
 impl CachedWriter {
@@ -186,7 +186,7 @@ impl CachedWriter {
     ///
     /// They are forgotten after that, so that a page which is read meanwhile, and may have old bytes, is forgotten too.
     fn forget(&self, offset: u64, len: u64, done: Result<()>) -> Result<()> {
-        let Kept { number, pages } = &*self.kept;
+        let OwnPages { number, all } = &*self.own;
         let first = offset / self.page_size;
         let count = match len {
             0 => 0,
@@ -198,7 +198,7 @@ impl CachedWriter {
         }
         let number = number.load(Ordering::Acquire);
         for page in first..first.saturating_add(count) {
-            pages.cache.remove(&(number, page.saturating_mul(self.page_size)));
+            all.cache.remove(&(number, page.saturating_mul(self.page_size)));
         }
         done
     }

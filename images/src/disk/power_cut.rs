@@ -83,15 +83,15 @@ impl PowerCut {
             let flushed = steps[..done].iter().rposition(|step| matches!(step, Step::Flush)).unwrap_or(0);
             let mut bytes = start.clone();
             steps[..flushed].iter().for_each(|step| step.apply(&mut bytes, ALL));
-            // Few of them, half, most.
-            let kept = [1, 4, 7][random.below(3)];
+            // Few of the steps are there, half, or most.
+            let eighths = [1, 4, 7][random.below(3)];
             let unit = if cut % 2 == 0 { usize::MAX } else { SECTOR };
             for step in &steps[flushed..done] {
                 let changed = step.bytes();
                 let mut at = changed.start - changed.start % unit;
                 loop {
                     let end = at.saturating_add(unit);
-                    if random.below(8) < kept {
+                    if random.below(8) < eighths {
                         step.apply(&mut bytes, at..end);
                     }
                     if end >= changed.end {

@@ -218,6 +218,24 @@ fn overlay_of(bytes: &[u8]) -> Overlay {
     Overlay::new(memory(bytes), 512, Default::default())
 }
 
+/// How an image may be used is chosen where it is opened; the files that it names are for reading.
+#[test]
+fn an_image_is_written_if_it_was_opened_for_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let [raw, qcow2] = ["raw", "qcow2"].map(|name| folder.path().join(name));
+    std::fs::write(&raw, [1; 65536]).unwrap();
+    let mut create = toolbox::command("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "raw"]).arg(&qcow2);
+    assert!(create.status().unwrap().success());
+    let open = |path, access| crate::open(path, &crate::Options { access, ..Default::default() }).unwrap();
+    let refused = |disk: &dyn Disk| disk.writer(0..512).err().unwrap().to_string();
+    let written = open(&raw, Access::ReadWrite);
+    written.writer(0..65536).unwrap().write_at(&[2; 100], 0).unwrap();
+    assert_eq!(content(&*open(&qcow2, Access::Read))[..101], [[2; 100].as_slice(), &[1]].concat());
+    assert!(refused(&*open(&raw, Access::Read)).ends_with("raw is open for reading only"));
+    assert!(refused(&*open(&qcow2, Access::ReadWrite)).ends_with(" is a qcow2 image: those cannot be written yet"));
+}
+
 #[test]
 fn a_volume_with_bytes_twice_has_no_writer() {
     let disk = memory(&[0; 4096]);

@@ -73,7 +73,7 @@ pub fn describe(members: &[Arc<dyn Disk>], budget: &Budget) -> Description {
                 Place::Twice(one, other) => (Some(*one), Some(*other)),
                 Place::Missing => (None, None),
             };
-            let told = volume.dev_size.unwrap_or(0).saturating_mul(SECTOR_SIZE as u64);
+            let recorded_size = volume.dev_size.unwrap_or(0).saturating_mul(SECTOR_SIZE as u64);
             for member in std::iter::once(first).chain(second.map(Some)) {
                 description.physical.push(Physical {
                     uuid: Some(volume.uuid.to_string()),
@@ -81,7 +81,7 @@ pub fn describe(members: &[Arc<dyn Disk>], budget: &Budget) -> Description {
                     member,
                     group: Some(group.name.clone()),
                     device: volume.device.clone(),
-                    size: member.map_or(told, |member| members[member].size()),
+                    size: member.map_or(recorded_size, |member| members[member].size()),
                     extents: volume.pe_count,
                     free_extents: *free_extents,
                 });

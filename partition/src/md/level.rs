@@ -94,9 +94,9 @@ fn whole_legs(name: &str, of: &Superblock, legs: Vec<Option<Arc<dyn Disk>>>) -> 
     let (there, count) = (legs.iter().flatten().count(), legs.len());
     if there < count {
         let striped = Layout { level: Level::Striped, chunk: of.chunk.max(1) };
-        // Says it as of every other level.
-        let said = raid::open(name.to_owned(), &striped, legs).map(|_| ());
-        return Err(said.err().unwrap_or_else(|| corrupt!(name, 0u32, "{there} of {count} members")));
+        // The error is that of every other level.
+        let opened = raid::open(name.to_owned(), &striped, legs).map(|_| ());
+        return Err(opened.err().unwrap_or_else(|| corrupt!(name, 0u32, "{there} of {count} members")));
     }
     let cut = |leg: Arc<dyn Disk>| {
         let size = leg.size().checked_div(of.chunk).map_or(leg.size(), |chunks| chunks * of.chunk);

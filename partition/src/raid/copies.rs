@@ -134,11 +134,13 @@ impl Copies {
         let at = row.saturating_mul(row_size);
         let rows = self.legs.zeros(at, Some((leg, known.saturating_sub(at)))) / row_size;
         let turns = row.saturating_add(rows).saturating_mul(legs);
-        let end = match self.legs.present() == self.legs.len() {
+        let end = if self.legs.present() == self.legs.len() {
             // Only the first copies are asked, which begin in these rows.
-            true => turns.div_ceil(near),
-            false if far == 1 => turns / near,
-            false => 0,
+            turns.div_ceil(near)
+        } else if far == 1 {
+            turns / near
+        } else {
+            0
         };
         end.saturating_mul(self.chunk)
     }
