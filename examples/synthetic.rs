@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filesystems::{Entry, FileSystem, Info, Kind, NodeId, Stat, Time};
+use filesystems::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
 use images::{Data, Error, Extent, Result, corrupt, unsupported};
 use imgmount::{background, fuse, unmount};
 
@@ -121,8 +121,7 @@ struct Node {
 struct Synthetic {
     nodes: HashMap<NodeId, Node>,
     pattern: Vec<u8>,
-    /// Names are found in any case, it says.
-    any_case: bool,
+    properties: Properties,
 }
 
 const DAY: Time = Time { seconds: 86_400, nanoseconds: 123_456_789 };
@@ -145,9 +144,11 @@ fn stat(kind: Kind, size: u64) -> Stat {
 }
 
 impl Synthetic {
+    /// With `any_case` it says that names are found in any case.
     fn new(any_case: bool) -> Self {
         let pattern = (0..PATTERN).map(|n| ((n * 31) >> 3) as u8 ^ n as u8).collect();
-        let mut tree = Self { nodes: HashMap::new(), pattern, any_case };
+        let properties = Properties { name_max: 255, case_insensitive: any_case, ..Properties::default() };
+        let mut tree = Self { nodes: HashMap::new(), pattern, properties };
         let root = NodeId(ROOT);
         tree.put(root, stat(Kind::Directory, 4096), Odd::No);
         tree.fill(root);
@@ -254,19 +255,13 @@ fn acl() -> Vec<u8> {
 }
 
 impl FileSystem for Synthetic {
-    fn info(&self, _: NodeId) -> Result<Info> {
-        Ok(Info {
-            kind: "synthetic".into(),
-            block_size: 4096,
-            blocks: 1000,
-            blocks_free: 300,
-            blocks_available: 200,
-            files: 60_000,
-            files_free: 5000,
-            name_max: 255,
-            case_insensitive: self.any_case,
-            ..Info::default()
-        })
+    fn properties(&self, _: NodeId) -> &Properties {
+        &self.properties
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
+        let (block_size, blocks, blocks_free, blocks_available) = (4096, 1000, 300, 200);
+        Ok(Space { block_size, blocks, blocks_free, blocks_available, files: 60_000, files_free: 5000 })
     }
 
     fn root(&self) -> NodeId {

@@ -21,7 +21,7 @@ use images::{Budget, Disk, Error, Result};
 
 pub use deleted::{Deleted, Evidence, Parent, State};
 pub use path::{read_file, resolve};
-pub use tree::{Entry, FileSystem, Info, Kind, NodeId, Stat, Time};
+pub use tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
 
 /// A file system, or other contents of a volume that are known by name: a leaf of this crate, one line in [`DRIVERS`].
 pub struct Driver {

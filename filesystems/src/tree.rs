@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use images::{Disk, Extent, Result, unsupported};
 
-use crate::Deleted;
+use crate::{Deleted, Identity};
 
 /// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,8 +14,11 @@ pub struct NodeId(pub u64);
 ///
 /// Names are bytes. A node is never forgotten: an id that `lookup` or `read_dir` gave stays valid.
 pub trait FileSystem: Send + Sync {
-    /// What is known of the file system that holds `node`; a view holds several.
-    fn info(&self, node: NodeId) -> Result<Info>;
+    /// What the file system that holds `node` is; a view holds several. A node that is none has the view's own.
+    fn properties(&self, node: NodeId) -> &Properties;
+
+    /// How much space there is in the file system that holds `node`.
+    fn space(&self, node: NodeId) -> Result<Space>;
 
     /// The root directory.
     fn root(&self) -> NodeId;
@@ -73,20 +76,29 @@ pub trait FileSystem: Send + Sync {
     }
 }
 
-/// What is known of a file system as a whole. All counts are as the superblock has them.
+/// What a file system is from the moment it is opened: nothing of this changes.
 #[derive(Clone, Debug, Default)]
-pub struct Info {
-    /// The type as fstab calls it: `ext4`, `vfat`.
-    pub kind: String,
-    /// The label, if it has one.
-    pub label: Option<Vec<u8>>,
-    /// The UUID or serial number as blkid prints it.
-    pub uuid: Option<String>,
+pub struct Properties {
+    /// Type, label and UUID.
+    pub identity: Identity,
+    /// The longest name in bytes; 0 where nothing limits it.
+    pub name_max: u32,
+    /// Whether a name that was looked up in one case may be found in another.
+    pub case_insensitive: bool,
+    /// Why nothing can be written; what `--rw` prints.
+    pub read_only: String,
+    /// What the user should know: `journal replayed in memory: 12 transactions`. One line each.
+    pub notes: Vec<String>,
+}
+
+/// The space of a file system, as its superblock counts it: what statfs(2) asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
     /// The unit of the block counts, in bytes.
     pub block_size: u32,
     /// All blocks that can hold data.
     pub blocks: u64,
-    /// Blocks that are free.
+    /// Blocks that are free; 0 where that cannot be known, which the log says.
     pub blocks_free: u64,
     /// Blocks that are free for other users than root.
     pub blocks_available: u64,
@@ -94,14 +106,6 @@ pub struct Info {
     pub files: u64,
     /// Nodes that are free.
     pub files_free: u64,
-    /// The longest name in bytes.
-    pub name_max: u32,
-    /// Whether a name that was looked up in one case may be found in another.
-    pub case_insensitive: bool,
-    /// What the user should know: `journal replayed in memory: 12 transactions`. One line each.
-    pub notes: Vec<String>,
-    /// Why nothing can be written; what `--rw` prints.
-    pub read_only: String,
 }
 
 /// The kind of a node.

@@ -322,5 +322,5 @@ fn names_are_found_in_another_case_by_the_hash_tree() {
     }
     assert!(fs.lookup(folded, "größe-0400-name".as_bytes()).is_err());
     assert!(fs.lookup(fs.root(), b"FOLDED").is_err(), "the root is not folded");
-    assert!(fs.info(fs.root()).unwrap().case_insensitive);
+    assert!(fs.properties(fs.root()).case_insensitive);
 }

@@ -101,7 +101,7 @@ fn exercise(fs: &dyn FileSystem) -> usize {
             _ => {}
         }
     }
-    assert!(fs.info(fs.root()).is_ok());
+    assert!(fs.space(fs.root()).is_ok());
     assert!(start.elapsed() < MAX_TIME, "took {:?}", start.elapsed());
     seen
 }
@@ -195,7 +195,7 @@ fn truncated_images_open_or_say_why_and_read_what_is_there() {
             Ok(fs) => {
                 opened += 1;
                 exercise(&*fs);
-                assert!(fs.info(fs.root()).unwrap().notes.iter().any(|note| note.contains("truncated")));
+                assert!(fs.properties(fs.root()).notes.iter().any(|note| note.contains("truncated")));
             }
             Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
         }
@@ -278,7 +278,7 @@ fn features_that_are_not_read_are_refused_by_name() {
     let mut bytes = image.bytes();
     bytes[1024 + 0x67] |= 0x80;
     let fs = open(Arc::new(Memory::new("m", bytes))).unwrap();
-    assert!(fs.info(fs.root()).unwrap().read_only.contains("unknown feature 0x80000000"));
+    assert!(fs.properties(fs.root()).read_only.contains("unknown feature 0x80000000"));
 }
 
 #[test]

@@ -165,10 +165,10 @@ fn same_statfs(options: &str, image: &Image, mount: &Mount) {
     let stat = run("stat", &["-f", "-c", "%S %b %f %a %c %d", mount.path.to_str().unwrap()]);
     let file = File::open(&image.path).unwrap();
     let fs = ext_image::open(Arc::new(HostFile::new(&image.path, file).unwrap())).unwrap();
-    let info = fs.info(fs.root()).unwrap();
-    let ours =
-        [info.block_size.into(), info.blocks, info.blocks_free, info.blocks_available, info.files, info.files_free];
-    assert_eq!(ours.map(|number: u64| number.to_string()).join(" "), stat.trim(), "{options}: statfs");
+    let space = fs.space(fs.root()).unwrap();
+    let (blocks, files) = ([space.blocks, space.blocks_free, space.blocks_available], [space.files, space.files_free]);
+    let ours = [&[u64::from(space.block_size)][..], &blocks, &files].concat();
+    assert_eq!(ours.iter().map(u64::to_string).collect::<Vec<_>>().join(" "), stat.trim(), "{options}: statfs");
 }
 
 macro_rules! cases {

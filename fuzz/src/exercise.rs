@@ -53,10 +53,10 @@ pub fn tree(fs: &dyn FileSystem) {
             break;
         }
     }
-    if let Some(info) = good(fs.info(fs.root())) {
-        let texts = info.notes.iter().chain([&info.read_only]);
-        texts.for_each(|text| assert!(!text.contains(char::is_control), "{text:?}"));
-    }
+    good(fs.space(fs.root()));
+    let properties = fs.properties(fs.root());
+    let mut texts = properties.notes.iter().chain([&properties.read_only]);
+    assert!(texts.all(|text| !text.contains(char::is_control)), "{properties:?}");
     for found in good(fs.deleted()).iter().flat_map(|list| list.iter()).take(MOST_NODES) {
         node(fs, found.node, &mut Vec::new());
     }

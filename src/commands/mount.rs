@@ -114,14 +114,14 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
         (Some(tree), places)
     };
     for place in &places {
-        let info = place.tree.info(place.tree.root())?;
-        for note in &info.notes {
+        let properties = place.tree.properties(place.tree.root());
+        for note in &properties.notes {
             log::info!("{}: {note}", place.device);
         }
         if mount.wants_writing() {
             return Err(Error::ReadOnly(format!(
                 "--rw: {}: {}; leave out --rw to mount it for reading",
-                place.device, info.read_only
+                place.device, properties.read_only
             )));
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
 
-use filesystems::{FileSystem, Kind, NodeId};
+use filesystems::{FileSystem, Kind, NodeId, Space};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
@@ -30,6 +30,9 @@ const MAX_BACKGROUND: u16 = 128;
 
 /// The largest request in bytes: bounds the buffer that each thread keeps. The kernel's default limit is the same.
 const MAX_REQUEST: u32 = 1 << 20;
+
+/// The longest name that is said where the file system does not limit it, in bytes: Linux's NAME_MAX.
+const NAME_MAX: u32 = 255;
 
 /// The number under which `..` is listed: nobody can know it here, and the kernel does not ask. As libfuse does.
 const PARENT: INodeNo = INodeNo(0xffff_ffff);
@@ -93,7 +96,7 @@ impl Front {
 
     /// Whether the kernel may remember that a name is not in this directory.
     fn keeps_negative(&self, dir: NodeId) -> bool {
-        !self.options.negative_timeout.is_zero() && self.fs.info(dir).is_ok_and(|info| !info.case_insensitive)
+        !self.options.negative_timeout.is_zero() && !self.fs.properties(dir).case_insensitive
     }
 
     /// How long the kernel may answer from its caches what is in this directory.
@@ -353,20 +356,14 @@ impl Filesystem for Front {
 
     fn statfs(&self, _: &Request, inode: INodeNo, reply: ReplyStatfs) {
         let node = self.numbers.node(inode);
-        match self.reports.run("statfs", node, || self.fs.info(node)) {
-            Ok(info) => {
-                let block = info.block_size.max(512);
-                let name_max = if info.name_max == 0 { 255 } else { info.name_max };
-                reply.statfs(
-                    info.blocks,
-                    info.blocks_free,
-                    info.blocks_available,
-                    info.files,
-                    info.files_free,
-                    block,
-                    name_max,
-                    block,
-                );
+        match self.reports.run("statfs", node, || self.fs.space(node)) {
+            Ok(Space { block_size, blocks, blocks_free, blocks_available, files, files_free }) => {
+                let block = block_size.max(512);
+                let name_max = match self.fs.properties(node).name_max {
+                    0 => NAME_MAX,
+                    name_max => name_max,
+                };
+                reply.statfs(blocks, blocks_free, blocks_available, files, files_free, block, name_max, block);
             }
             Err(errno) => reply.error(errno),
         }

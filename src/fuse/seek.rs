@@ -49,7 +49,7 @@ pub fn seek(fs: &dyn FileSystem, file: NodeId, offset: u64, whence: Whence) -> R
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use filesystems::{Entry, Info, Stat};
+    use filesystems::{Entry, Properties, Space, Stat};
     use images::{Data, Error, Extent};
 
     use super::*;
@@ -62,8 +62,11 @@ mod tests {
     }
 
     impl FileSystem for File {
-        fn info(&self, _: NodeId) -> Result<Info> {
-            Ok(Info::default())
+        fn properties(&self, _: NodeId) -> &Properties {
+            unreachable!("seeking asks for attributes and extents")
+        }
+        fn space(&self, _: NodeId) -> Result<Space> {
+            Ok(Space::default())
         }
         fn root(&self) -> NodeId {
             NodeId(1)

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use filesystems::{Entry, FileSystem, Info, NodeId, Stat};
+use filesystems::{Entry, FileSystem, NodeId, Properties, Space, Stat};
 use images::{Error, Extent, Result};
 
 /// What one inspection may read to find out what each file system is for, and then to find out about the systems, in
@@ -59,8 +59,12 @@ pub struct Counted<'a> {
 }
 
 impl FileSystem for Counted<'_> {
-    fn info(&self, node: NodeId) -> Result<Info> {
-        self.fs.info(node)
+    fn properties(&self, node: NodeId) -> &Properties {
+        self.fs.properties(node)
+    }
+
+    fn space(&self, node: NodeId) -> Result<Space> {
+        self.fs.space(node)
     }
 
     fn root(&self) -> NodeId {

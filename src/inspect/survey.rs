@@ -49,8 +49,8 @@ impl Survey {
                             open.push(fs.clone());
                         }
                     }
-                    let info = fs.info(fs.root()).map_err(|error| error.to_string());
-                    info.map(|info| info.blocks.saturating_sub(info.blocks_free).saturating_mul(info.block_size.into()))
+                    let space = fs.space(fs.root()).map_err(|error| error.to_string());
+                    space.map(|of| of.blocks.saturating_sub(of.blocks_free).saturating_mul(of.block_size.into()))
                 }
                 Err(error) => {
                     match error.root() {

@@ -7,12 +7,14 @@ use images::{Budget, Data, Disk, Error, Extent, Reservation, Result, corrupt, un
 
 use super::attribute_names::attribute_names;
 use super::deleted::DeletedNodes;
+use super::features::incompat;
 use super::inode::Inode;
 use super::layout::{NAME_LEN, ROOT_INO, inode_flags};
+use super::superblock::Superblock;
 use super::volume::Volume;
 use super::{inline, overhead, xattr};
-use crate::Deleted;
-use crate::tree::{Entry, FileSystem, Info, Kind, NodeId, Stat};
+use crate::tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
+use crate::{Deleted, Identity};
 
 /// `s_state`: the guest's kernel found errors.
 const STATE_ERRORS: u16 = 2;
@@ -22,7 +24,7 @@ const FAST_SYMLINK_MAX: u64 = 59;
 /// An open ext2, ext3 or ext4. A node's id is its inode number.
 pub struct Ext {
     volume: Volume,
-    notes: Vec<String>,
+    properties: Properties,
     overhead: OnceLock<u64>,
     /// The names of all extended attributes, once they were asked for; `None` where they cannot be told.
     attribute_names: OnceLock<Option<HashSet<Vec<u8>>>>,
@@ -49,9 +51,10 @@ impl Ext {
         if root.kind()? != Kind::Directory {
             return Err(corrupt!("root inode", root.offset, "mode {:#o} is not a directory's", root.mode));
         }
+        let properties = properties(superblock, notes);
         Ok(Self {
             volume,
-            notes,
+            properties,
             overhead: OnceLock::new(),
             attribute_names: OnceLock::new(),
             deleted: DeletedNodes::new(budget.clone()),
@@ -88,6 +91,19 @@ impl Ext {
     }
 }
 
+fn properties(superblock: &Superblock, notes: Vec<String>) -> Properties {
+    let kind = superblock.features.kind();
+    let why = superblock.features.unknown_ro_compat();
+    let why = why.unwrap_or_else(|| "this program does not write ext file systems".into());
+    Properties {
+        identity: Identity { kind: kind.into(), label: superblock.label(), uuid: superblock.uuid() },
+        name_max: NAME_LEN as u32,
+        case_insensitive: superblock.features.has_incompat(incompat::CASEFOLD),
+        read_only: format!("{kind} is read-only here: {why}"),
+        notes,
+    }
+}
+
 /// Fails unless it is a regular file whose content can be read.
 fn readable_file(inode: &Inode) -> Result<()> {
     match inode.kind()? {
@@ -112,36 +128,25 @@ fn unreadable(inode: &Inode) -> Error {
 }
 
 impl FileSystem for Ext {
-    fn info(&self, _node: NodeId) -> Result<Info> {
+    fn properties(&self, _: NodeId) -> &Properties {
+        &self.properties
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
         let superblock = self.volume.superblock();
         let raw = &superblock.raw;
         let overhead = *self.overhead.get_or_init(|| overhead::blocks(&self.volume));
-        let wide =
-            |low: u32, high: u32| match superblock.features.has_incompat(super::features::incompat::SIXTY_FOUR_BIT) {
-                true => u64::from(high) << 32 | u64::from(low),
-                false => low.into(),
-            };
-        let free = wide(raw.s_free_blocks_count_lo.get(), raw.s_free_blocks_count_hi.get());
-        let reserved = wide(raw.s_r_blocks_count_lo.get(), raw.s_r_blocks_count_hi.get());
-        let kind = superblock.features.kind();
-        let why = match superblock.features.unknown_ro_compat() {
-            Some(features) => format!("{kind} is read-only here: {features}"),
-            None => format!("{kind} is read-only here: this program does not write ext file systems"),
-        };
-        Ok(Info {
-            kind: kind.into(),
-            label: superblock.label(),
-            uuid: superblock.uuid(),
+        let is_wide = superblock.features.has_incompat(incompat::SIXTY_FOUR_BIT);
+        let count = |low: u32, high: u32| if is_wide { u64::from(high) << 32 | u64::from(low) } else { low.into() };
+        let free = count(raw.s_free_blocks_count_lo.get(), raw.s_free_blocks_count_hi.get());
+        let reserved = count(raw.s_r_blocks_count_lo.get(), raw.s_r_blocks_count_hi.get());
+        Ok(Space {
             block_size: superblock.block_size,
             blocks: superblock.blocks.saturating_sub(overhead),
             blocks_free: free,
             blocks_available: free.saturating_sub(reserved.saturating_add(overhead::reserved_blocks(superblock))),
             files: superblock.inodes.into(),
             files_free: raw.s_free_inodes_count.get().into(),
-            name_max: NAME_LEN as u32,
-            case_insensitive: superblock.features.has_incompat(super::features::incompat::CASEFOLD),
-            notes: self.notes.clone(),
-            read_only: why,
         })
     }
 

@@ -29,7 +29,7 @@ use self::free_space::FreeSpace;
 use self::geometry::{Geometry, Root};
 use self::layout::*;
 use self::map::Map;
-use crate::{Deleted, Driver, Entry, FileSystem, Identity, Info, Kind, NodeId, Options, Stat, Time};
+use crate::{Deleted, Driver, Entry, FileSystem, Identity, Kind, NodeId, Options, Properties, Space, Stat, Time};
 
 /// The line in the table of drivers.
 pub const DRIVER: Driver = Driver { name: "fat", probe, open };
@@ -124,12 +124,12 @@ struct Fat {
     /// The same disk, for the FAT and for directories.
     metadata: Cached,
     geometry: Geometry,
-    identity: Identity,
+    properties: Properties,
     /// By first cluster and by how many clusters were asked for.
     chains: Cache<(u32, u32), Arc<Chain>, ByBytes>,
     indices: Cache<NodeId, Arc<Index>, ByBytes>,
-    /// How many clusters are free, or why that is not known.
-    free: OnceLock<std::result::Result<u64, String>>,
+    /// How many clusters are free; 0 where that is not known.
+    free: OnceLock<u64>,
     /// What is deleted, once it was looked for.
     deleted: OnceLock<std::result::Result<deleted::All, Arc<Error>>>,
     /// What was found first in each directory that is damaged.
@@ -141,12 +141,24 @@ struct Fat {
 impl Fat {
     fn open(disk: Arc<dyn Disk>, budget: Budget) -> Result<Self> {
         let geometry = Geometry::read(disk.as_ref())?;
+        let mut notes = Vec::new();
+        if geometry.dirty {
+            notes.push(format!("{disk} was not unmounted cleanly"));
+        }
         if let Some(note) = truncated(&geometry, disk.as_ref()) {
             log::warn!("{disk}: {note}");
+            notes.push(note);
         }
         let metadata = Cached::new(disk.clone(), METADATA_PAGE, METADATA_CACHE);
-        Ok(Self {
+        let properties = Properties {
             identity: identity(&metadata, &geometry)?,
+            name_max: NAME_MAX,
+            case_insensitive: true,
+            read_only: "writing to FAT is not implemented".into(),
+            notes,
+        };
+        Ok(Self {
+            properties,
             disk,
             metadata,
             geometry,
@@ -270,13 +282,16 @@ impl Fat {
         }
     }
 
-    fn free_clusters(&self) -> &std::result::Result<u64, String> {
-        self.free.get_or_init(|| {
+    fn free_clusters(&self) -> u64 {
+        *self.free.get_or_init(|| {
             let hint = self.geometry.fs_info.map(|at| self.free_hint(at));
-            match hint {
-                Some(Ok(Some(free))) => Ok(free),
-                _ => chain::count_free(self.disk.as_ref(), &self.geometry).map_err(|error| error.to_string()),
+            if let Some(Ok(Some(free))) = hint {
+                return free;
             }
+            chain::count_free(self.disk.as_ref(), &self.geometry).unwrap_or_else(|why| {
+                log::warn!("{}: free space is not known: {why}", self.disk);
+                0
+            })
         })
     }
 
@@ -328,32 +343,19 @@ impl FileSystem for Fat {
         false
     }
 
-    fn info(&self, _: NodeId) -> Result<Info> {
+    fn properties(&self, _: NodeId) -> &Properties {
+        &self.properties
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
         let free = self.free_clusters();
-        let mut notes = Vec::new();
-        if self.geometry.dirty {
-            notes.push(format!("{} was not unmounted cleanly", self.disk));
-        }
-        notes.extend(truncated(&self.geometry, self.disk.as_ref()));
-        if let Err(why) = free {
-            notes.push(format!("free space is not known: {why}"));
-        }
-        let free = *free.as_ref().unwrap_or(&0);
-        let Identity { kind, label, uuid } = self.identity.clone();
-        Ok(Info {
-            kind,
-            label,
-            uuid,
+        Ok(Space {
             block_size: self.geometry.cluster_size,
             blocks: self.geometry.clusters.into(),
             blocks_free: free,
             blocks_available: free,
             files: 0,
             files_free: 0,
-            name_max: NAME_MAX,
-            case_insensitive: true,
-            notes,
-            read_only: "writing to FAT is not implemented".into(),
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use images::{Budget, Error, Extent, Result};
 
 use self::tree::{Tree, What};
-use crate::{Deleted, Entry, FileSystem, Info, NodeId, Stat};
+use crate::{Deleted, Entry, FileSystem, NodeId, Properties, Space, Stat};
 
 /// All attributes that tell of a deletion begin like this; the guest's own of such names are not shown.
 const PREFIX: &str = "user.imgmount.";
@@ -23,6 +23,7 @@ const PREFIX: &str = "user.imgmount.";
 pub struct DeletedFiles {
     fs: Arc<dyn FileSystem>,
     device: String,
+    properties: Properties,
     tree: OnceLock<std::result::Result<Tree, Arc<Error>>>,
     budget: Budget,
 }
@@ -40,7 +41,9 @@ impl DeletedFiles {
     /// What was deleted from `fs`, which lies on the device of this name. What `budget` does not hold is not shown, which
     /// is said.
     pub fn new(fs: Arc<dyn FileSystem>, device: impl Into<String>, budget: Budget) -> Self {
-        Self { fs, device: device.into(), tree: OnceLock::new(), budget }
+        let of_source = fs.properties(fs.root()).clone();
+        let properties = Properties { case_insensitive: false, name_max: tree::NAME_MAX as u32, ..of_source };
+        Self { fs, device: device.into(), properties, tree: OnceLock::new(), budget }
     }
 
     /// The file system from which it was deleted.
@@ -102,9 +105,12 @@ fn place(tree: &Tree, node: NodeId) -> Result<usize> {
 }
 
 impl FileSystem for DeletedFiles {
-    fn info(&self, _: NodeId) -> Result<Info> {
-        let info = self.fs.info(self.fs.root())?;
-        Ok(Info { case_insensitive: false, name_max: tree::NAME_MAX as u32, ..info })
+    fn properties(&self, _: NodeId) -> &Properties {
+        &self.properties
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
+        self.fs.space(self.fs.root())
     }
 
     fn root(&self) -> NodeId {

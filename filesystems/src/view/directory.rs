@@ -6,7 +6,7 @@ use images::{Error, Extent, Result};
 
 use super::Mounts;
 use super::hierarchy::Hierarchy;
-use crate::{Entry, FileSystem, Info, Kind, NodeId, Stat};
+use crate::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
 
 /// A root directory with empty directories in it, and nothing else.
 pub struct Directory(Hierarchy);
@@ -15,7 +15,7 @@ impl Directory {
     /// A directory with these names in it, in this order. A name may be a path: its directories are made. They must be
     /// usable and differ.
     pub fn new(names: &[Vec<u8>]) -> Result<Self> {
-        Hierarchy::new(names.iter().map(Vec::as_slice), false).map(Self)
+        Hierarchy::new("file systems", names.iter().map(Vec::as_slice), false).map(Self)
     }
 
     /// File systems side by side, each as a directory of this name.
@@ -34,8 +34,12 @@ impl FileSystem for Directory {
         false
     }
 
-    fn info(&self, _: NodeId) -> Result<Info> {
-        Ok(self.0.info("file systems"))
+    fn properties(&self, _: NodeId) -> &Properties {
+        self.0.properties()
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
+        Ok(self.0.space())
     }
 
     fn root(&self) -> NodeId {

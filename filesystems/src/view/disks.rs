@@ -5,7 +5,7 @@ use std::sync::Arc;
 use images::{Disk, Error, Extent, Result};
 
 use super::hierarchy::Hierarchy;
-use crate::{Entry, FileSystem, Info, Kind, NodeId, Stat};
+use crate::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
 
 /// A directory of read-only files, each of which is a disk.
 pub struct Disks {
@@ -31,7 +31,7 @@ pub struct Member {
 impl Disks {
     /// A directory with these files. The names must be usable and differ, and no file lie in another.
     pub fn new(members: Vec<Member>) -> Result<Self> {
-        let names = Hierarchy::new(members.iter().map(|member| &member.name[..]), true)?;
+        let names = Hierarchy::new("disks", members.iter().map(|member| &member.name[..]), true)?;
         Ok(Self { names, members, attributes: Box::new(|_, stat| stat) })
     }
 
@@ -56,8 +56,12 @@ impl FileSystem for Disks {
         false
     }
 
-    fn info(&self, _: NodeId) -> Result<Info> {
-        Ok(self.names.info("disks"))
+    fn properties(&self, _: NodeId) -> &Properties {
+        self.names.properties()
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
+        Ok(self.names.space())
     }
 
     fn root(&self) -> NodeId {

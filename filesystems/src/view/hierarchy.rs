@@ -2,16 +2,19 @@
 
 use images::{Error, Result, unsupported};
 
-use crate::{Entry, Info, Kind, NodeId, Stat, Time};
+use crate::{Entry, Identity, Kind, NodeId, Properties, Space, Stat, Time};
 
 /// The root; the node with index `i` is `FIRST + i`.
 const FIRST: u64 = 1;
 /// The longest name in bytes: Linux's NAME_MAX.
 const NAME_MAX: usize = 255;
+/// The unit in which there are no blocks, in bytes: a page.
+const BLOCK_SIZE: u32 = 4096;
 
 /// A tree of names. Each of the paths that it was made from is an end, known by its index; what is above is made up.
 pub(super) struct Hierarchy {
     nodes: Vec<Node>,
+    properties: Properties,
 }
 
 struct Node {
@@ -23,10 +26,16 @@ struct Node {
 }
 
 impl Hierarchy {
-    /// A tree of these paths, relative and without `.` and `..`. They must differ; if `leaves` is set, none may lead
-    /// through another.
-    pub fn new<'a>(paths: impl IntoIterator<Item = &'a [u8]>, leaves: bool) -> Result<Self> {
-        let mut tree = Self { nodes: vec![Node { name: Vec::new(), end: None, children: Vec::new() }] };
+    /// A tree of these paths to what is called `what`, relative and without `.` and `..`. They must differ; if `leaves`
+    /// is set, none may lead through another.
+    pub fn new<'a>(what: &str, paths: impl IntoIterator<Item = &'a [u8]>, leaves: bool) -> Result<Self> {
+        let properties = Properties {
+            identity: Identity { kind: "directory".into(), ..Identity::default() },
+            name_max: NAME_MAX as u32,
+            read_only: format!("the directory of the {what} is made up"),
+            ..Properties::default()
+        };
+        let mut tree = Self { nodes: vec![Node { name: Vec::new(), end: None, children: Vec::new() }], properties };
         for (end, path) in paths.into_iter().enumerate() {
             let text = String::from_utf8_lossy(path);
             let mut at = 0;
@@ -92,14 +101,13 @@ impl Hierarchy {
         })
     }
 
-    pub fn info(&self, what: &str) -> Info {
-        Info {
-            kind: "directory".into(),
-            block_size: 4096,
-            name_max: NAME_MAX as u32,
-            read_only: format!("the directory of the {what} is made up"),
-            ..Info::default()
-        }
+    pub fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// The space of names that take none.
+    pub fn space(&self) -> Space {
+        Space { block_size: BLOCK_SIZE, ..Space::default() }
     }
 
     pub fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {

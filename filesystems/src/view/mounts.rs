@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use images::{Error, Extent, Result, unsupported};
 
-use crate::{Deleted, Entry, FileSystem, Info, Kind, NodeId, Parent, Stat, resolve};
+use crate::{Deleted, Entry, FileSystem, Kind, NodeId, Parent, Properties, Space, Stat, resolve};
 
 /// The top byte of a view's node is the index of the file system, the rest is the node there.
 const INDEX_SHIFT: u32 = 56;
@@ -87,9 +87,16 @@ fn outer(index: usize, node: NodeId) -> NodeId {
 }
 
 impl FileSystem for Mounts {
-    fn info(&self, node: NodeId) -> Result<Info> {
+    fn properties(&self, node: NodeId) -> &Properties {
+        match self.inner(node) {
+            Ok((fs, _, node)) => fs.properties(node),
+            Err(_) => self.mounted[0].properties(self.mounted[0].root()),
+        }
+    }
+
+    fn space(&self, node: NodeId) -> Result<Space> {
         let (fs, _, node) = self.inner(node)?;
-        fs.info(node)
+        fs.space(node)
     }
 
     fn root(&self) -> NodeId {
@@ -190,7 +197,7 @@ mod tests {
         assert_eq!(content(&view, "boot/efi/../../file").unwrap(), b"f", "`..` leaves a mounted root");
         assert_eq!(content(&view, "boot/efi/up").unwrap(), b"f");
         let boot = resolve(&view, b"boot", true).unwrap();
-        assert_eq!(view.info(boot).unwrap().files, 3, "the mounted one's");
+        assert_eq!(view.space(boot).unwrap().files, 3, "the mounted one's");
         let mut listed = None;
         let mut see = |entry: Entry<'_>| {
             if entry.name == b"boot" {

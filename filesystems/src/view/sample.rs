@@ -2,7 +2,7 @@
 
 use images::{Data, Error, Extent, Result};
 
-use crate::{Entry, FileSystem, Info, Kind, NodeId, Stat, Time};
+use crate::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
 
 struct Node {
     parent: u64,
@@ -12,13 +12,13 @@ struct Node {
 }
 
 /// Nodes by their id, less one; the root is the first and its own parent.
-pub(crate) struct Sample(Vec<Node>);
+pub(crate) struct Sample(Vec<Node>, Properties);
 
 impl Sample {
     /// A tree of `path, content` in which parents come first: `d/` is a directory, `-> target` a link.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         let root = Node { parent: 1, name: Vec::new(), kind: Kind::Directory, content: Vec::new() };
-        let mut sample = Self(vec![root]);
+        let mut sample = Self(vec![root], Properties::default());
         for (path, content) in files {
             let (kind, content) = match content.strip_prefix("-> ") {
                 _ if path.ends_with('/') => (Kind::Directory, ""),
@@ -39,8 +39,12 @@ impl Sample {
 }
 
 impl FileSystem for Sample {
-    fn info(&self, _: NodeId) -> Result<Info> {
-        Ok(Info { kind: "sample".into(), files: self.0.len() as u64, ..Info::default() })
+    fn properties(&self, _: NodeId) -> &Properties {
+        &self.1
+    }
+
+    fn space(&self, _: NodeId) -> Result<Space> {
+        Ok(Space { files: self.0.len() as u64, ..Space::default() })
     }
 
     fn root(&self) -> NodeId {

@@ -26,8 +26,8 @@ impl Unallocated {
 
     /// How many bytes are free, as the file system counts.
     pub fn free(&self) -> u64 {
-        let info = self.fs.info(self.fs.root()).unwrap_or_default();
-        info.blocks_free.saturating_mul(info.block_size.into()).min(self.size)
+        let space = self.fs.space(self.fs.root()).unwrap_or_default();
+        space.blocks_free.saturating_mul(space.block_size.into()).min(self.size)
     }
 
     fn found(&self) -> Result<&dyn Disk> {

@@ -43,7 +43,7 @@ fn free_space_is_what_the_bitmaps_say() {
         let image = Image::new(options, 64, None);
         let fs = image.open();
         let free = fs.unallocated().unwrap();
-        let info = fs.info(fs.root()).unwrap();
+        let space = fs.space(fs.root()).unwrap();
         let (mut at, mut data) = (0, 0);
         while at < free.size() {
             let extent = free.extent_at(at).unwrap();
@@ -51,6 +51,6 @@ fn free_space_is_what_the_bitmaps_say() {
             at += extent.len;
         }
         assert_eq!(free.size(), 64 << 20, "{options}");
-        assert_eq!(data, info.blocks_free * u64::from(info.block_size), "{options}");
+        assert_eq!(data, space.blocks_free * u64::from(space.block_size), "{options}");
     }
 }

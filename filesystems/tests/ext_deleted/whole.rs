@@ -107,6 +107,6 @@ fn backup_superblock() {
         let fs = ext_image::open(Arc::new(Memory::new("image", bytes))).unwrap();
         let score = score(name, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
         assert_eq!(score.content, 120, "{name}: {:?}", score.missing);
-        println!("{:?}", fs.info(fs.root()).unwrap().notes);
+        println!("{:?}", fs.properties(fs.root()).notes);
     }
 }

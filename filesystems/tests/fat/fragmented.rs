@@ -69,7 +69,7 @@ fn files_in_many_pieces() {
             assert_eq!(mapped, file.len() as u64, "extents end with the file");
             assert!(fs.extent_at(seen.node, mapped).is_err());
         }
-        assert_eq!(fs.info(fs.root()).unwrap().blocks_free, free);
+        assert_eq!(fs.space(fs.root()).unwrap().blocks_free, free);
         // The same from several threads, with nothing cached.
         let fs = open(disk).unwrap();
         std::thread::scope(|scope| {

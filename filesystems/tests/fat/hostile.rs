@@ -262,7 +262,7 @@ fn the_type_is_only_a_hint() {
 fn exercise(disk: &Arc<dyn Disk>) {
     let Ok(Some(_)) = identify(disk) else { return };
     let Ok(fs) = open(disk.clone()) else { return };
-    let _ = fs.info(fs.root());
+    let _ = fs.space(fs.root());
     let _ = fs.stat(fs.root());
     let (seen, _) = walk(fs.as_ref(), 300);
     for seen in seen.values() {
@@ -310,7 +310,7 @@ fn cut_off_volumes() {
         // What lies before the cut is read, and the user is told.
         let victim = volume.first_cluster(b"VICTIM     ") as usize - 2;
         let fs = open(memory(&volume.bytes[..volume.data + (victim + 3) * 512])).unwrap();
-        assert!(fs.info(fs.root()).unwrap().notes.iter().any(|note| note.contains("the volume is truncated")));
+        assert!(fs.properties(fs.root()).notes.iter().any(|note| note.contains("the volume is truncated")));
     }
 }
 

@@ -134,7 +134,7 @@ fn every_kind_of_volume() {
         assert_eq!(seen["/sizes/1"].stat.modified, Time { seconds: 4_102_444_798, nanoseconds: 0 });
 
         // mtools counts what is free by the FAT; mkfs.fat and mcopy keep FSInfo up to date.
-        let info = fs.info(fs.root()).unwrap();
+        let (properties, space) = (fs.properties(fs.root()), fs.space(fs.root()).unwrap());
         let listing = run("mdir", &["-i", image_text, "::"]);
         let digits: String = listing
             .lines()
@@ -144,8 +144,8 @@ fn every_kind_of_volume() {
             .chars()
             .filter(char::is_ascii_digit)
             .collect();
-        assert_eq!(digits, (info.blocks_free * u64::from(info.block_size)).to_string(), "{what}");
-        assert!(info.notes.is_empty(), "{:?}", info.notes);
+        assert_eq!(digits, (space.blocks_free * u64::from(space.block_size)).to_string(), "{what}");
+        assert!(properties.notes.is_empty(), "{:?}", properties.notes);
 
         let (_, identity) = identify(&disk(&image)).unwrap().unwrap();
         let blkid = run("blkid", &["-p", "-o", "export", image_text]);
@@ -153,7 +153,7 @@ fn every_kind_of_volume() {
         assert_eq!(value("TYPE="), Some(identity.kind), "{what}");
         assert_eq!(value("UUID="), identity.uuid, "{what}");
         assert_eq!(value("LABEL=").map(String::into_bytes), identity.label, "{what}");
-        assert_eq!(info.label.as_deref(), Some(&b"MY LABEL"[..]));
+        assert_eq!(properties.identity.label.as_deref(), Some(&b"MY LABEL"[..]));
     }
 }
 
@@ -282,27 +282,35 @@ fn what_the_boot_sector_and_fsinfo_say() {
     fs::write(&source, noise(3, 5000)).unwrap();
     run("mcopy", &["-i", image.to_str().unwrap(), source.to_str().unwrap(), "::file"]);
     let sound = fs::read(&image).unwrap();
-    let info = |patches: &[(usize, &[u8])]| {
+    let patched = |patches: &[(usize, &[u8])]| {
         let mut bytes = sound.clone();
         for (at, patch) in patches {
             bytes[*at..][..patch.len()].copy_from_slice(patch);
         }
-        let fs = open(Arc::new(images::disk::Memory::new("m", bytes))).unwrap();
-        fs.info(fs.root()).unwrap()
+        open(Arc::new(images::disk::Memory::new("m", bytes))).unwrap()
     };
-    let free = info(&[]).blocks_free;
-    let hint = |value: u32| info(&[(512 + 488, &value.to_le_bytes())]).blocks_free;
+    let free = |patches: &[(usize, &[u8])]| {
+        let fs = patched(patches);
+        fs.space(fs.root()).unwrap().blocks_free
+    };
+    let properties = |patches: &[(usize, &[u8])]| {
+        let fs = patched(patches);
+        fs.properties(fs.root()).clone()
+    };
+    let label = |patches: &[(usize, &[u8])]| properties(patches).identity.label;
+    let counted = free(&[]);
+    let hint = |value: u32| free(&[(512 + 488, &value.to_le_bytes())]);
     assert_eq!(hint(77), 77, "the hint counts");
-    assert_eq!(hint(u32::MAX), free, "unknown: counted");
-    assert_eq!(hint(100_000_000), free, "impossible: counted");
-    assert_eq!(info(&[(512 + 488, &[77, 0, 0, 0]), (512, b"xxxx")]).blocks_free, free, "no FSInfo: counted");
-    assert!(info(&[]).notes.is_empty());
-    assert_eq!(info(&[(65, &[1])]).notes, ["m was not unmounted cleanly"]);
+    assert_eq!(hint(u32::MAX), counted, "unknown: counted");
+    assert_eq!(hint(100_000_000), counted, "impossible: counted");
+    assert_eq!(free(&[(512 + 488, &[77, 0, 0, 0]), (512, b"xxxx")]), counted, "no FSInfo: counted");
+    assert!(properties(&[]).notes.is_empty());
+    assert_eq!(properties(&[(65, &[1])]).notes, ["m was not unmounted cleanly"]);
     let root = sound.windows(11).rposition(|name| name == b"OLD        ").unwrap();
-    assert_eq!(info(&[(71, b"BOOT")]).label.as_deref(), Some(&b"OLD"[..]), "the root directory's counts");
-    assert_eq!(info(&[(root, &[0xe5]), (71, b"BOOT")]).label.as_deref(), Some(&b"BOOT"[..]));
-    assert_eq!(info(&[(root, b"NO NAME    "), (71, b"BOOT")]).label.as_deref(), Some(&b"BOOT"[..]));
-    assert_eq!(info(&[(root, &[0xe5]), (71, b"NO NAME    ")]).label, None);
-    assert_eq!(info(&[(66, &[0x28]), (root, &[0xe5])]).label, None, "only a serial number follows");
-    assert_eq!(info(&[(66, &[0])]).uuid, None);
+    assert_eq!(label(&[(71, b"BOOT")]).as_deref(), Some(&b"OLD"[..]), "the root directory's counts");
+    assert_eq!(label(&[(root, &[0xe5]), (71, b"BOOT")]).as_deref(), Some(&b"BOOT"[..]));
+    assert_eq!(label(&[(root, b"NO NAME    "), (71, b"BOOT")]).as_deref(), Some(&b"BOOT"[..]));
+    assert_eq!(label(&[(root, &[0xe5]), (71, b"NO NAME    ")]), None);
+    assert_eq!(label(&[(66, &[0x28]), (root, &[0xe5])]), None, "only a serial number follows");
+    assert_eq!(properties(&[(66, &[0])]).identity.uuid, None);
 }

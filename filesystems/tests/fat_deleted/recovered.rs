@@ -282,7 +282,7 @@ fn free_space() {
         assert_eq!(free.size(), volume.size());
         let bytes = fs::read(&image).unwrap();
         // All clusters of the volume are read by offset; only free ones show.
-        let info = fs.info(fs.root()).unwrap();
+        let space = fs.space(fs.root()).unwrap();
         let mut shown = vec![0; 4 << 20];
         let len = shown.len().min(bytes.len());
         free.read_at(&mut shown[..len], 0).unwrap();
@@ -299,7 +299,7 @@ fn free_space() {
             holes += if matches!(extent.data, images::Data::Hole) { extent.len } else { 0 };
             offset += extent.len;
         }
-        let used = volume.size() - info.blocks_free * u64::from(info.block_size);
+        let used = volume.size() - space.blocks_free * u64::from(space.block_size);
         assert!(holes >= used, "{case:?}: {holes} {used}");
     }
 }

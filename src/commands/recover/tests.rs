@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 use std::{fs, io};
 
-use filesystems::{Deleted, Entry, FileSystem, Info, Kind, NodeId, Parent, Stat, State, Time};
+use filesystems::{Deleted, Entry, FileSystem, Kind, NodeId, Parent, Properties, Space, Stat, State, Time};
 use images::{Data, Error, Extent};
 use sha2::{Digest, Sha256};
 
@@ -41,20 +41,26 @@ impl Grave {
     }
 }
 
-struct Synthetic(Vec<Grave>);
+struct Synthetic {
+    graves: Vec<Grave>,
+    properties: Properties,
+}
 
 impl Synthetic {
     fn grave(&self, node: NodeId) -> Result<&Grave> {
         let index = node.0.checked_sub(FIRST).ok_or(Error::NotFound)?;
-        self.0.get(index as usize).ok_or(Error::NotFound)
+        self.graves.get(index as usize).ok_or(Error::NotFound)
     }
 }
 
 const MODIFIED: Time = Time { seconds: 1_600_000_000, nanoseconds: 7 };
 
 impl FileSystem for Synthetic {
-    fn info(&self, _: NodeId) -> Result<Info> {
-        Ok(Info::default())
+    fn properties(&self, _: NodeId) -> &Properties {
+        &self.properties
+    }
+    fn space(&self, _: NodeId) -> Result<Space> {
+        Ok(Space::default())
     }
     fn root(&self) -> NodeId {
         NodeId(1)
@@ -114,7 +120,7 @@ impl FileSystem for Synthetic {
             lost: grave.lost.clone(),
             evidence: Vec::new(),
         };
-        Ok(self.0.iter().enumerate().map(deleted).collect())
+        Ok(self.graves.iter().enumerate().map(deleted).collect())
     }
 }
 
@@ -124,7 +130,7 @@ fn recovered(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json
     let words = words.chain([to.into()]).chain(options.iter().map(OsString::from));
     let request = Request::parse(words.collect()).unwrap().unwrap();
     let Some(cli::Command::Recover(options)) = &request.cli.command else { panic!() };
-    let place = Place::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic(graves)), images::Budget::default());
+    let place = Place::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic { graves, properties: Properties::default() }), images::Budget::default());
     let code = run_on(&[place], &[Path::new("made-up")], options).unwrap();
     let mut reports: Vec<_> = fs::read_dir(to)
         .into_iter()

@@ -68,8 +68,11 @@ impl Graveyard {
 }
 
 impl FileSystem for Graveyard {
-    fn info(&self, node: NodeId) -> Result<Info> {
-        self.live.info(node)
+    fn properties(&self, node: NodeId) -> &Properties {
+        self.live.properties(node)
+    }
+    fn space(&self, node: NodeId) -> Result<Space> {
+        self.live.space(node)
     }
     fn root(&self) -> NodeId {
         self.live.root()
@@ -286,7 +289,7 @@ fn nothing_is_searched_before_it_is_asked_for() {
     let graveyard = Arc::new(Graveyard::new("etc|gone|20|0|5"));
     let view = DeletedFiles::new(graveyard.clone(), "sda1", Budget::default());
     assert_eq!(view.stat(view.root()).unwrap().kind, Kind::Directory);
-    view.info(view.root()).unwrap();
+    view.space(view.root()).unwrap();
     view.xattrs(view.root()).unwrap();
     assert_eq!(graveyard.searches.load(Ordering::Relaxed), 0);
     std::thread::scope(|scope| {
