@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filesystems::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
+use filesystems::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
 use images::{Data, Error, Extent, Result, corrupt, unsupported};
 use imgmount::{background, fuse, unmount};
 
@@ -338,6 +338,10 @@ impl FileSystem for Synthetic {
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(self.get(node)?.xattrs.clone())
+    }
+
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Err(unsupported!("it is made up"))
     }
 }
 

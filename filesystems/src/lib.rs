@@ -3,9 +3,9 @@
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
 
 mod calendar;
-mod deleted;
 pub mod ext;
 mod fat;
+mod forensics;
 mod known;
 pub mod path;
 mod room;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use images::disk::Cached;
 use images::{Budget, Disk, Error, Result};
 
-pub use deleted::{Deleted, Evidence, Parent, State};
+pub use forensics::{Deleted, Evidence, Forensics, Parent, State};
 pub use path::{read_file, resolve};
 pub use tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
 

@@ -1,10 +1,8 @@
 //! The second noun: a file system is a tree of nodes that any thread can read.
 
-use std::sync::Arc;
+use images::{Extent, Result};
 
-use images::{Disk, Extent, Result, unsupported};
-
-use crate::{Deleted, Identity};
+use crate::{Forensics, Identity};
 
 /// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,21 +57,8 @@ pub trait FileSystem: Send + Sync {
         true
     }
 
-    /// Every deleted node that can be found, all versions of each, as far as the budget of memory holds them; looked for
-    /// once. A driver that cannot look for them has none.
-    fn deleted(&self) -> Result<Arc<[Deleted]>> {
-        Ok(Arc::new([]))
-    }
-
-    /// The earlier versions of a node that is still there, as far as the disk remembers them, the newest first.
-    fn versions(&self, _node: NodeId) -> Result<Vec<Deleted>> {
-        Ok(Vec::new())
-    }
-
-    /// The space that no file uses, as a disk of the volume's size in which everything else is a hole.
-    fn unallocated(&self) -> Result<Arc<dyn Disk>> {
-        Err(unsupported!("free space cannot be shown for this file system"))
-    }
+    /// The search for what was there before, or the reason why this file system cannot look for it.
+    fn forensics(&self) -> Result<&dyn Forensics>;
 }
 
 /// What a file system is from the moment it is opened: nothing of this changes.

@@ -416,5 +416,5 @@ fn a_journal_that_has_a_block_twice_is_refused_by_name() {
     let mut options = filesystems::Options::default();
     options.replay = false;
     let fs = filesystems::open(disk, &options).unwrap();
-    assert!(fs.deleted().unwrap().is_empty(), "what else there is is searched");
+    assert!(fs.forensics().unwrap().deleted().unwrap().is_empty(), "what else there is is searched");
 }

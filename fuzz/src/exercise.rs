@@ -57,10 +57,11 @@ pub fn tree(fs: &dyn FileSystem) {
     let properties = fs.properties(fs.root());
     let mut texts = properties.notes.iter().chain([&properties.read_only]);
     assert!(texts.all(|text| !text.contains(char::is_control)), "{properties:?}");
-    for found in good(fs.deleted()).iter().flat_map(|list| list.iter()).take(MOST_NODES) {
+    let Some(forensics) = good(fs.forensics()) else { return };
+    for found in good(forensics.deleted()).iter().flat_map(|list| list.iter()).take(MOST_NODES) {
         node(fs, found.node, &mut Vec::new());
     }
-    if let Some(unallocated) = good(fs.unallocated()) {
+    if let Some(unallocated) = good(forensics.unallocated()) {
         disk(&*unallocated);
     }
 }
@@ -68,7 +69,9 @@ pub fn tree(fs: &dyn FileSystem) {
 fn node(fs: &dyn FileSystem, node: NodeId, more: &mut Vec<NodeId>) {
     let Some(stat) = good(fs.stat(node)) else { return };
     assert!(stat.permissions < 0o10000 && stat.modified.nanoseconds < 1_000_000_000);
-    good(fs.versions(node));
+    if let Ok(forensics) = fs.forensics() {
+        good(forensics.versions(node, &mut |_| true));
+    }
     if let Some(xattrs) = good(fs.xattrs(node)) {
         assert!(xattrs.iter().all(|(name, _)| !name.is_empty() && !name.contains(&0)), "{xattrs:?}");
     }

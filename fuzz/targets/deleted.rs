@@ -24,7 +24,11 @@ fn run(input: &[u8]) {
         Ok(fs) => fs,
         Err(error) => return exercise::one_line(&error),
     };
-    match fs.deleted() {
+    let forensics = match fs.forensics() {
+        Ok(forensics) => forensics,
+        Err(error) => return exercise::one_line(&error),
+    };
+    match forensics.deleted() {
         Ok(list) => all(&*fs, &list),
         Err(error) => exercise::one_line(&error),
     }
@@ -34,9 +38,14 @@ fn run(input: &[u8]) {
         living.len() < MOST
     });
     for node in living.iter().step_by(9) {
-        match fs.versions(*node) {
-            Ok(list) => list.iter().take(MOST).for_each(|one| content(&*fs, one)),
-            Err(error) => exercise::one_line(&error),
+        let mut seen = 0;
+        let versions = forensics.versions(*node, &mut |one| {
+            content(&*fs, one);
+            seen += 1;
+            seen < MOST
+        });
+        if let Err(error) = versions {
+            exercise::one_line(&error);
         }
     }
 }
@@ -64,7 +73,8 @@ fn content(fs: &dyn FileSystem, one: &Deleted) {
     assert!(one.lost.iter().all(|lost| lost.start < lost.end && lost.end <= stat.size), "{one:?} of {}", stat.size);
     assert!(one.lost.windows(2).all(|pair| pair[0].end < pair[1].start), "{one:?}");
     assert!(one.lost.is_empty() || !matches!(one.state, State::Intact | State::Unproven), "{one:?}");
-    let _ = (fs.xattrs(one.node), fs.read_link(one.node), fs.versions(one.node));
+    let _ = (fs.xattrs(one.node), fs.read_link(one.node));
+    let _ = fs.forensics().and_then(|forensics| forensics.versions(one.node, &mut |_| true));
     let _ = fs.read_dir(one.node, 0, &mut |entry| !entry.name.is_empty());
     if stat.kind != Kind::File {
         return;

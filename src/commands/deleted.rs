@@ -21,7 +21,7 @@ pub fn run(request: &Request, options: &Deleted) -> Result<u8> {
         let found = match place.deleted.found() {
             Ok(found) => found,
             Err(error) => {
-                terminal::complain(&format!("{}: {error}", place.device));
+                terminal::complain(&error.to_string());
                 failed = true;
                 continue;
             }

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use filesystems::view::Mounts;
 use filesystems::{Deleted, FileSystem, NodeId, Stat, resolve};
-use images::{Error, Result};
+use images::{Error, Result, unsupported};
 use serde::Serialize;
 
 use crate::cli::{History, Request};
@@ -34,16 +35,20 @@ struct Versions {
 
 impl Versions {
     /// Of what is at `path` in a tree, or was at `rest` of this file system.
-    fn find(tree: &dyn FileSystem, path: &[u8], place: &Place, rest: &[u8]) -> Result<Self> {
+    fn find(tree: &Mounts, path: &[u8], place: &Place, rest: &[u8]) -> Result<Self> {
+        let shown = OsStr::from_bytes(path).display();
         match resolve(tree, path, false) {
             Ok(node) => {
-                let stat = |version: &Deleted| tree.stat(version.node).ok();
-                let earlier = tree.versions(node)?.into_iter().map(|version| (stat(&version), version));
-                let earlier = earlier.map(|(stat, version)| (version, stat)).collect();
-                Ok(Self { current: Some(tree.stat(node)?), earlier })
+                let (fs, node) = tree.holder(node)?;
+                let cannot = |why| unsupported!("cannot look for earlier versions of {shown}: {why}");
+                let mut earlier = Vec::new();
+                fs.forensics().map_err(cannot)?.versions(node, &mut |version| {
+                    earlier.push((version.clone(), fs.stat(version.node).ok()));
+                    true
+                })?;
+                Ok(Self { current: Some(fs.stat(node)?), earlier })
             }
             Err(error) if matches!(error.root(), Error::NotFound | Error::NotDirectory) => {
-                let shown = OsStr::from_bytes(path).display();
                 let missing = || Error::Usage(format!("{shown}: no such file, and none was found that was deleted"));
                 let node = resolve(&*place.deleted, rest, false).map_err(|_| missing())?;
                 Self::of_deleted(place, node).ok_or_else(missing)

@@ -105,11 +105,12 @@ impl Writer {
         let found = match place.deleted.found() {
             Ok(found) => found,
             Err(error) => {
-                self.complain(place, b"/", &error);
+                terminal::complain(&error.to_string());
+                self.failed = true;
                 return Ok(());
             }
         };
-        for found in found.into_iter().filter(|found| found.deleted.version == 0) {
+        for found in found.filter(|found| found.deleted.version == 0) {
             let path = [place.prefix.as_bytes(), b"/", &place.deleted.path(found.node)?].concat();
             let node = found.deleted.node;
             let stat = place.tree.stat(node);

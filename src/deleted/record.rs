@@ -97,7 +97,7 @@ struct EvidenceJson {
     what: &'static str,
     offset: u64,
     in_journal: bool,
-    transaction: Option<u32>,
+    transaction: Option<u64>,
     checksum: Option<bool>,
 }
 

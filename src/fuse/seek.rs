@@ -49,7 +49,7 @@ pub fn seek(fs: &dyn FileSystem, file: NodeId, offset: u64, whence: Whence) -> R
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use filesystems::{Entry, Properties, Space, Stat};
+    use filesystems::{Entry, Forensics, Properties, Space, Stat};
     use images::{Data, Error, Extent};
 
     use super::*;
@@ -104,6 +104,9 @@ mod tests {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let data = if (self.data)(offset / 10) { Data::Opaque } else { Data::Zero };
             Ok(Extent { len: 10 - offset % 10, data })
+        }
+        fn forensics(&self) -> Result<&dyn Forensics> {
+            Err(Error::Invalid)
         }
     }
 

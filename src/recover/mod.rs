@@ -53,7 +53,7 @@ pub fn recover(places: &[Place], images: &[&Path], options: &Options<'_>) -> Res
         });
         match counted {
             Ok(()) => searched.push(place),
-            Err(error) => terminal::complain(&format!("{}: {error}", place.device)),
+            Err(error) => terminal::complain(&error.to_string()),
         }
     }
     if count == 0 {

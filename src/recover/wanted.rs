@@ -63,16 +63,19 @@ fn each_living(
                 continue;
             }
         };
-        for deleted in &place.tree.versions(node)? {
+        let mut outcome = Ok(());
+        place.tree.forensics()?.versions(node, &mut |deleted| {
             let path = [&path[1..], format!("#{}@{}", deleted.number, deleted.version).as_bytes()].concat();
             match place.tree.stat(deleted.node) {
                 Ok(stat) if options.filter.wants_state(deleted, Some(&stat)) => {
-                    each(Wanted { deleted, path, stat, living: true })?;
+                    outcome = each(Wanted { deleted, path, stat, living: true });
                 }
                 Ok(_) => {}
                 Err(error) => log::log!(level, "{}:/{}: {error}", place.name, terminal::clean(&path)),
             }
-        }
+            outcome.is_ok()
+        })?;
+        outcome?;
     }
     Ok(())
 }

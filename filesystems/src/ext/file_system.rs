@@ -3,23 +3,21 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use images::{Budget, Data, Disk, Error, Extent, Reservation, Result, corrupt, unsupported};
+use images::{Budget, Disk, Error, Extent, Reservation, Result, corrupt};
 
 use super::attribute_names::attribute_names;
 use super::deleted::DeletedNodes;
 use super::features::incompat;
-use super::inode::Inode;
-use super::layout::{NAME_LEN, ROOT_INO, inode_flags};
+use super::layout::{NAME_LEN, ROOT_INO};
+use super::node::Node;
 use super::superblock::Superblock;
 use super::volume::Volume;
-use super::{inline, overhead, xattr};
+use super::{overhead, xattr};
 use crate::tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
-use crate::{Deleted, Identity};
+use crate::{Deleted, Forensics, Identity};
 
 /// `s_state`: the guest's kernel found errors.
 const STATE_ERRORS: u16 = 2;
-/// The kernel's longest target that lies in `i_block`.
-const FAST_SYMLINK_MAX: u64 = 59;
 
 /// An open ext2, ext3 or ext4. A node's id is its inode number.
 pub struct Ext {
@@ -67,27 +65,28 @@ impl Ext {
         &self.volume
     }
 
-    fn inode(&self, node: NodeId) -> Result<Arc<Inode>> {
-        let number = u32::try_from(node.0).map_err(|_| Error::NotFound)?;
+    /// The node with this id: here it is decided whether it lives.
+    fn node(&self, id: NodeId) -> Result<Node> {
+        if let Some(version) = self.deleted.version(&self.volume, id)? {
+            return Ok(Node::Version(version));
+        }
+        let number = u32::try_from(id.0).map_err(|_| Error::NotFound)?;
         if number != ROOT_INO && number < self.volume.superblock().first_inode {
             return Err(corrupt!(format!("inode {number}"), 0u64, "a directory entry names a reserved inode"));
         }
-        self.volume.inode(number)
+        self.volume.inode(number).map(Node::Live)
     }
 
-    fn directory(&self, node: NodeId) -> Result<Arc<Inode>> {
-        let inode = self.inode(node)?;
-        match inode.kind()? {
-            Kind::Directory => Ok(inode),
-            _ => Err(Error::NotDirectory),
-        }
+    fn directory(&self, id: NodeId) -> Result<Node> {
+        let node = self.node(id)?;
+        if node.inode().kind()? == Kind::Directory { Ok(node) } else { Err(Error::NotDirectory) }
     }
 
     /// A regular file whose content can be read.
-    fn file(&self, node: NodeId) -> Result<Arc<Inode>> {
-        let inode = self.inode(node)?;
-        readable_file(&inode)?;
-        Ok(inode)
+    fn file(&self, id: NodeId) -> Result<Node> {
+        let node = self.node(id)?;
+        node.check_file()?;
+        Ok(node)
     }
 }
 
@@ -101,29 +100,6 @@ fn properties(superblock: &Superblock, notes: Vec<String>) -> Properties {
         case_insensitive: superblock.features.has_incompat(incompat::CASEFOLD),
         read_only: format!("{kind} is read-only here: {why}"),
         notes,
-    }
-}
-
-/// Fails unless it is a regular file whose content can be read.
-fn readable_file(inode: &Inode) -> Result<()> {
-    match inode.kind()? {
-        Kind::File => {}
-        Kind::Directory => return Err(Error::IsDirectory),
-        _ => return Err(Error::Invalid),
-    }
-    match inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
-        true => Err(unreadable(inode)),
-        false => Ok(()),
-    }
-}
-
-/// Why content cannot be read although the image is sound.
-fn unreadable(inode: &Inode) -> Error {
-    match inode.has(inode_flags::ENCRYPT) {
-        true => {
-            unsupported!("inode {} is encrypted by fscrypt: its content cannot be read without the key", inode.number)
-        }
-        false => unsupported!("inode {} is compressed by e2compr, which is not supported", inode.number),
     }
 }
 
@@ -155,112 +131,46 @@ impl FileSystem for Ext {
     }
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
-        if let Some(version) = self.deleted.get(&self.volume, node)? {
-            return version.inode().stat();
-        }
-        self.inode(node)?.stat()
+        self.node(node)?.inode().stat()
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
-        if self.deleted.get(&self.volume, dir)?.is_some() {
-            let (all, children) = self.deleted.children(&self.volume, dir)?;
-            let mut children = children.iter().filter_map(|index| all.get(*index));
-            let found = children.find(|child| child.name.as_deref() == Some(name));
-            return found.map(|child| child.node).ok_or(Error::NotFound);
-        }
         let directory = self.directory(dir)?;
         if name.len() > NAME_LEN {
             return Err(Error::NameTooLong);
         }
-        match self.volume.find(&directory, name)? {
-            Some(inode) => Ok(NodeId(inode.into())),
-            None => Err(Error::NotFound),
+        let mut found = None;
+        match directory {
+            Node::Live(inode) => found = self.volume.find(&inode, name)?.map(|inode| NodeId(inode.into())),
+            Node::Version(_) => self.deleted.entries(&self.volume, dir, 0, &mut |entry| {
+                found = (entry.name == name).then_some(entry.node);
+                found.is_none()
+            })?,
         }
+        found.ok_or(Error::NotFound)
     }
 
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
-        if self.deleted.get(&self.volume, dir)?.is_some() {
-            let (all, children) = self.deleted.children(&self.volume, dir)?;
-            for (next, index) in (1..).zip(children).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
-                let Some((child, name)) = all.get(*index).and_then(|child| Some((child, child.name.as_deref()?)))
-                else {
-                    continue;
-                };
-                if !each(Entry { name, node: child.node, kind: None, next }) {
-                    break;
-                }
-            }
-            return Ok(());
+        match self.directory(dir)? {
+            Node::Live(inode) => self.volume.list(&inode, from, each),
+            Node::Version(_) => self.deleted.entries(&self.volume, dir, from, each),
         }
-        self.volume.list(&*self.directory(dir)?, from, each)
     }
 
     fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
-        if let Some(version) = self.deleted.get(&self.volume, file)? {
-            readable_file(version.inode())?;
-            return version.read(&self.volume, buf, offset);
-        }
-        let inode = self.file(file)?;
-        match inode.has(inode_flags::INLINE_DATA) {
-            true => inline::read(&inode, buf, offset),
-            false => self.volume.read(&inode, buf, offset),
-        }
+        self.file(file)?.read(&self.volume, buf, offset)
     }
 
     fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
-        if let Some(version) = self.deleted.get(&self.volume, link)? {
-            return version.read_link(&self.volume);
-        }
-        let inode = self.inode(link)?;
-        if inode.kind()? != Kind::Symlink {
-            return Err(Error::Invalid);
-        }
-        if inode.has(inode_flags::ENCRYPT | inode_flags::COMPRBLK) {
-            return Err(unreadable(&inode));
-        }
-        let block_size = self.volume.block_size();
-        if inode.size == 0 || inode.size > block_size {
-            let what = format!("symbolic link, inode {}", inode.number);
-            return Err(corrupt!(what, inode.offset, "{} bytes long, want 1 to {block_size}", inode.size));
-        }
-        let mut target = vec![0; inode.size as usize];
-        // A short target's only blocks are those of its extended attributes.
-        let superblock = self.volume.superblock();
-        let xattr_blocks =
-            if inode.file_acl == 0 { 0 } else { block_size / 512 * u64::from(superblock.cluster_blocks) };
-        if inode.has(inode_flags::INLINE_DATA) {
-            inline::read(&inode, &mut target, 0)?;
-        } else if inode.size <= FAST_SYMLINK_MAX && inode.blocks == xattr_blocks {
-            target.copy_from_slice(&inode.i_block()[..inode.size as usize]);
-        } else {
-            self.volume.read(&inode, &mut target, 0)?;
-        }
-        // The kernel takes the target as a string that ends at the first NUL.
-        let end = target.iter().position(|byte| *byte == 0).unwrap_or(target.len());
-        target.truncate(end);
-        Ok(target)
+        self.node(link)?.target(&self.volume)
     }
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
-        if let Some(version) = self.deleted.get(&self.volume, file)? {
-            readable_file(version.inode())?;
-            return version.extent_at(&self.volume, offset);
-        }
-        let inode = self.file(file)?;
-        if offset >= inode.size {
-            return Err(Error::Invalid);
-        }
-        match inode.has(inode_flags::INLINE_DATA) {
-            true => Ok(Extent { len: inode.size - offset, data: Data::Opaque }),
-            false => self.volume.extent_at(&inode, offset),
-        }
+        self.file(file)?.extent_at(&self.volume, offset)
     }
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        if let Some(version) = self.deleted.get(&self.volume, node)? {
-            return xattr::list(&self.volume, version.inode());
-        }
-        xattr::list(&self.volume, &*self.inode(node)?)
+        xattr::list(&self.volume, self.node(node)?.inode())
     }
 
     fn may_have_xattr(&self, name: &[u8]) -> bool {
@@ -270,21 +180,28 @@ impl FileSystem for Ext {
         names.as_ref().is_none_or(|names| names.contains(name))
     }
 
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Ok(self)
+    }
+}
+
+impl Forensics for Ext {
     fn deleted(&self) -> Result<Arc<[Deleted]>> {
         self.deleted.all(&self.volume)
     }
 
-    fn versions(&self, node: NodeId) -> Result<Vec<Deleted>> {
-        if let Some(version) = self.deleted.get(&self.volume, node)? {
-            let inode = version.inode();
-            let is_other = |other: &&Deleted| {
-                let same = other.number == u64::from(inode.number) && other.generation == Some(inode.generation);
-                same && other.node != node
-            };
-            return Ok(self.deleted.all(&self.volume)?.iter().filter(is_other).cloned().collect());
-        }
-        let inode = self.inode(node)?;
-        Ok(self.deleted.of_living(&self.volume, inode.number)?.to_vec())
+    fn versions(&self, id: NodeId, each: &mut dyn FnMut(&Deleted) -> bool) -> Result<()> {
+        let node = self.node(id)?;
+        let inode = node.inode();
+        let list = match &node {
+            Node::Live(inode) => self.deleted.of_living(&self.volume, inode.number)?,
+            Node::Version(_) => self.deleted.all(&self.volume)?,
+        };
+        let identity = (u64::from(inode.number), Some(inode.generation));
+        let is_other = |other: &&Deleted| (other.number, other.generation) == identity && other.node != id;
+        // Until the caller has enough.
+        list.iter().filter(is_other).all(each);
+        Ok(())
     }
 
     fn unallocated(&self) -> Result<Arc<dyn Disk>> {

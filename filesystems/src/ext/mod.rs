@@ -21,6 +21,7 @@ pub mod layout;
 mod listing;
 pub mod map;
 pub mod names;
+mod node;
 mod overhead;
 pub mod superblock;
 pub mod volume;

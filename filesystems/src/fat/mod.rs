@@ -29,7 +29,7 @@ use self::free_space::FreeSpace;
 use self::geometry::{Geometry, Root};
 use self::layout::*;
 use self::map::Map;
-use crate::{Deleted, Driver, Entry, FileSystem, Identity, Kind, NodeId, Options, Properties, Space, Stat, Time};
+use crate::{Deleted, Driver, Entry, FileSystem, Forensics, Identity, Kind, NodeId, Options, Properties, Space, Stat, Time};
 
 /// The line in the table of drivers.
 pub const DRIVER: Driver = Driver { name: "fat", probe, open };
@@ -486,10 +486,21 @@ impl FileSystem for Fat {
         Ok(self.disk.extent_at(at)?.at_most(len))
     }
 
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Ok(self)
+    }
+}
+
+impl Forensics for Fat {
     fn deleted(&self) -> Result<Arc<[Deleted]>> {
         let search = || deleted::search(self.disk.as_ref(), &self.geometry, &self.budget).map_err(Arc::new);
         let found = self.deleted.get_or_init(search).as_ref();
         found.map(|all| all.list.clone()).map_err(|error| Error::Shared(error.clone()))
+    }
+
+    /// None: a directory entry is overwritten in its place, and nothing keeps what it was.
+    fn versions(&self, _: NodeId, _: &mut dyn FnMut(&Deleted) -> bool) -> Result<()> {
+        Ok(())
     }
 
     fn unallocated(&self) -> Result<Arc<dyn Disk>> {

@@ -4,10 +4,10 @@ mod tree;
 
 use std::sync::{Arc, OnceLock};
 
-use images::{Budget, Error, Extent, Result};
+use images::{Budget, Error, Extent, Result, ResultExt, unsupported};
 
 use self::tree::{Tree, What};
-use crate::{Deleted, Entry, FileSystem, NodeId, Properties, Space, Stat};
+use crate::{Deleted, Entry, FileSystem, Forensics, NodeId, Properties, Space, Stat};
 
 /// All attributes that tell of a deletion begin like this; the guest's own of such names are not shown.
 const PREFIX: &str = "user.imgmount.";
@@ -52,10 +52,9 @@ impl DeletedFiles {
     }
 
     /// Everything that is in the tree, in the order of the paths; parents come before what is in them.
-    pub fn found(&self) -> Result<Vec<Found<'_>>> {
+    pub fn found(&self) -> Result<impl Iterator<Item = Found<'_>>> {
         let tree = self.tree()?;
-        let found = |(place, index): (usize, usize)| Found { deleted: &tree.deleted[index], node: node(place) };
-        Ok(tree.in_order().into_iter().map(found).collect())
+        Ok(tree.in_order().map(|(place, index)| Found { deleted: &tree.deleted[index], node: node(place) }))
     }
 
     /// All that the driver found, with the versions of directories that have no place in the tree.
@@ -84,8 +83,15 @@ impl DeletedFiles {
     }
 
     fn tree(&self) -> Result<&Tree> {
-        let tree = self.tree.get_or_init(|| Tree::of(&*self.fs, &self.budget).map_err(Arc::new));
+        let tree = self.tree.get_or_init(|| self.search().map_err(Arc::new));
         tree.as_ref().map_err(|error| Error::Shared(error.clone()))
+    }
+
+    /// That nothing can be looked for is not that there is nothing.
+    fn search(&self) -> Result<Tree> {
+        let cannot = |why| unsupported!("cannot look for deleted files on {}: {why}", self.device);
+        let forensics = self.fs.forensics().map_err(cannot)?;
+        Tree::of(&*self.fs, forensics, &self.budget).within(&self.device)
     }
 
     /// The driver's node, for what only nodes other than `orphans` have.
@@ -171,6 +177,10 @@ impl FileSystem for DeletedFiles {
             Err(error) => all.push((format!("{PREFIX}xattrs_lost").into(), error.to_string().into())),
         }
         Ok(all)
+    }
+
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Err(unsupported!("it shows deleted files, and none are deleted from it"))
     }
 }
 

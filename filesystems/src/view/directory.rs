@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use images::{Error, Extent, Result};
+use images::{Error, Extent, Result, unsupported};
 
 use super::Mounts;
 use super::hierarchy::Hierarchy;
-use crate::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
+use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 /// A root directory with empty directories in it, and nothing else.
 pub struct Directory(Hierarchy);
@@ -71,6 +71,10 @@ impl FileSystem for Directory {
     fn extent_at(&self, file: NodeId, _: u64) -> Result<Extent<'_>> {
         self.0.end(file)?;
         Err(Error::IsDirectory)
+    }
+
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Err(unsupported!("its directories are made up: nothing was ever deleted from them"))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use images::{Disk, Error, Extent, Result};
+use images::{Disk, Error, Extent, Result, unsupported};
 
 use super::hierarchy::Hierarchy;
-use crate::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
+use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 /// A directory of read-only files, each of which is a disk.
 pub struct Disks {
@@ -115,6 +115,10 @@ impl FileSystem for Disks {
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
         let disk = &self.member(file)?.disk;
         if offset >= disk.size() { Err(Error::Invalid) } else { disk.extent_at(offset) }
+    }
+
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Err(unsupported!("its files are disks as they are now"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use images::{Error, Extent, Result, unsupported};
 
-use crate::{Deleted, Entry, FileSystem, Kind, NodeId, Parent, Properties, Space, Stat, resolve};
+use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, resolve};
 
 /// The top byte of a view's node is the index of the file system, the rest is the node there.
 const INDEX_SHIFT: u32 = 56;
@@ -63,7 +63,13 @@ impl Mounts {
         Ok(())
     }
 
-    /// The file system that holds a node, its index and its own number for the node.
+    /// The file system that holds a node, and its own number for the node.
+    pub fn holder(&self, node: NodeId) -> Result<(&dyn FileSystem, NodeId)> {
+        let (fs, _, node) = self.inner(node)?;
+        Ok((fs, node))
+    }
+
+    /// The same with the file system's index.
     fn inner(&self, node: NodeId) -> Result<(&dyn FileSystem, usize, NodeId)> {
         let index = (node.0 >> INDEX_SHIFT) as usize;
         let fs = self.mounted.get(index).ok_or(Error::NotFound)?;
@@ -148,17 +154,12 @@ impl FileSystem for Mounts {
         self.mounted.iter().any(|fs| fs.may_have_xattr(name))
     }
 
-    fn versions(&self, node: NodeId) -> Result<Vec<Deleted>> {
-        let (fs, index, node) = self.inner(node)?;
-        let mut versions = fs.versions(node)?;
-        for version in &mut versions {
-            version.node = outer(index, version.node);
-            match &mut version.parent {
-                Parent::Live(parent) | Parent::Deleted(parent) => *parent = outer(index, *parent),
-                Parent::Unknown => {}
-            }
+    /// Those of the file system, if there is one; several are asked each for itself, see [`Self::holder`].
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        match &self.mounted[..] {
+            [only] => only.forensics(),
+            several => Err(unsupported!("it is made of {} file systems, which are looked into one by one", several.len())),
         }
-        Ok(versions)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A small tree in memory, for the tests of paths and views.
 
-use images::{Data, Error, Extent, Result};
+use images::{Data, Error, Extent, Result, unsupported};
 
-use crate::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
+use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
 
 struct Node {
     parent: u64,
@@ -109,5 +109,9 @@ impl FileSystem for Sample {
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
         Ok(Extent { len: self.node(file)?.content.len() as u64 - offset, data: Data::Opaque })
+    }
+
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Err(unsupported!("a sample never held anything else"))
     }
 }

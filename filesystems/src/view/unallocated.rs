@@ -31,7 +31,8 @@ impl Unallocated {
     }
 
     fn found(&self) -> Result<&dyn Disk> {
-        let found = self.found.get_or_init(|| self.fs.unallocated().map_err(Arc::new));
+        let look = || self.fs.forensics()?.unallocated();
+        let found = self.found.get_or_init(|| look().map_err(Arc::new));
         found.as_deref().map_err(|error| Error::Shared(error.clone()))
     }
 }

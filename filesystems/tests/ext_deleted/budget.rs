@@ -75,7 +75,7 @@ fn each_block_is_read_once() {
         let disk = Arc::new(Recording { inner: image.memory(), counts, part });
         let fs = ext_image::open(disk.clone()).unwrap();
         disk.counts.lock().unwrap().fill(0);
-        let list = fs.deleted().unwrap();
+        let list = fs.forensics().unwrap().deleted().unwrap();
         assert!(list.len() > 100, "{}", list.len());
         let counts = disk.counts.lock().unwrap().clone();
         let intact = list.iter().filter(|deleted| deleted.state == State::Intact);
@@ -94,7 +94,7 @@ fn each_block_is_read_once() {
         println!("{options}: {} nodes, {} KiB read", list.len(), read >> 10);
         assert!(again.is_empty(), "{options}: {} blocks are read again: {again:?}", again.len());
         disk.counts.lock().unwrap().fill(0);
-        fs.deleted().unwrap();
+        fs.forensics().unwrap().deleted().unwrap();
         fs.stat(list[0].node).unwrap();
         assert!(disk.counts.lock().unwrap().iter().all(|count| *count == 0), "the search is done once");
     }
@@ -122,7 +122,7 @@ fn what_a_search_keeps_is_counted_in_bytes() {
         let mut options = filesystems::Options::default();
         options.budget = budget.clone();
         let fs = filesystems::open(disk.clone(), &options).unwrap();
-        let list = fs.deleted().unwrap();
+        let list = fs.forensics().unwrap().deleted().unwrap();
         let held = budget.limit() - budget.free();
         assert!(held >= list.len() as u64 * 4096, "what is found is counted: {held} bytes of {}", list.len());
         list.len()

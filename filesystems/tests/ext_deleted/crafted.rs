@@ -24,7 +24,7 @@ fn tree() -> (tempfile::TempDir, Files) {
 fn exercise(name: &str, bytes: Vec<u8>, files: &Files) -> Vec<Deleted> {
     let start = Instant::now();
     let Ok(fs) = ext_image::open(Arc::new(Memory::new(name, bytes))) else { panic!("{name}: cannot be opened") };
-    let list = fs.deleted().map(|list| list.to_vec()).unwrap_or_default();
+    let list = fs.forensics().and_then(|forensics| forensics.deleted()).map(|list| list.to_vec()).unwrap_or_default();
     for deleted in &list {
         let Ok(stat) = fs.stat(deleted.node) else { continue };
         let _ = (fs.xattrs(deleted.node), fs.read_link(deleted.node), fs.extent_at(deleted.node, 0));
@@ -34,7 +34,7 @@ fn exercise(name: &str, bytes: Vec<u8>, files: &Files) -> Vec<Deleted> {
             assert!(files.values().any(|hash| *hash == sample::hash(&bytes)), "{name}: {deleted:?}");
         }
     }
-    let _ = fs.unallocated();
+    let _ = fs.forensics().unwrap().unallocated();
     let took = start.elapsed();
     println!("{name}: {} nodes in {took:?}", list.len());
     assert!(took < MAX_TIME, "{name} took {took:?}");

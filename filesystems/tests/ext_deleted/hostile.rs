@@ -58,7 +58,7 @@ fn damaged_images() {
             let Ok(fs) = ext_image::open(Arc::new(Memory::new("patched", patched))) else {
                 continue;
             };
-            let Ok(list) = fs.deleted() else { continue };
+            let Ok(list) = fs.forensics().unwrap().deleted() else { continue };
             for entry in list.iter() {
                 nodes += 1;
                 let Ok(stat) = fs.stat(entry.node) else { continue };
@@ -72,7 +72,7 @@ fn damaged_images() {
                     }
                 }
             }
-            let _ = fs.unallocated();
+            let _ = fs.forensics().unwrap().unallocated();
         }
         println!("{options}: {nodes} nodes of damaged images, {intact} intact");
     }

@@ -4,7 +4,7 @@ use super::*;
 
 /// The paths under which the content with this hash is listed.
 fn paths_of(fs: &dyn FileSystem, wanted: &str) -> Vec<String> {
-    let (list, living) = (fs.deleted().unwrap(), living(fs));
+    let (list, living) = (fs.forensics().unwrap().deleted().unwrap(), living(fs));
     let newest = list.iter().filter(|deleted| deleted.version == 0);
     let same = newest.filter(|deleted| read(fs, deleted.node).is_some_and(|bytes| hash(&bytes) == wanted));
     let mut paths: Vec<String> = same.filter_map(|deleted| path(&list, &living, deleted)).collect();
@@ -51,7 +51,7 @@ fn all_names_of_a_file() {
         assert_eq!(of(1), ["d0/in steps", "d0/other", "d2/gone too"], "{options}");
         assert_eq!(of(2), ["d1/new name"], "{options}: an old name is no second one");
         assert!(of(3).is_empty(), "{options}: it lives");
-        let list = fs.deleted().unwrap();
+        let list = fs.forensics().unwrap().deleted().unwrap();
         let nodes: BTreeSet<u64> = list.iter().map(|deleted| deleted.node.0).collect();
         assert_eq!(nodes.len() + 4, list.len(), "{options}: one node, several entries");
     }

@@ -38,7 +38,7 @@ fn files_that_are_still_open() {
                 let name = format!("{options}, {name}");
                 let score = score(&name, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
                 assert_eq!((score.content, score.named), (5, 5), "{name}: {:?}", score.missing);
-                let list = fs.deleted().unwrap();
+                let list = fs.forensics().unwrap().deleted().unwrap();
                 for deleted in list.iter().filter(|deleted| deleted.version == 0 && deleted.name.is_some()) {
                     let evidence = deleted.evidence.iter().find(|evidence| evidence.what == listed);
                     match is_open {

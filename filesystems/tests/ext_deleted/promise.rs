@@ -27,7 +27,7 @@ fn remove_victims(root: &Path) {
 /// they were written leaves earlier versions too.
 fn promised(name: &str, bytes: Vec<u8>, known: &[String]) -> usize {
     let fs = ext_image::open(Arc::new(Memory::new("image", bytes))).unwrap();
-    let list = fs.deleted().unwrap();
+    let list = fs.forensics().unwrap().deleted().unwrap();
     let files = list.iter().filter(|deleted| fs.stat(deleted.node).unwrap().kind == Kind::File);
     let intact: Vec<&Deleted> = files.filter(|deleted| deleted.state == State::Intact).collect();
     for deleted in &intact {
@@ -159,10 +159,10 @@ fn what_is_only_reserved() {
     let intact = promised("reserved", image.bytes(), &known);
     let fs = image.open();
     let newest = |deleted: &&Deleted| deleted.version == 0 && deleted.state == State::Unproven;
-    let unproven = fs.deleted().unwrap().iter().filter(newest).count();
+    let unproven = fs.forensics().unwrap().deleted().unwrap().iter().filter(newest).count();
     assert!(unproven >= 10, "{unproven} of 20 are where space is reserved");
     assert_eq!(intact + unproven, 20);
-    for deleted in fs.deleted().unwrap().iter() {
+    for deleted in fs.forensics().unwrap().deleted().unwrap().iter() {
         let bytes = read(&*fs, deleted.node).unwrap();
         assert!(known.contains(&hash(&bytes)), "{deleted:?}");
     }

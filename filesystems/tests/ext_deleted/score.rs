@@ -61,7 +61,7 @@ pub struct Score {
 /// anything is called intact and has a hash that is not among them.
 pub fn score(name: &str, fs: &dyn FileSystem, deleted: &Files, known: &dyn Fn(&str, &str) -> bool) -> Score {
     let start = std::time::Instant::now();
-    let list = fs.deleted().unwrap();
+    let list = fs.forensics().unwrap().deleted().unwrap();
     let took = start.elapsed();
     let paths = living(fs);
     let mut by_hash: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();

@@ -2,6 +2,16 @@
 
 use super::*;
 
+fn versions(fs: &dyn FileSystem, node: NodeId) -> Vec<Deleted> {
+    let mut versions = Vec::new();
+    let each = &mut |version: &Deleted| {
+        versions.push(version.clone());
+        true
+    };
+    fs.forensics().unwrap().versions(node, each).unwrap();
+    versions
+}
+
 #[test]
 fn versions_of_a_living_file() {
     let options = "-t ext4 -O extent,metadata_csum,dir_index,has_journal,filetype -I 256 -J size=8";
@@ -20,7 +30,7 @@ fn versions_of_a_living_file() {
     }
     let fs = image.open();
     let node = fs.lookup(fs.root(), b"file").unwrap();
-    let versions = fs.versions(node).unwrap();
+    let versions = versions(&*fs, node);
     let sizes: Vec<u64> = versions.iter().map(|version| fs.stat(version.node).unwrap().size).collect();
     assert!(sizes.contains(&30_000), "{versions:?}");
     let old = &versions[sizes.iter().position(|size| *size == 30_000).unwrap()];
@@ -29,8 +39,9 @@ fn versions_of_a_living_file() {
     let (bytes, was) = (read(&*fs, old.node).unwrap(), content(30_000, 1));
     // The kernel has zeroed the rest of the last block that it kept.
     assert!(bytes[..10_000] == was[..10_000] && bytes[12_288..] == was[12_288..]);
-    assert!(fs.deleted().unwrap().is_empty());
-    assert!(fs.versions(fs.lookup(fs.root(), b"new").unwrap()).unwrap().iter().all(|version| version.version < 2));
+    assert!(fs.forensics().unwrap().deleted().unwrap().is_empty());
+    let new = fs.lookup(fs.root(), b"new").unwrap();
+    assert!(self::versions(&*fs, new).iter().all(|version| version.version < 2));
 }
 
 #[test]
@@ -42,7 +53,7 @@ fn free_space_is_what_the_bitmaps_say() {
     ] {
         let image = Image::new(options, 64, None);
         let fs = image.open();
-        let free = fs.unallocated().unwrap();
+        let free = fs.forensics().unwrap().unallocated().unwrap();
         let space = fs.space(fs.root()).unwrap();
         let (mut at, mut data) = (0, 0);
         while at < free.size() {

@@ -55,7 +55,7 @@ fn ext2_deleted_by_debugfs() {
     // Nothing tells an empty file from one that the kernel emptied: its inode and name are listed, and no content.
     assert_eq!((score.content, score.intact, score.named), (119, 119, 119), "{:?}", score.missing);
     assert_eq!(score.missing, ["file 000"]);
-    assert!(fs.deleted().unwrap().iter().any(|deleted| deleted.name.as_deref() == Some(b"file 000")));
+    assert!(fs.forensics().unwrap().deleted().unwrap().iter().any(|deleted| deleted.name.as_deref() == Some(b"file 000")));
 }
 
 /// The kernel zeroes the pointers of ext2: only metadata is left, and nothing may be promised.
@@ -67,7 +67,7 @@ fn ext2_deleted_by_the_kernel() {
     let (files, ()) = filled_and_emptied(&image, || ());
     let fs = image.open();
     score(options, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
-    assert!(fs.deleted().unwrap().len() >= 120, "their inodes are known");
+    assert!(fs.forensics().unwrap().deleted().unwrap().len() >= 120, "their inodes are known");
 }
 
 /// The journal is a disk of its own; it is scanned, and replayed if it is dirty.
@@ -91,7 +91,7 @@ fn external_journal() {
         let fs = filesystems::open(disk("image", bytes), &options).unwrap();
         let score = score(name, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
         assert_eq!(score.content, 120, "{name}: {:?}", score.missing);
-        assert_eq!(fs.unallocated().unwrap().size(), 256 << 20);
+        assert_eq!(fs.forensics().unwrap().unallocated().unwrap().size(), 256 << 20);
     }
 }
 

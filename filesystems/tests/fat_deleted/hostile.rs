@@ -157,7 +157,7 @@ fn the_search_has_a_budget() {
     let counting = Arc::new(Counting::new(memory(&volume.bytes)));
     let fs = open(counting.clone());
     counting.take();
-    assert_eq!(fs.deleted().unwrap().len(), 44);
+    assert_eq!(fs.forensics().unwrap().deleted().unwrap().len(), 44);
     let (reads, bytes) = counting.take();
     assert!(bytes < volume.bytes.len() as u64 * 102 / 100, "{bytes} bytes");
     assert!(reads < 40 * 16 + 200, "{reads} reads");
@@ -169,7 +169,7 @@ fn the_search_has_a_budget() {
     let counting = Arc::new(Counting::new(disk(&image)));
     let fs = open(counting.clone());
     counting.take();
-    assert_eq!(fs.deleted().unwrap().len(), 44);
+    assert_eq!(fs.forensics().unwrap().deleted().unwrap().len(), 44);
     let (reads, bytes) = counting.take();
     assert!(bytes < volume.fat_size as u64 + (256 << 10), "{bytes} bytes in {reads} reads");
 }
@@ -180,7 +180,7 @@ fn exercise(disk: Arc<dyn Disk>) {
         return;
     }
     let Ok(fs) = filesystems::open(disk, &Options::default()) else { return };
-    let Ok(all) = fs.deleted() else { return };
+    let Ok(all) = fs.forensics().unwrap().deleted() else { return };
     let by_node: HashMap<NodeId, &Deleted> = all.iter().map(|deleted| (deleted.node, deleted)).collect();
     assert_eq!(by_node.len(), all.len(), "every node is another");
     for deleted in all.iter() {
@@ -202,7 +202,7 @@ fn exercise(disk: Arc<dyn Disk>) {
         }
         assert!(!matches!(at.parent, Parent::Deleted(_)), "parents do not go round");
     }
-    if let Ok(free) = fs.unallocated() {
+    if let Ok(free) = fs.forensics().unwrap().unallocated() {
         let _ = free.read_at(&mut vec![0; free.size().min(1 << 16) as usize], 0);
         let mut offset = 0;
         while offset < free.size() {

@@ -86,7 +86,7 @@ struct Seen {
 
 /// All that is deleted, by path; unnamed nodes are `#number`. Checks what is true of every deleted node.
 fn deleted(fs: &dyn FileSystem) -> Vec<(String, Seen)> {
-    let all = fs.deleted().unwrap();
+    let all = fs.forensics().unwrap().deleted().unwrap();
     let by_node: HashMap<NodeId, &Deleted> = all.iter().map(|deleted| (deleted.node, deleted)).collect();
     assert_eq!(by_node.len(), all.len(), "every node is another");
     let live = live_paths(fs);
@@ -95,7 +95,7 @@ fn deleted(fs: &dyn FileSystem) -> Vec<(String, Seen)> {
         let (mut at, mut seen) = (deleted, BTreeSet::new());
         loop {
             assert!(seen.insert(at.node), "parents do not go round");
-            let name = at.name.as_ref().map(|name| String::from_utf8(name.clone()).unwrap());
+            let name = at.name.as_ref().map(|name| String::from_utf8(name.to_vec()).unwrap());
             let name = name.unwrap_or_else(|| format!("#{}", at.number));
             assert!(!name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..");
             path = format!("/{name}{path}");

@@ -100,11 +100,11 @@ fn long_names_are_verified() {
     mtools("mdel", &image, &["::A long name.text"]);
     let named = |image: &Path| {
         let fs = open(disk(image));
-        let all = fs.deleted().unwrap();
+        let all = fs.forensics().unwrap().deleted().unwrap();
         let [deleted] = &all[..] else { panic!("{all:?}") };
         let proof =
             deleted.evidence.iter().any(|evidence| evidence.what == "long name" && evidence.checksum == Some(true));
-        (String::from_utf8(deleted.name.clone().unwrap()).unwrap(), proof)
+        (String::from_utf8(deleted.name.as_deref().unwrap().to_vec()).unwrap(), proof)
     };
     assert_eq!(named(&image), ("A long name.text".to_owned(), true));
     // Another short name: the long one is not its own.
@@ -236,10 +236,10 @@ fn a_file_that_was_overwritten_in_part() {
         set_year(&mut bytes, b"LATER      ", 2021);
         fs::write(&image, bytes).unwrap();
         let fs = open(disk(&image));
-        let all = fs.deleted().unwrap();
+        let all = fs.forensics().unwrap().deleted().unwrap();
         let victim = all.iter().find(|deleted| deleted.name.as_deref() == Some(b"_ICTIM")).unwrap();
         assert_eq!(victim.state, State::Partial, "{case:?} {victim:?}");
-        assert_eq!(victim.lost, vec![0..2 * cluster as u64; 1]);
+        assert_eq!(*victim.lost, [0..2 * cluster as u64]);
         let mut rest = vec![0; cluster * 8];
         fs.read_at(victim.node, &mut rest, 2 * cluster as u64).unwrap();
         assert!(rest == content[2 * cluster..]);
@@ -278,7 +278,7 @@ fn free_space() {
         mtools("mdel", &image, &["::GONE"]);
         let volume = disk(&image);
         let fs = open(volume.clone());
-        let free = fs.unallocated().unwrap();
+        let free = fs.forensics().unwrap().unallocated().unwrap();
         assert_eq!(free.size(), volume.size());
         let bytes = fs::read(&image).unwrap();
         // All clusters of the volume are read by offset; only free ones show.

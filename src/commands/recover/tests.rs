@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 use std::{fs, io};
 
-use filesystems::{Deleted, Entry, FileSystem, Kind, NodeId, Parent, Properties, Space, Stat, State, Time};
-use images::{Data, Error, Extent};
+use filesystems::{Deleted, Entry, FileSystem, Forensics, Kind, NodeId, Parent, Properties, Space, Stat, State, Time};
+use images::{Data, Disk, Error, Extent};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -107,31 +107,50 @@ impl FileSystem for Synthetic {
     fn xattrs(&self, _: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(vec![(b"user.origin".into(), b"made up".into()), (b"security.capability".into(), b"cap".into())])
     }
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Ok(self)
+    }
+}
+
+impl Forensics for Synthetic {
     fn deleted(&self) -> Result<Arc<[Deleted]>> {
         let deleted = |(index, grave): (usize, &Grave)| Deleted {
             node: NodeId(FIRST + index as u64),
             parent: grave.parent,
-            name: Some(grave.name.into()),
+            name: Some(grave.name.as_bytes().into()),
             number: 50 + index as u64,
             generation: None,
             version: 0,
             deleted: Some(Time { seconds: 1_700_000_000 + index as i64, nanoseconds: 0 }),
             state: grave.state,
-            lost: grave.lost.clone(),
+            lost: grave.lost.clone().into(),
             evidence: Vec::new(),
         };
         Ok(self.graves.iter().enumerate().map(deleted).collect())
+    }
+    fn versions(&self, _: NodeId, _: &mut dyn FnMut(&Deleted) -> bool) -> Result<()> {
+        Ok(())
+    }
+    fn unallocated(&self) -> Result<Arc<dyn Disk>> {
+        Err(Error::Invalid)
     }
 }
 
 /// Recovers everything to `to`, with more options, and returns the exit status and the report.
 fn recovered(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json::Value) {
+    recovered_with(graves, None, to, options)
+}
+
+/// The same with another file system beside that of the graves.
+fn recovered_with(graves: Vec<Grave>, other: Option<Place>, to: &Path, options: &[&str]) -> (u8, serde_json::Value) {
     let words = ["imgmount", "recover", "-a", "made-up", "--to"].into_iter().map(OsString::from);
     let words = words.chain([to.into()]).chain(options.iter().map(OsString::from));
     let request = Request::parse(words.collect()).unwrap().unwrap();
     let Some(cli::Command::Recover(options)) = &request.cli.command else { panic!() };
-    let place = Place::of("/dev/vg/root", 1 << 20, Arc::new(Synthetic { graves, properties: Properties::default() }), images::Budget::default());
-    let code = run_on(&[place], &[Path::new("made-up")], options).unwrap();
+    let fs = Arc::new(Synthetic { graves, properties: Properties::default() });
+    let place = Place::of("/dev/vg/root", 1 << 20, fs, images::Budget::default());
+    let places: Vec<_> = [place].into_iter().chain(other).collect();
+    let code = run_on(&places, &[Path::new("made-up")], options).unwrap();
     let mut reports: Vec<_> = fs::read_dir(to)
         .into_iter()
         .flatten()
@@ -141,6 +160,18 @@ fn recovered(graves: Vec<Grave>, to: &Path, options: &[&str]) -> (u8, serde_json
     reports.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
     let report = reports.last().map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap());
     (code, report.unwrap_or_default())
+}
+
+#[test]
+fn a_file_system_that_cannot_be_searched_is_no_success() {
+    let place = tempfile::tempdir().unwrap();
+    let to = place.path().join("out");
+    let made_up = Arc::new(filesystems::view::Directory::new(&[]).unwrap());
+    let other = Place::of("/dev/sdb1", 1 << 20, made_up, images::Budget::default());
+    let graves = vec![Grave::file(Parent::Live(NodeId(1)), "one", "1")];
+    let (code, report) = recovered_with(graves, Some(other), &to, &[]);
+    assert_eq!(code, INCOMPLETE, "{report:#}");
+    assert_eq!(fs::read(to.join("vg/root/one")).unwrap(), b"1");
 }
 
 fn item<'a>(report: &'a serde_json::Value, path: &str) -> &'a serde_json::Value {

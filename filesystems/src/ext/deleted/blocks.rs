@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::kept::Kept;
+use super::contents::Contents;
 use super::rewind::{Rewind, Start};
 use crate::ext::checksum::crc32c;
 use crate::ext::layout::{EXTENT_MAGIC, ExtentHeader};
@@ -42,7 +42,7 @@ pub(super) struct Blocks {
     /// Extent blocks by the inode seed that they verify for.
     pub(super) by_seed: HashMap<u32, Vec<Loose>>,
     /// The content of blocks that map others. Of copies in the journal the first bytes may be escaped: maps never are.
-    pub(super) kept: Kept,
+    pub(super) contents: Contents,
     loose: usize,
     room: Room,
     pub(super) overflow: bool,
@@ -56,7 +56,7 @@ impl Blocks {
         Self {
             by_block: HashMap::new(),
             by_seed: HashMap::new(),
-            kept: Kept::default(),
+            contents: Contents::default(),
             loose: 0,
             room,
             overflow: false,

@@ -4,7 +4,7 @@
 //! of each of a file's runs shows it.
 
 use super::listing::Found;
-use crate::deleted::{Evidence, State};
+use crate::forensics::{Evidence, State};
 use crate::ext::layout::mode;
 use crate::ext::map;
 use crate::ext::volume::Volume;

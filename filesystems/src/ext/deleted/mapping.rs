@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 use super::blocks::{BlockCopy, Blocks};
 use super::candidates::Candidate;
 use super::geometry::Geometry;
-use crate::deleted::Evidence;
+use crate::forensics::Evidence;
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{
@@ -262,12 +262,12 @@ impl Mapper<'_> {
         }
         list.extend(loose);
         for copy in list {
-            let Some(bytes) = self.blocks.kept.read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
+            let Some(bytes) = self.blocks.contents.read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
             if is_sound(&bytes) {
                 job.mapping.evidence.push(Evidence {
                     what,
                     offset: copy.at,
-                    transaction: copy.sequence,
+                    transaction: copy.sequence.map(u64::from),
                     in_journal: copy.in_journal,
                     checksum: has_checksums.then_some(true),
                 });

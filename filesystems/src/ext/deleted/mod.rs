@@ -2,8 +2,9 @@
 //!
 //! A current kernel empties an inode when it deletes it; what the inode was is in older copies of its block in the
 //! journal. Each step has a file: [`scan`] walks the whole log, [`inodes`] the inode tables, [`search`] takes what
-//! they find, [`transactions`] says what the log has forgotten, [`candidates`] keeps the versions, [`mapping`] puts their maps together from surviving blocks, [`names`]
-//! collects names, [`claims`] who else had which blocks, [`verdict`] judges, [`listing`] makes the list.
+//! they find, [`transactions`] says what the log has forgotten, [`candidates`] keeps the versions, [`maps`] and [`mapping`]
+//! put their maps together from surviving blocks, [`names`] collects names, [`naming`] says whose they are, [`claims`] who
+//! else had which blocks, [`verdict`] judges, [`listing`] makes the list.
 //!
 //! *Who a copy belongs to.* The tags of a descriptor block say it. Where that block is overwritten, the inode's checksum
 //! does: it covers the file system's UUID, the inode's number, its generation and its body. A CRC's register can be run
@@ -20,15 +21,17 @@
 mod blocks;
 mod candidates;
 mod claims;
+mod contents;
 mod directories;
 mod discarded;
 mod free_space;
 mod geometry;
 mod inodes;
-mod kept;
 mod listing;
 mod mapping;
+mod maps;
 mod names;
+mod naming;
 mod orphans;
 mod reserved;
 mod rewind;
@@ -47,9 +50,9 @@ use images::{Budget, Disk, Error, Reservation, Result};
 use super::inode::Inode;
 use super::map::State;
 use super::volume::Volume;
-use crate::deleted::{Deleted, Parent};
+use crate::forensics::{Deleted, Parent};
 use crate::room::Room;
-use crate::tree::NodeId;
+use crate::tree::{Entry, NodeId};
 
 use geometry::Geometry;
 use listing::Found;
@@ -104,27 +107,30 @@ impl DeletedNodes {
         let list = self.search(volume, Some(number))?;
         let mut known = known();
         if known.len() < MAX_LIVING {
-            known.insert(number, list.clone());
+            // Who searched for the same at the same time was first.
+            return Ok(known.entry(number).or_insert(list).clone());
         }
         Ok(list)
     }
 
     fn search(&self, volume: &Volume, only: Option<u32>) -> Result<Arc<[Deleted]>> {
+        let (found, held) = self.find(volume, only)?;
+        // Ids are given when the search is over: who reads what was found before does not wait for it.
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        let first = DELETED | nodes.len() as u64;
-        let (found, held) = self.find(volume, only, first)?;
+        let first = nodes.len() as u64;
         let mut list = Vec::with_capacity(found.len());
         for found in found {
-            let (version, entries) = found.into_entries();
+            let (version, entries) = found.into_entries(first);
             nodes.push(Arc::new(version));
             list.extend(entries);
         }
+        drop(nodes);
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         Ok(list.into())
     }
 
     /// Searches the volume, and says what memory is taken by what is found.
-    fn find(&self, volume: &Volume, only: Option<u32>, first: u64) -> Result<(Vec<Found>, Reservation)> {
+    fn find(&self, volume: &Volume, only: Option<u32>) -> Result<(Vec<Found>, Reservation)> {
         let exact = volume.of_blocks();
         let (found, room, results) = {
             let log = Search::log(volume, &exact);
@@ -145,7 +151,7 @@ impl DeletedNodes {
                 search.candidates.drop_current(&inode);
             }
             let results = Room::of(&self.budget, 8);
-            (listing::list(&mut search, &own, first, &results), room, results)
+            (listing::list(&mut search, &own, &results), room, results)
         };
         if room.is_full() || results.is_full() {
             let disk = volume.disk();
@@ -160,7 +166,7 @@ impl DeletedNodes {
     }
 
     /// The version that a node is; `None` if it is not a deleted node at all.
-    pub(super) fn get(&self, volume: &Volume, node: NodeId) -> Result<Option<Arc<Version>>> {
+    pub(super) fn version(&self, volume: &Volume, node: NodeId) -> Result<Option<Arc<Version>>> {
         if node.0 & DELETED == 0 {
             return Ok(None);
         }
@@ -178,8 +184,15 @@ impl DeletedNodes {
         Ok(disk)
     }
 
-    /// What was in a deleted directory: indexes of the list, newest versions only.
-    pub(super) fn children(&self, volume: &Volume, directory: NodeId) -> Result<(Arc<[Deleted]>, &[usize])> {
+    /// Calls `each` for what was in a deleted directory, newest versions only, from entry `from` on until it returns
+    /// false.
+    pub(super) fn entries(
+        &self,
+        volume: &Volume,
+        directory: NodeId,
+        from: u64,
+        each: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result<()> {
         let all = self.all(volume)?;
         let children = self.children.get_or_init(|| {
             let mut children: HashMap<NodeId, Vec<usize>> = HashMap::new();
@@ -190,6 +203,14 @@ impl DeletedNodes {
             }
             children
         });
-        Ok((all, children.get(&directory).map(Vec::as_slice).unwrap_or_default()))
+        let children = children.get(&directory).into_iter().flatten();
+        for (next, index) in (1..).zip(children).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
+            let Some(child) = all.get(*index) else { continue };
+            let Some(name) = child.name.as_deref() else { continue };
+            if !each(Entry { name, node: child.node, kind: None, next }) {
+                break;
+            }
+        }
+        Ok(())
     }
 }

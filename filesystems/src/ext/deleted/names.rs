@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use zerocopy::FromBytes;
 
 use super::blocks::BlockCopy;
-use crate::deleted::Evidence;
+use crate::forensics::Evidence;
 use crate::ext::directory::{file_type, rec_len};
 use crate::ext::features::incompat;
 use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN};
@@ -48,7 +49,7 @@ pub(super) struct Name {
     pub(super) owner: Owner,
     /// `file_type`, 0 if there is none.
     pub(super) file_type: u8,
-    pub(super) name: Box<[u8]>,
+    pub(super) name: Arc<[u8]>,
     /// The oldest and the newest transaction in which it was seen; `None` on the disk.
     pub(super) first: Option<i64>,
     pub(super) last: Option<i64>,
@@ -297,7 +298,7 @@ impl Name {
         Evidence {
             what: if self.gap { REMOVED } else { ENTRY },
             offset: self.at,
-            transaction: self.sequence,
+            transaction: self.sequence.map(u64::from),
             in_journal: self.in_journal,
             checksum: self.checksum,
         }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use zerocopy::FromBytes;
 
 use super::blocks::BlockCopy;
-use crate::deleted::Evidence;
+use crate::forensics::Evidence;
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{ORPHAN_MAGIC, OrphanBlockTail, SUPERBLOCK_OFFSET, SuperBlock};
@@ -95,7 +95,7 @@ impl Orphans {
                 self.entries.entry(inode).or_insert(Evidence {
                     what: "orphan file",
                     offset: at,
-                    transaction: copy.sequence,
+                    transaction: copy.sequence.map(u64::from),
                     in_journal: copy.in_journal,
                     checksum: checked,
                 });

@@ -153,7 +153,7 @@ impl<'a> Search<'a> {
             return self.take_table(copy, first, bytes, reference, only);
         }
         if copy.block.is_none() && self.unplaced.add(copy, bytes, superblock.inode_size.into()) {
-            self.blocks.kept.keep(copy.at, bytes);
+            self.blocks.contents.keep(copy.at, bytes);
         }
         let block_copy = BlockCopy { at: copy.at, order, sequence: copy.sequence, in_journal: true };
         if let Some(block) = copy.block {
@@ -167,7 +167,7 @@ impl<'a> Search<'a> {
             self.blocks.add_copy(block, block_copy);
         }
         if let Some((seed, depth, first)) = self.blocks.extent_seed(bytes) {
-            self.blocks.kept.keep(copy.at, bytes);
+            self.blocks.contents.keep(copy.at, bytes);
             if superblock.checksum_seed.is_some() && copy.block.is_none() {
                 self.blocks.add_loose(seed, Loose { copy: block_copy, depth, first });
             }
@@ -180,7 +180,7 @@ impl<'a> Search<'a> {
         };
         let is_directory = self.names.add_block(superblock, bytes, &block_copy, copy.block, (None, seed), false);
         if !is_directory && copy.block.is_some() && is_pointers(bytes, superblock.blocks) {
-            self.blocks.kept.keep(copy.at, bytes);
+            self.blocks.contents.keep(copy.at, bytes);
             if superblock.checksum_seed.is_none() {
                 self.claim_pointers(bytes, order);
             }
@@ -339,9 +339,9 @@ impl<'a> Search<'a> {
         let (disk, size) = (volume.disk(), volume.block_size());
         let mut buffer = Vec::new();
         let end = volume.superblock().blocks.min(disk.size() / size);
-        let known = self.blocks.kept.places().into_iter().filter(|at| self.geometry.is_free(at / size));
+        let known = self.blocks.contents.places().into_iter().filter(|at| self.geometry.is_free(at / size));
         for at in known.collect::<Vec<u64>>() {
-            if let Some(bytes) = self.blocks.kept.read(&**disk, at, size) {
+            if let Some(bytes) = self.blocks.contents.read(&**disk, at, size) {
                 self.take_free(&bytes, at, seeds);
             }
         }
@@ -356,7 +356,7 @@ impl<'a> Search<'a> {
             }
             let mut count = whole.min((CHUNK / size).max(1));
             // Neither what is full nor what was read already.
-            let wanted = |block: &u64| self.geometry.is_free(*block) && !self.blocks.kept.has(*block * size);
+            let wanted = |block: &u64| self.geometry.is_free(*block) && !self.blocks.contents.has(*block * size);
             let Some(start) = (block..block + count).find(wanted) else {
                 block += count;
                 continue;
@@ -381,12 +381,12 @@ impl<'a> Search<'a> {
     fn take_free(&mut self, bytes: &[u8], at: u64, seeds: &HashSet<u32>) {
         match self.blocks.extent_seed(bytes) {
             Some((seed, depth, first)) if seeds.contains(&seed) => {
-                self.blocks.kept.keep(at, bytes);
+                self.blocks.contents.keep(at, bytes);
                 let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
                 self.blocks.add_loose(seed, Loose { copy, depth, first });
             }
             // It may be looked for as a deleted directory's.
-            None if names::tail(bytes).is_some() => self.blocks.kept.keep(at, bytes),
+            None if names::tail(bytes).is_some() => self.blocks.contents.keep(at, bytes),
             _ => {}
         }
     }

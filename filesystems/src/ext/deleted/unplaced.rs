@@ -79,7 +79,7 @@ impl Search<'_> {
             left.retain(|table| {
                 let Some(first) = self.first_of(&table.generations, &known) else { return true };
                 let block_size = self.geometry.volume.block_size();
-                if let Some(bytes) = self.blocks.kept.read(&*log.disk, table.copy.at, block_size) {
+                if let Some(bytes) = self.blocks.contents.read(&*log.disk, table.copy.at, block_size) {
                     self.take_table(&table.copy, first, &bytes, log.superblock.sequence, only);
                 }
                 false

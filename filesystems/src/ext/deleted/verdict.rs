@@ -8,7 +8,7 @@ use super::claims::{Claim, METADATA};
 use super::mapping::{Mapping, is_pointers};
 use super::search::Search;
 use crate::Kind;
-use crate::deleted::State;
+use crate::forensics::State;
 use crate::ext::layout::{inode_flags, mode};
 use crate::ext::map::{self, Run};
 
@@ -282,7 +282,7 @@ impl Search<'_> {
     fn holds_pointers(&self, block: u64) -> bool {
         let volume = self.geometry.volume;
         let at = block.saturating_mul(volume.block_size());
-        let bytes = self.blocks.kept.read(&**volume.disk(), at, volume.block_size());
+        let bytes = self.blocks.contents.read(&**volume.disk(), at, volume.block_size());
         bytes.is_none_or(|bytes| is_pointers(&bytes, volume.superblock().blocks))
     }
 

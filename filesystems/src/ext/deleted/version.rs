@@ -1,16 +1,14 @@
-//! One version of a deleted node, and the reading of it.
+//! One version of a deleted node, and the reading of its blocks.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use images::{Data, Error, Extent, Result, corrupt};
+use images::{Data, Error, Extent, Result};
 
 use crate::ext::inode::Inode;
-use crate::ext::layout::inode_flags;
 use crate::ext::map::{Run, State};
 use crate::ext::volume::Volume;
-use crate::ext::{inline, layout::mode};
 
 /// A version whose place is known.
 pub(in crate::ext) struct Version {
@@ -18,7 +16,7 @@ pub(in crate::ext) struct Version {
     /// Written and unwritten runs, ascending and apart.
     pub(super) runs: Box<[Run]>,
     /// What is gone, in bytes, ascending and apart.
-    pub(super) lost: Box<[Range<u64>]>,
+    pub(super) lost: Arc<[Range<u64>]>,
 }
 
 impl Version {
@@ -27,11 +25,14 @@ impl Version {
         &self.inode
     }
 
-    /// Reads content from `offset`; short only at the end. Fails where bytes that are gone are asked for.
+    /// Whether nothing of its content is known to lie in blocks.
+    pub(in crate::ext) fn has_no_blocks(&self) -> bool {
+        self.runs.is_empty() && self.lost.is_empty()
+    }
+
+    /// Reads content that lies in blocks, from `offset`; short only at the end. Fails where bytes that are gone are asked
+    /// for.
     pub(in crate::ext) fn read(&self, volume: &Volume, buf: &mut [u8], offset: u64) -> Result<usize> {
-        if self.inode.has(inode_flags::INLINE_DATA) {
-            return inline::read(&self.inode, buf, offset);
-        }
         let left = self.inode.size.saturating_sub(offset);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let (buf, end) = (&mut buf[..len], offset + len as u64);
@@ -58,17 +59,10 @@ impl Version {
         Ok(len)
     }
 
-    /// What lies at `offset`, which must lie inside the file.
+    /// What lies at `offset` of content in blocks, inside the file.
     pub(in crate::ext) fn extent_at<'a>(&self, volume: &'a Volume, offset: u64) -> Result<Extent<'a>> {
-        if offset >= self.inode.size {
-            return Err(Error::Invalid);
-        }
-        let to_end = self.inode.size - offset;
-        if self.inode.has(inode_flags::INLINE_DATA) {
-            return Ok(Extent { len: to_end, data: Data::Opaque });
-        }
         let first = self.lost.partition_point(|lost| lost.end <= offset);
-        let mut most = to_end;
+        let mut most = self.inode.size.saturating_sub(offset);
         match self.lost.get(first) {
             Some(lost) if lost.start <= offset => return Ok(Extent { len: lost.end - offset, data: Data::Opaque }),
             Some(lost) => most = most.min(lost.start - offset),
@@ -86,29 +80,5 @@ impl Version {
             State::Written(block) => Ok(volume.disk().extent_at(block * size + (offset - start))?.at_most(len)),
             _ => Ok(Extent { len, data: Data::Zero }),
         }
-    }
-
-    /// The target of a symbolic link.
-    pub(in crate::ext) fn read_link(&self, volume: &Volume) -> Result<Vec<u8>> {
-        let inode = &self.inode;
-        if inode.mode & mode::TYPE != mode::SYMLINK {
-            return Err(Error::Invalid);
-        }
-        if inode.size == 0 || inode.size > volume.block_size() {
-            return Err(corrupt!(
-                format!("deleted symbolic link {}", inode.number),
-                inode.offset,
-                "{} bytes",
-                inode.size
-            ));
-        }
-        let mut target = vec![0; inode.size as usize];
-        if self.runs.is_empty() && !inode.has(inode_flags::INLINE_DATA) && inode.size < 60 && self.lost.is_empty() {
-            target.copy_from_slice(&inode.i_block()[..inode.size as usize]);
-        } else {
-            self.read(volume, &mut target, 0)?;
-        }
-        target.truncate(target.iter().position(|byte| *byte == 0).unwrap_or(target.len()));
-        Ok(target)
     }
 }

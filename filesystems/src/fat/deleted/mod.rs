@@ -127,7 +127,7 @@ pub fn search(disk: &dyn Disk, geometry: &Geometry, budget: &Budget) -> Result<A
     let mut finder = Finder::new(disk, geometry, &scan, &wanted);
     let (mut all, mut nodes) = (Vec::new(), HashMap::new());
     let mut add = |deleted: Deleted, node: Node| {
-        let name = deleted.name.as_ref().map_or(0, Vec::len);
+        let name = deleted.name.as_ref().map_or(0, |name| name.len());
         let (lost, evidence) = (size_of_val(&*deleted.lost), size_of_val(&*deleted.evidence));
         let fits = results.take(NODE + name + lost + evidence + size_of_val(&*node.pieces));
         if fits {
@@ -219,13 +219,13 @@ fn deleted(found: Found, state: State, lost: Vec<Range<u64>>, evidence: Vec<Evid
     Deleted {
         node: found.node(),
         parent: found.parent,
-        name: found.name.map(String::into_bytes),
+        name: found.name.map(|name| name.into_bytes().into()),
         number: found.first.into(),
         generation: None,
         version: 0,
         deleted: None,
         state,
-        lost,
+        lost: lost.into(),
         evidence,
     }
 }
@@ -247,7 +247,7 @@ fn lost_chain(geometry: &Geometry, scan: &Scan<'_>, first: u32, clusters: u32) -
         version: 0,
         deleted: None,
         state: State::Unproven,
-        lost: lost_ranges(geometry, &pieces, size),
+        lost: lost_ranges(geometry, &pieces, size).into(),
         evidence: vec![evidence("cluster chain that no directory entry names", geometry.offset_of(first))],
     };
     (deleted, Node { entry: None, size, pieces: pieces.into() })

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use images::Disk;
+
 use super::*;
 use crate::view::sample::Sample;
 use crate::{Evidence, Kind, Parent, State, Time, read_file, resolve};
@@ -34,13 +36,13 @@ impl Graveyard {
             let deleted = Deleted {
                 node: NodeId(FIRST + index as u64),
                 parent,
-                name: (!name.is_empty()).then(|| name.into()),
+                name: (!name.is_empty()).then(|| name.as_bytes().into()),
                 number: number.parse().unwrap(),
                 generation: Some(7),
                 version: version.parse().unwrap(),
                 deleted: Some(Time { seconds: seconds.parse().unwrap(), nanoseconds: 0 }),
                 state: State::Partial,
-                lost: vec![0..10, 20..25],
+                lost: [0..10, 20..25].into(),
                 evidence: vec![Evidence {
                     what: "inode",
                     offset: 4096,
@@ -58,7 +60,7 @@ impl Graveyard {
     /// The same with another name for the deleted node of this index.
     fn also(mut self, index: usize, name: &str) -> Self {
         let (deleted, kind) = &self.dead[index];
-        self.dead.push((Deleted { name: Some(name.into()), parent: Parent::Unknown, ..deleted.clone() }, *kind));
+        self.dead.push((Deleted { name: Some(name.as_bytes().into()), parent: Parent::Unknown, ..deleted.clone() }, *kind));
         self
     }
 
@@ -105,9 +107,21 @@ impl FileSystem for Graveyard {
     fn xattrs(&self, _: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(vec![(b"user.own".into(), b"x".into()), (b"user.imgmount.state".into(), b"intact".into())])
     }
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        Ok(self)
+    }
+}
+
+impl Forensics for Graveyard {
     fn deleted(&self) -> Result<Arc<[Deleted]>> {
         self.searches.fetch_add(1, Ordering::Relaxed);
         Ok(self.dead.iter().map(|(deleted, _)| deleted.clone()).collect())
+    }
+    fn versions(&self, _: NodeId, _: &mut dyn FnMut(&Deleted) -> bool) -> Result<()> {
+        Ok(())
+    }
+    fn unallocated(&self) -> Result<Arc<dyn Disk>> {
+        Err(unsupported!("there is no disk below"))
     }
 }
 
@@ -117,7 +131,7 @@ fn view(dead: &str) -> DeletedFiles {
 
 fn paths(view: &DeletedFiles) -> Vec<String> {
     let path = |found: Found<'_>| String::from_utf8(view.path(found.node).unwrap()).unwrap();
-    view.found().unwrap().into_iter().map(path).collect()
+    view.found().unwrap().map(path).collect()
 }
 
 #[test]
@@ -240,9 +254,8 @@ fn loops_are_broken_and_depth_is_bounded() {
     let chain: String = (0..count).map(|at| format!("#{}|directory/|{}|0|5\n", at + 1, at + 20)).collect();
     let chain = format!("{chain}/|top/|{}|0|5", count + 20);
     let view = self::view(&chain);
-    let found = view.found().unwrap();
-    assert_eq!(found.len(), count + 1);
-    assert!(found.iter().all(|found| view.path(found.node).unwrap().len() < 4096));
+    assert_eq!(view.found().unwrap().count(), count + 1);
+    assert!(view.found().unwrap().all(|found| view.path(found.node).unwrap().len() < 4096));
 }
 
 #[test]
@@ -305,7 +318,7 @@ fn nothing_is_searched_before_it_is_asked_for() {
 #[test]
 fn nothing_deleted_is_an_empty_directory() {
     let view = view("");
-    assert!(view.found().unwrap().is_empty());
+    assert_eq!(view.found().unwrap().count(), 0);
     assert!(matches!(view.lookup(view.root(), b"etc"), Err(Error::NotFound)));
 }
 
@@ -331,9 +344,20 @@ fn what_the_budget_does_not_hold_is_not_shown() {
     let lines: String = (0..1000).map(|index| format!("/etc|name {index}|{}|0|5\n", 50 + index)).collect();
     let budget = Budget::new(400 << 10);
     let view = DeletedFiles::new(Arc::new(Graveyard::new(&lines)), "sda1", budget.clone());
-    let shown = view.found().unwrap().len();
+    let shown = view.found().unwrap().count();
     assert!((500..1000).contains(&shown), "{shown}");
     assert!(budget.free() >= 200 << 10, "the other half is left");
     drop(view);
     assert_eq!(budget.free(), budget.limit());
+}
+
+#[test]
+fn that_nothing_can_be_looked_for_is_not_that_there_is_nothing() {
+    let view = DeletedFiles::new(Arc::new(Sample::new(&[("file", "f")])), "/dev/sda1", Budget::default());
+    let why = "cannot look for deleted files on /dev/sda1: a sample never held anything else";
+    assert_eq!(view.found().err().unwrap().to_string(), why);
+    let listed = view.read_dir(view.root(), 0, &mut |_| true).unwrap_err();
+    assert!(matches!(listed.root(), Error::Unsupported(_)), "{listed}");
+    assert_eq!(listed.to_string(), why);
+    assert_eq!(view.stat(view.root()).unwrap().kind, Kind::Directory, "the root needs no search");
 }

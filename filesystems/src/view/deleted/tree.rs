@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use images::{Budget, Reservation, Result};
 
-use crate::{Deleted, FileSystem, Kind, NodeId, Parent};
+use crate::{Deleted, FileSystem, Forensics, Kind, NodeId, Parent};
 
 /// The index of the root.
 pub const ROOT: usize = 0;
@@ -35,7 +35,7 @@ pub struct Tree {
 
 /// A name in the tree.
 pub struct Place {
-    pub name: Box<[u8]>,
+    pub name: Arc<[u8]>,
     parent: usize,
     pub what: What,
     pub kind: Option<Kind>,
@@ -67,18 +67,18 @@ enum Home {
 struct Live {
     node: NodeId,
     parent: usize,
-    name: Box<[u8]>,
+    name: Arc<[u8]>,
     path_len: usize,
 }
 
 impl Tree {
     /// Asks the file system for its deleted nodes and puts them in their places.
-    pub fn of(fs: &dyn FileSystem, budget: &Budget) -> Result<Self> {
-        let list = fs.deleted()?;
+    pub fn of(fs: &dyn FileSystem, forensics: &dyn Forensics, budget: &Budget) -> Result<Self> {
+        let list = forensics.deleted()?;
         // The other half is for what is done with the tree.
         let (mut held, most) = (budget.empty(), budget.free() / 2);
         let mut fits = |bytes: usize| held.bytes() + bytes as u64 <= most && held.try_grow(bytes as u64);
-        let named = |one: &Deleted| NODE + 3 * one.name.as_ref().map_or(0, Vec::len).min(NAME_MAX);
+        let named = |one: &Deleted| NODE + 3 * one.name.as_ref().map_or(0, |name| name.len()).min(NAME_MAX);
         let count = list.iter().take(NODES_MAX).take_while(|one| fits(named(one))).count();
         if count < list.len() {
             let all = list.len();
@@ -96,7 +96,7 @@ impl Tree {
         let order = settle(deleted, &mut homes, |dir| live[live_at[&dir]].path_len);
 
         let root = Place {
-            name: Box::default(),
+            name: Arc::default(),
             parent: ROOT,
             what: What::Live(fs.root()),
             kind: Some(Kind::Directory),
@@ -104,7 +104,7 @@ impl Tree {
         };
         let mut tree = Self { deleted: list.clone(), places: vec![root], _held: held };
         let orphans = homes.iter().zip(&shown).any(|(home, shown)| *shown && matches!(home, Home::Orphans));
-        let orphans = orphans.then(|| tree.add(ROOT, ORPHANS, What::Orphans, Some(Kind::Directory)));
+        let orphans = orphans.then(|| tree.add(ROOT, ORPHANS.into(), What::Orphans, Some(Kind::Directory)));
         let mut live_places = HashMap::from([(fs.root(), ROOT)]);
         let mut places = vec![ROOT; count];
         for index in order.into_iter().filter(|&index| shown[index]) {
@@ -113,15 +113,15 @@ impl Tree {
                 Home::Deleted(directory) => places[directory],
                 Home::Orphans => orphans.expect("made where there is an orphan"),
             };
-            places[index] = tree.add(parent, b"", What::Deleted(index), kinds[index]);
+            places[index] = tree.add(parent, Arc::default(), What::Deleted(index), kinds[index]);
         }
         tree.name_all();
         Ok(tree)
     }
 
-    fn add(&mut self, parent: usize, name: &[u8], what: What, kind: Option<Kind>) -> usize {
+    fn add(&mut self, parent: usize, name: Arc<[u8]>, what: What, kind: Option<Kind>) -> usize {
         let at = self.places.len();
-        self.places.push(Place { name: name.into(), parent, what, kind, children: Vec::new() });
+        self.places.push(Place { name, parent, what, kind, children: Vec::new() });
         self.places[parent].children.push(at);
         at
     }
@@ -139,7 +139,7 @@ impl Tree {
         };
         for at in missing.into_iter().rev() {
             let dir = &live[at];
-            place = self.add(place, &dir.name, What::Live(dir.node), Some(Kind::Directory));
+            place = self.add(place, dir.name.clone(), What::Live(dir.node), Some(Kind::Directory));
             known.insert(dir.node, place);
         }
         place
@@ -163,10 +163,10 @@ impl Tree {
                 let (name, number, version) = match self.places[child].what {
                     What::Deleted(index) => {
                         let one = &self.deleted[index];
-                        (one.name.as_deref().filter(|name| usable(name)), one.number, one.version)
+                        (one.name.as_ref().filter(|name| usable(name)), one.number, one.version)
                     }
-                    What::Live(node) => (Some(&*self.places[child].name), node.0, 0),
-                    What::Orphans => (Some(ORPHANS), 0, 0),
+                    What::Live(node) => (Some(&self.places[child].name), node.0, 0),
+                    What::Orphans => (Some(&self.places[child].name), 0, 0),
                 };
                 let name = names.distinct(name, number, version);
                 self.places[child].name = name;
@@ -195,16 +195,17 @@ impl Tree {
     }
 
     /// All deleted nodes as `(place, index)`, in the order of their paths.
-    pub fn in_order(&self) -> Vec<(usize, usize)> {
-        let mut order = Vec::new();
+    pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
         let mut stack = vec![ROOT];
-        while let Some(at) = stack.pop() {
-            if let What::Deleted(index) = self.places[at].what {
-                order.push((at, index));
-            }
+        let places = std::iter::from_fn(move || {
+            let at = stack.pop()?;
             stack.extend(self.places[at].children.iter().rev());
-        }
-        order
+            Some(at)
+        });
+        places.filter_map(|at| match self.places[at].what {
+            What::Deleted(index) => Some((at, index)),
+            What::Live(_) | What::Orphans => None,
+        })
     }
 }
 
@@ -216,7 +217,7 @@ fn usable(name: &[u8]) -> bool {
 /// The names that are given in one directory.
 #[derive(Default)]
 struct Neighbours {
-    used: HashSet<Box<[u8]>>,
+    used: HashSet<Arc<[u8]>>,
     /// The highest number that was tried behind a name.
     counts: HashMap<Box<[u8]>, u32>,
 }
@@ -224,17 +225,16 @@ struct Neighbours {
 impl Neighbours {
     /// `name`, `name#inode` or `name#inode@N`, and where even that is used, with a number behind it: a name that no
     /// other has. So many equal names cost no more than so many different ones.
-    fn distinct(&mut self, name: Option<&[u8]>, number: u64, version: u32) -> Box<[u8]> {
+    fn distinct(&mut self, name: Option<&Arc<[u8]>>, number: u64, version: u32) -> Arc<[u8]> {
         let plain = name.filter(|name| name.len() <= NAME_MAX && version == 0);
-        if let Some(plain) = plain.filter(|plain| !self.used.contains(*plain)) {
-            self.used.insert(plain.into());
-            return plain.into();
+        if let Some(plain) = plain.filter(|plain| self.used.insert(Arc::clone(plain))) {
+            return plain.clone();
         }
         let version = if version == 0 { String::new() } else { format!("@{version}") };
         let end = format!("#{number}{version}");
-        let name = name.unwrap_or_default();
+        let name = name.map(|name| &**name).unwrap_or_default();
         let upto = |room: usize| [&name[..name.len().min(room)], end.as_bytes()].concat();
-        let first: Box<[u8]> = upto(NAME_MAX - end.len()).into();
+        let first: Arc<[u8]> = upto(NAME_MAX - end.len()).into();
         if self.used.insert(first.clone()) {
             return first;
         }
@@ -243,7 +243,7 @@ impl Neighbours {
         let count = self.counts.entry(base.clone()).or_insert(1);
         loop {
             *count += 1;
-            let name: Box<[u8]> = [&*base, format!(".{count}").as_bytes()].concat().into();
+            let name: Arc<[u8]> = [&*base, format!(".{count}").as_bytes()].concat().into();
             if self.used.insert(name.clone()) {
                 return name;
             }
@@ -253,7 +253,7 @@ impl Neighbours {
 
 /// The live directories that are wanted and all above them, found by walking the tree from its root, the first.
 fn search(fs: &dyn FileSystem, mut wanted: HashSet<NodeId>, fits: &mut dyn FnMut(usize) -> bool) -> Result<Vec<Live>> {
-    let mut found = vec![Live { node: fs.root(), parent: 0, name: Box::default(), path_len: 0 }];
+    let mut found = vec![Live { node: fs.root(), parent: 0, name: Arc::default(), path_len: 0 }];
     let mut seen = HashSet::from([fs.root()]);
     wanted.remove(&fs.root());
     let mut at = 0;
@@ -340,7 +340,7 @@ fn settle(deleted: &[Deleted], homes: &mut [Home], live_len: impl Fn(NodeId) -> 
                 Home::Live(node) => live_len(node),
                 Home::Orphans => ORPHANS.len(),
             };
-            let own = deleted[index].name.as_ref().map_or(0, Vec::len).min(NAME_MAX) + ADDED;
+            let own = deleted[index].name.as_ref().map_or(0, |name| name.len()).min(NAME_MAX) + ADDED;
             path_len[index] = above + own;
             if path_len[index] > PATH_MAX {
                 homes[index] = Home::Orphans;

@@ -1,4 +1,4 @@
-//! Blocks that are needed again later in the search: kept, so that each is read once.
+//! The contents of blocks that are needed again later in the search: kept, so that each is read once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,14 +10,14 @@ const MAX_BYTES: usize = 12 << 20;
 /// What a block takes beside its content, about, in bytes.
 const OVERHEAD: usize = 64;
 
-/// Blocks by where they lie on the disk, in bytes.
+/// The contents of blocks by where they lie on the disk, in bytes.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct Contents {
     blocks: RefCell<HashMap<u64, Box<[u8]>>>,
     bytes: Cell<usize>,
 }
 
-impl Kept {
+impl Contents {
     /// Keeps a block, without the zeros at its end, as long as there is room.
     pub(super) fn keep(&self, at: u64, block: &[u8]) {
         let len = block.len() - block.iter().rev().take_while(|byte| **byte == 0).count();
@@ -63,16 +63,16 @@ mod tests {
     fn a_block_is_read_once_while_there_is_room() {
         let content: Vec<u8> = (0..4096u32).map(|at| if at < 3000 { at as u8 } else { 0 }).collect();
         let disk = Counting::new(Arc::new(Memory::new("m", content.repeat(2))));
-        let kept = Kept::default();
-        kept.keep(0, &content);
+        let contents = Contents::default();
+        contents.keep(0, &content);
         for at in [0, 4096, 0, 4096] {
-            assert_eq!(kept.read(&disk, at, 4096).unwrap(), content);
+            assert_eq!(contents.read(&disk, at, 4096).unwrap(), content);
         }
         assert_eq!(disk.take(), (1, 4096));
-        assert!(kept.has(4096) && !kept.has(8192) && kept.read(&disk, 8192, 4096).is_none());
+        assert!(contents.has(4096) && !contents.has(8192) && contents.read(&disk, 8192, 4096).is_none());
         for at in 2..2 + MAX_BYTES as u64 / 3000 {
-            kept.keep(at * 4096, &content);
+            contents.keep(at * 4096, &content);
         }
-        assert!(!kept.has(MAX_BYTES as u64 / 3000 * 4096), "bounded");
+        assert!(!contents.has(MAX_BYTES as u64 / 3000 * 4096), "bounded");
     }
 }

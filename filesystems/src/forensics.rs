@@ -1,9 +1,29 @@
-//! What a driver says of a deleted node: where it was, how it was found, and how much of it is left.
+//! What a file system still has of what it held before: deleted nodes, earlier versions, free space.
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+
+use images::{Disk, Result};
 
 use crate::{NodeId, Time};
+
+/// The search for what a file system held before. Not every driver can look for it: [`FileSystem::forensics`] gives this
+/// or says why not.
+///
+/// [`FileSystem::forensics`]: crate::FileSystem::forensics
+pub trait Forensics: Send + Sync {
+    /// Every deleted node that can be found, all versions of each, as far as the budget of memory holds them. They are
+    /// looked for once; the list is shared, not copied.
+    fn deleted(&self) -> Result<Arc<[Deleted]>>;
+
+    /// Calls `each` for the earlier versions of a node, as far as the disk remembers them, the newest first, until it
+    /// returns false. A file system that overwrites what it changes has none.
+    fn versions(&self, node: NodeId, each: &mut dyn FnMut(&Deleted) -> bool) -> Result<()>;
+
+    /// The space that no file uses, as a disk of the volume's size in which everything else is a hole.
+    fn unallocated(&self) -> Result<Arc<dyn Disk>>;
+}
 
 /// One version of a node that no directory names any more.
 ///
@@ -16,8 +36,8 @@ pub struct Deleted {
     pub node: NodeId,
     /// The directory in which it was.
     pub parent: Parent,
-    /// Its name there, without `/` and NUL, if one was found.
-    pub name: Option<Vec<u8>>,
+    /// Its name there, without `/` and NUL, if one was found; versions share it.
+    pub name: Option<Arc<[u8]>>,
     /// Its number, as the file system counts: the inode on ext, the first cluster on FAT.
     pub number: u64,
     /// The generation of the inode, where there is such a thing.
@@ -29,7 +49,7 @@ pub struct Deleted {
     /// How much of the content is left.
     pub state: State,
     /// The ranges of the content that are gone, in bytes, ascending and apart.
-    pub lost: Vec<Range<u64>>,
+    pub lost: Arc<[Range<u64>]>,
     /// Why all this is believed, the most important first.
     pub evidence: Vec<Evidence>,
 }
@@ -81,7 +101,7 @@ pub struct Evidence {
     /// Where it lies, in bytes from the start of the volume.
     pub offset: u64,
     /// The journal's transaction that it is a copy from, where it is one and its number is known.
-    pub transaction: Option<u32>,
+    pub transaction: Option<u64>,
     /// Whether it lies in the journal.
     pub in_journal: bool,
     /// Whether a checksum proves whose it is; `None` where the format has none.
