@@ -1,7 +1,7 @@
 //! Mounts a tree that is made up in memory: what the tests of the FUSE front look at, and what measures it alone.
 //!
 //! `synthetic [-o OPTIONS]... [--no-fork] [--pid-file FILE] [--fd N] [--slow-start MILLISECONDS] [--fail]
-//! [--any-case] [--untagged] DIR`, and
+//! [--any-case] [--untagged] [--held] DIR`, and
 //! `synthetic unmount [-v] [-q] [--no-retry] [--retry=N] [--fd=N] DIR`.
 
 use std::collections::HashMap;
@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filesystems::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
-use images::{Data, Error, Extent, Result, corrupt, unsupported};
+use filesystems::{Entry, FileSystem, Forensics, Holds, Interned, Kind, NodeId, Properties, Space, Stat, Time};
+use images::{Budget, Data, Error, Extent, Result, corrupt, unsupported};
 use imgmount::{background, fuse, unmount};
 
 /// The root's number, as in ext4: not the 1 that the kernel uses.
@@ -39,7 +39,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
     let mut options = fuse::Options { fsname: Some("a made-up, \\strange image".into()), ..Default::default() };
     let mut plan = background::Plan { words: std::env::args_os().collect(), ..background::Plan::default() };
     let mut directory = None;
-    let (mut delay, mut fail, mut any_case, mut untagged) = (None, false, false, false);
+    let (mut delay, mut fail, mut any_case, mut untagged, mut held) = (None, false, false, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or(format!("{argument} needs a value"));
@@ -52,6 +52,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
             "--fail" => fail = true,
             "--any-case" => any_case = true,
             "--untagged" => untagged = true,
+            "--held" => held = true,
             other => directory = Some(PathBuf::from(other)),
         }
     }
@@ -69,7 +70,8 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
     if untagged {
         tree.nodes.values_mut().for_each(|node| node.xattrs.retain(|(name, _)| name.starts_with(b"user.")));
     }
-    let served = fuse::serve(Arc::new(tree), &directory, &options, || server.ready());
+    let tree: Arc<dyn FileSystem> = if held { Arc::new(Held::new(tree)) } else { Arc::new(tree) };
+    let served = fuse::serve(tree, &directory, &options, || server.ready());
     server.finish();
     served?;
     Ok(0)
@@ -129,6 +131,7 @@ const DAY: Time = Time { seconds: 86_400, nanoseconds: 123_456_789 };
 fn stat(kind: Kind, size: u64) -> Stat {
     Stat {
         kind,
+        generation: 0,
         permissions: if kind == Kind::Directory { 0o755 } else { 0o640 },
         links: 1,
         owner: 12,
@@ -342,6 +345,102 @@ impl FileSystem for Synthetic {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("it is made up"))
+    }
+}
+
+/// On the root of [`Held`]: how many nodes somebody holds.
+const COUNT: &[u8] = b"user.held";
+
+/// The same tree with keys that are wider than an id, whose nodes end when nobody holds them.
+struct Held {
+    tree: Synthetic,
+    nodes: Interned<(u64, NodeId)>,
+}
+
+impl Held {
+    fn new(tree: Synthetic) -> Self {
+        let nodes = Interned::new(Self::key(tree.root()), &Budget::default());
+        Self { tree, nodes }
+    }
+
+    fn key(node: NodeId) -> (u64, NodeId) {
+        (u64::MAX - node.0, node)
+    }
+
+    fn inner(&self, node: NodeId) -> Result<NodeId> {
+        Ok(self.nodes.key(node)?.1)
+    }
+}
+
+impl Holds for Held {
+    fn hold(&self, node: NodeId) -> Result<()> {
+        self.nodes.hold(node)
+    }
+
+    fn forget(&self, node: NodeId, times: u64) {
+        self.nodes.forget(node, times);
+    }
+}
+
+impl FileSystem for Held {
+    fn properties(&self, node: NodeId) -> &Properties {
+        self.tree.properties(node)
+    }
+
+    fn space(&self, node: NodeId) -> Result<Space> {
+        self.tree.space(node)
+    }
+
+    fn root(&self) -> NodeId {
+        Interned::<(u64, NodeId)>::ROOT
+    }
+
+    fn stat(&self, node: NodeId) -> Result<Stat> {
+        self.tree.stat(self.inner(node)?)
+    }
+
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
+        self.nodes.id(&Self::key(self.tree.lookup(self.inner(dir)?, name)?))
+    }
+
+    fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
+        let mut failed = Ok(());
+        self.tree.read_dir(self.inner(dir)?, from, &mut |entry| match self.nodes.id(&Self::key(entry.node)) {
+            Ok(node) => each(Entry { node, ..entry }),
+            Err(error) => {
+                failed = Err(error);
+                false
+            }
+        })?;
+        failed
+    }
+
+    fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.tree.read_at(self.inner(file)?, buf, offset)
+    }
+
+    fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
+        self.tree.read_link(self.inner(link)?)
+    }
+
+    fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+        self.tree.extent_at(self.inner(file)?, offset)
+    }
+
+    fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut all = self.tree.xattrs(self.inner(node)?)?;
+        if node == self.root() {
+            all.push((COUNT.to_vec(), self.nodes.count().to_string().into()));
+        }
+        Ok(all)
+    }
+
+    fn holds(&self) -> Option<&dyn Holds> {
+        Some(self)
+    }
+
+    fn forensics(&self) -> Result<&dyn Forensics> {
+        self.tree.forensics()
     }
 }
 

@@ -6,11 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use images::{Backing, Budget, Disk, Error, Result};
+use filesystems::Member;
+use images::{Backing, Budget, Error, Result};
 
 use crate::domain;
 use crate::keys::{self, Keys};
-use crate::stack::{JOURNAL, Stack};
+use crate::stack::Stack;
+
+/// What blkid calls a device that holds nothing but the journal of an ext file system.
+const JOURNAL: &str = "jbd";
 
 /// An image, and what is known of it beforehand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,10 +112,8 @@ impl Session {
         let mut options = filesystems::Options::default();
         options.replay = self.settings.replay;
         options.budget = self.settings.budget.clone();
-        for path in &self.settings.journals {
-            options.journals.push(self.journal(path)?);
-        }
-        Stack::with_keys(disks, options, keys)
+        let journals = self.settings.journals.iter().map(|path| self.journal(path)).collect::<Result<_>>()?;
+        Stack::with_keys(disks, journals, options, keys)
     }
 
     /// The same, and asks at the terminal for the keys of encrypted images, and for those of encrypted volumes where
@@ -139,12 +141,12 @@ impl Session {
     }
 
     /// The disk of `--journal`, an image in any format.
-    fn journal(&self, path: &Path) -> Result<Arc<dyn Disk>> {
+    fn journal(&self, path: &Path) -> Result<Member> {
         let (backing, budget) = (self.settings.backing, self.settings.budget.clone());
         let options = images::Options { backing, budget, ..images::Options::default() };
         let disk = images::open(path, &options)?;
         match filesystems::identify(&disk)? {
-            Some((_, identity)) if identity.kind == JOURNAL => Ok(disk),
+            Some((_, identity)) if identity.kind == JOURNAL => Ok(Member { disk, identity: Some(identity) }),
             other => {
                 let holds = other.map_or("nothing that is known".to_owned(), |(_, identity)| identity.kind);
                 Err(Error::Usage(format!(

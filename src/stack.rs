@@ -6,7 +6,7 @@ mod search;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use filesystems::{Driver, FileSystem, Identity, Options};
+use filesystems::{Driver, FileSystem, Identity, Member, Options, Request};
 use images::crypt::Container;
 use images::{Disk, Error, Reservation, Result, ResultExt};
 use partition::{Group, Members};
@@ -19,9 +19,6 @@ pub use names::is_unlocked_by_uuid;
 use search::Search;
 pub use search::Tables;
 
-/// What blkid calls a device that holds nothing but the journal of an ext file system.
-pub const JOURNAL: &str = "jbd";
-
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
     /// The devices: first the disks in the order given, then their partitions and what was unlocked in both, then
@@ -30,6 +27,8 @@ pub struct Stack {
     /// The volume groups, whose members are indices of `devices`.
     pub groups: Vec<Group>,
     options: Options,
+    /// The disks on which parts of file systems may lie.
+    members: filesystems::Members,
     /// What the lists of volumes take in memory.
     held: Vec<Reservation>,
     /// How many reads of images one read of each volume may take together.
@@ -153,6 +152,16 @@ impl Device {
         })
     }
 
+    /// The device as a part of a file system that begins on another, if it may be one.
+    fn member(&self) -> Option<Member> {
+        match (&self.contents, &self.disk) {
+            (Contents::Known(..) | Contents::Unknown, Ok(disk)) => {
+                Some(Member { disk: disk.clone(), identity: self.identity().cloned() })
+            }
+            _ => None,
+        }
+    }
+
     /// What the driver found, if the device holds something that one knows.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.contents {
@@ -181,22 +190,27 @@ impl Stack {
     /// Finds everything in these disks that needs no key. Fails only where no device could be listed at all; what is
     /// wrong with one device is said in its own entry.
     pub fn of(disks: Vec<Arc<dyn Disk>>, options: Options) -> Result<Self> {
-        Self::with_keys(disks, options, &Keys::default())
+        Self::with_keys(disks, Vec::new(), options, &Keys::default())
     }
 
-    /// The same, and in the encrypted volumes that these keys open.
-    pub fn with_keys(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys) -> Result<Self> {
-        Self::with_tables(disks, options, keys, Tables::default())
+    /// The same, and in the encrypted volumes that these keys open. `beside` are parts of file systems that are no devices
+    /// of their own.
+    pub fn with_keys(disks: Vec<Arc<dyn Disk>>, beside: Vec<Member>, options: Options, keys: &Keys) -> Result<Self> {
+        Search::new(Self::empty(beside, options), keys, Tables::default()).run(disks)
     }
 
     /// The same, by tables of the caller.
     pub fn with_tables(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys, tables: Tables) -> Result<Self> {
-        let (devices, groups, index) = (Vec::new(), Vec::new(), Index::default());
-        let stack = Self { devices, groups, options, held: Vec::new(), reads: 0, index };
-        Search::new(stack, keys, tables).run(disks)
+        Search::new(Self::empty(Vec::new(), options), keys, tables).run(disks)
     }
 
-    /// How file systems are opened, with the journals that lie on devices of their own.
+    fn empty(beside: Vec<Member>, options: Options) -> Self {
+        let (devices, groups, index) = (Vec::new(), Vec::new(), Index::default());
+        let members = beside.into_iter().collect();
+        Self { devices, groups, options, members, held: Vec::new(), reads: 0, index }
+    }
+
+    /// How file systems are opened.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -228,7 +242,9 @@ impl Stack {
             (_, Err(error)) | (Contents::Unreadable(error), _) => {
                 Err(Error::Shared(error.clone())).within(&device.name)
             }
-            (Contents::Known(driver, _), Ok(disk)) => (driver.open)(disk.clone(), options).within(&device.name),
+            (Contents::Known(driver, _), Ok(disk)) => {
+                (driver.open)(&Request::new(disk, &self.members, options)).within(&device.name)
+            }
             (Contents::Table(scheme), _) => refuse(format!("holds a {scheme} partition table, not a file system")),
             (Contents::Member(_), _) => refuse(format!("is {}, not a file system", device.contents_name())),
             (Contents::Unknown, _) => refuse("no file system that is known".to_owned()),

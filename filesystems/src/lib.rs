@@ -6,22 +6,27 @@ mod calendar;
 pub mod ext;
 mod fat;
 mod forensics;
+mod interned;
 mod known;
+mod members;
 pub mod path;
 mod room;
 mod stored;
+#[cfg(test)]
+mod toy;
 pub mod tree;
 pub mod view;
 
-use std::fmt;
 use std::sync::Arc;
 
 use images::disk::Cached;
 use images::{Budget, Disk, Error, Result};
 
 pub use forensics::{Deleted, Evidence, Forensics, Parent, State};
+pub use interned::Interned;
+pub use members::{Member, Members};
 pub use path::{read_file, resolve};
-pub use tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat, Time};
+pub use tree::{Entry, FileSystem, Holds, Kind, NodeId, Properties, Space, Stat, Time, Trees};
 
 /// A file system, or other contents of a volume that are known by name: a leaf of this crate, one line in [`DRIVERS`].
 pub struct Driver {
@@ -30,7 +35,26 @@ pub struct Driver {
     /// What this disk holds, if it is of this family. Fails only if the disk cannot be read.
     pub probe: fn(&dyn Disk) -> Result<Option<Identity>>,
     /// Opens it. Contents that are recognised and not read are refused by name with `Unsupported`.
-    pub open: fn(Arc<dyn Disk>, &Options) -> Result<Arc<dyn FileSystem>>,
+    pub open: fn(&Request<'_>) -> Result<Arc<dyn FileSystem>>,
+}
+
+/// What a driver is asked to open, where it finds what else belongs to it, and how.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Request<'a> {
+    /// The disk that the driver's probe has recognised.
+    pub disk: &'a Arc<dyn Disk>,
+    /// The disks on which other parts of the file system may lie.
+    pub members: &'a Members,
+    /// How it is to be opened.
+    pub options: &'a Options,
+}
+
+impl<'a> Request<'a> {
+    /// For what begins on `disk` and may go on on `members`.
+    pub fn new(disk: &'a Arc<dyn Disk>, members: &'a Members, options: &'a Options) -> Self {
+        Self { disk, members, options }
+    }
 }
 
 /// What a volume holds, found without opening it.
@@ -45,37 +69,30 @@ pub struct Identity {
 }
 
 /// How a file system is to be opened.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// Replay a journal that needs it, in memory. If not, the tree is what the disk holds.
     pub replay: bool,
-    /// The disks that are journals of file systems whose journal is on another device; a driver takes the one that the
-    /// file system names.
-    pub journals: Vec<Arc<dyn Disk>>,
     /// What all file systems of the program together may hold; clones of one budget.
     pub budget: Budget,
 }
 
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let journals: Vec<_> = self.journals.iter().map(ToString::to_string).collect();
-        f.debug_struct("Options")
-            .field("replay", &self.replay)
-            .field("journals", &journals)
-            .field("budget", &self.budget)
-            .finish()
-    }
-}
-
 impl Default for Options {
     fn default() -> Self {
-        Self { replay: true, journals: Vec::new(), budget: Budget::default() }
+        Self { replay: true, budget: Budget::default() }
     }
 }
 
 /// Every driver. All are asked; two that match are an error.
-pub static DRIVERS: &[Driver] = &[known::CONTAINER, known::CONTENTS, ext::DRIVER, fat::DRIVER];
+pub static DRIVERS: &[Driver] = &[
+    known::CONTAINER,
+    known::CONTENTS,
+    ext::DRIVER,
+    fat::DRIVER,
+    #[cfg(test)]
+    toy::DRIVER,
+];
 
 /// How probes read: pages of 4 KiB, and no more of them than all the probes together touch, in bytes.
 const PROBE_PAGE: usize = 4096;
@@ -133,12 +150,17 @@ fn stronger(
     Ok(read)
 }
 
-/// Opens what `disk` holds. Fails with `Unknown` if nothing recognises it, with `Unsupported` if it is known and not
-/// read, and as [`identify`] does.
+/// Opens what `disk` holds, alone. Fails with `Unknown` if nothing recognises it, with `Unsupported` if it is known and
+/// not read, and as [`identify`] does.
 pub fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
-    match identify(&disk)? {
-        Some((driver, _)) => (driver.open)(disk, options),
-        None => Err(Error::Unknown(format!("no file system recognised on {disk}"))),
+    open_request(&Request::new(&disk, &Members::default(), options))
+}
+
+/// The same of a file system that may lie on several disks.
+pub fn open_request(request: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
+    match identify(request.disk)? {
+        Some((driver, _)) => (driver.open)(request),
+        None => Err(Error::Unknown(format!("no file system recognised on {}", request.disk))),
     }
 }
 
@@ -154,7 +176,7 @@ mod tests {
         Ok((byte == [1]).then(|| Identity { kind: kind.into(), ..Identity::default() }))
     }
 
-    fn refuse(_: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
+    fn refuse(_: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
         Err(Error::Invalid)
     }
 

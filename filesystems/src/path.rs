@@ -15,7 +15,22 @@ const PATH_MAX: usize = 64 << 10;
 /// Links are followed inside the tree: absolute ones start at its root, and `..` of the root is the root. The last
 /// component is followed if `follow_last` says so or if a slash comes after it. Fails with `NotFound`, `NotDirectory`
 /// and, for more than [`LINKS_MAX`] links, `Unsupported`.
+///
+/// Where nodes are [held](crate::Holds), only the one that is returned is.
 pub fn resolve(fs: &dyn FileSystem, path: &[u8], follow_last: bool) -> Result<NodeId> {
+    let mut looked_up = Vec::new();
+    let found = walk(fs, path, follow_last, &mut looked_up);
+    if let Some(holds) = fs.holds() {
+        // Of what it was looked up, one time is the caller's.
+        let last = found.as_ref().ok().and_then(|found| looked_up.iter().rposition(|node| node == found));
+        let others = looked_up.iter().enumerate().filter(|(at, _)| Some(*at) != last);
+        others.for_each(|(_, node)| holds.forget(*node, 1));
+    }
+    found
+}
+
+/// The same; `looked_up` gets every node that was looked up on the way.
+fn walk(fs: &dyn FileSystem, path: &[u8], follow_last: bool, looked_up: &mut Vec<NodeId>) -> Result<NodeId> {
     let mut ancestors = Vec::new();
     let mut node = fs.root();
     let mut kind = Kind::Directory;
@@ -36,6 +51,7 @@ pub fn resolve(fs: &dyn FileSystem, path: &[u8], follow_last: bool) -> Result<No
             node = ancestors.pop().unwrap_or(node);
         } else if name != b"." {
             let child = fs.lookup(node, name)?;
+            looked_up.push(child);
             let child_kind = fs.stat(child)?.kind;
             if child_kind == Kind::Symlink && (follow_last || end < rest.len()) {
                 links += 1;

@@ -1,16 +1,23 @@
 //! The second noun: a file system is a tree of nodes that any thread can read.
 
-use images::{Extent, Result};
+use std::sync::Arc;
+
+use images::{Extent, Result, unsupported};
 
 use crate::{Forensics, Identity};
 
-/// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views.
+/// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views. A driver whose own keys are
+/// wider gives ids by [`Interned`](crate::Interned).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u64);
 
+/// The first number that no driver uses for a node.
+pub(crate) const FIRST_VIEW: u64 = 1 << 56;
+
 /// A tree of nodes that any thread can read.
 ///
-/// Names are bytes. A node is never forgotten: an id that `lookup` or `read_dir` gave stays valid.
+/// Names are bytes. An id that `lookup` or `read_dir` gave stays valid as long as the file system is open, or, where
+/// there are [`Holds`], until it is given back.
 pub trait FileSystem: Send + Sync {
     /// What the file system that holds `node` is; a view holds several. A node that is none has the view's own.
     fn properties(&self, node: NodeId) -> &Properties;
@@ -57,8 +64,41 @@ pub trait FileSystem: Send + Sync {
         true
     }
 
+    /// How nodes are held, where their ids are not valid for ever. `None`: nobody need give one back.
+    fn holds(&self) -> Option<&dyn Holds> {
+        None
+    }
+
+    /// The trees of a file system that has several, as subvolumes are, or the reason why there are no others.
+    fn trees(&self) -> Result<&dyn Trees> {
+        Err(unsupported!("there is only one tree in {}", self.properties(self.root()).identity.kind))
+    }
+
     /// The search for what was there before, or the reason why this file system cannot look for it.
     fn forensics(&self) -> Result<&dyn Forensics>;
+}
+
+/// How the nodes of a file system are held whose ids end when nobody needs them any more.
+///
+/// Each time that `lookup` or `read_dir` gives a node, it is held once more. Who needs it no longer forgets it as often;
+/// who does not, holds it until the file system is closed. The root is always valid, and need not be forgotten.
+pub trait Holds: Send + Sync {
+    /// Holds a node once more, as an open file does: it stays what it is, also when its last name is gone. Fails with
+    /// `NotFound` if nobody held it.
+    fn hold(&self, node: NodeId) -> Result<()>;
+
+    /// Takes back that a node is held, `times` times. With the last its id ends.
+    fn forget(&self, node: NodeId, times: u64);
+}
+
+/// The trees of a file system that has several. Each is a file system of its own, and all share what is read.
+pub trait Trees: Send + Sync {
+    /// Calls `each` with the name of every tree, as mount options name it, until it returns false. The tree that is opened
+    /// where none is named comes first.
+    fn names(&self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<()>;
+
+    /// The tree of this name, or `NotFound`.
+    fn open(&self, name: &[u8]) -> Result<Arc<dyn FileSystem>>;
 }
 
 /// What a file system is from the moment it is opened: nothing of this changes.
@@ -126,6 +166,8 @@ pub struct Time {
 pub struct Stat {
     /// The kind of node.
     pub kind: Kind,
+    /// Which of the nodes that had this id one after the other, as `i_generation`; 0 where an id is not used again.
+    pub generation: u64,
     /// The lower 12 bits of the mode: permissions, set-user-id, set-group-id, sticky.
     pub permissions: u16,
     /// How many names the node has.

@@ -4,8 +4,6 @@
 
 mod ext_image;
 
-use std::sync::Arc;
-
 use allocation_counter::measure;
 use ext_image::{Image, scratch};
 use filesystems::FileSystem;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use filesystems::view::Mounts;
-use filesystems::{Deleted, FileSystem, NodeId, Stat, resolve};
+use filesystems::{Deleted, NodeId, Stat, resolve};
 use images::{Error, Result, unsupported};
 use serde::Serialize;
 

@@ -55,6 +55,8 @@ pub struct Front {
     owner: Owner,
     options: Options,
     reports: Reports,
+    /// Nodes are held: the kernel says what it opens, closes and forgets, and it is passed on.
+    holds: bool,
     /// The kernel understands that files need not be opened.
     no_open: bool,
     /// The same for directories.
@@ -74,12 +76,22 @@ impl Front {
             owner: Owner { uid: options.uid, gid: options.gid, umask: options.umask },
             options: options.clone(),
             reports: Reports::default(),
+            holds: fs.holds().is_some(),
             no_open: false,
             no_opendir: false,
             kernel_acls: false,
             unused: Unused::default(),
             events,
             fs,
+        }
+    }
+
+    /// Takes back that a node is held; of a tree whose nodes are valid for ever, nothing.
+    fn let_go(&self, node: NodeId, times: u64) {
+        if self.holds
+            && let Some(holds) = self.fs.holds()
+        {
+            holds.forget(node, times);
         }
     }
 
@@ -155,7 +167,7 @@ impl Filesystem for Front {
         if self.options.default_permissions || self.options.allow_other {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
-        if !self.options.direct_io {
+        if !self.options.direct_io && !self.holds {
             wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
         }
         // Whoever opens the root directory is to be asked for, see `kept_in`.
@@ -195,13 +207,29 @@ impl Filesystem for Front {
                 reply.entry_with_ttls(&Duration::ZERO, &timeout, &none, Generation(0));
             }
             Ok(Some(node)) => match self.reports.run("stat", node, || self.fs.stat(node)) {
-                Err(errno) => reply.error(errno),
+                Err(errno) => {
+                    self.let_go(node, 1);
+                    reply.error(errno);
+                }
                 Ok(stat) => {
                     let attr = attributes(self.numbers.inode(node), &stat, self.owner);
-                    reply.entry_with_ttls(&self.options.attr_timeout, entry_timeout, &attr, Generation(0));
+                    let generation = Generation(stat.generation);
+                    reply.entry_with_ttls(&self.options.attr_timeout, entry_timeout, &attr, generation);
                 }
             },
         }
+    }
+
+    fn forget(&self, _: &Request, inode: INodeNo, times: u64) {
+        if !self.holds {
+            return;
+        }
+        // It needs no answer, so there is nobody to tell of an error.
+        let node = self.numbers.node(inode);
+        let _ = self.reports.run("forget", node, || {
+            self.let_go(node, times);
+            Ok(())
+        });
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -223,10 +251,15 @@ impl Filesystem for Front {
         }
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         if self.no_open {
             // The kernel asks once, then opens, closes and keeps the data of every file by itself.
-            reply.error(Errno::ENOSYS);
+            return reply.error(Errno::ENOSYS);
+        }
+        let node = self.numbers.node(inode);
+        let held = self.reports.run("open", node, || self.fs.holds().map_or(Ok(()), |holds| holds.hold(node)));
+        if let Err(errno) = held {
+            reply.error(errno);
         } else if self.options.direct_io {
             reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
         } else {
@@ -257,6 +290,27 @@ impl Filesystem for Front {
                 Err(errno) => reply.error(errno),
             }
         });
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let node = self.numbers.node(inode);
+        let released = self.reports.run("release", node, || {
+            self.let_go(node, 1);
+            Ok(())
+        });
+        match released {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn lseek(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -303,7 +357,10 @@ impl Filesystem for Front {
                 let kind = entry.kind.or_else(|| self.fs.stat(entry.node).ok().map(|stat| stat.kind));
                 let kind = file_type(kind.unwrap_or(Kind::File));
                 let name = OsStr::from_bytes(entry.name);
-                !reply.add(self.numbers.inode(entry.node), offset_after(entry.next), kind, name)
+                let full = reply.add(self.numbers.inode(entry.node), offset_after(entry.next), kind, name);
+                // The kernel takes the name and the number, not the node.
+                self.let_go(entry.node, 1);
+                !full
             });
             self.after_entries(dir, listed, read)
         });
@@ -318,16 +375,16 @@ impl Filesystem for Front {
         let timeout = self.kept_in(dir, self.options.attr_timeout.min(self.options.entry_timeout));
         let none = &Duration::ZERO;
         let read = self.reports.run("readdir", dir, || {
-            let mut add = |inode, offset, name: &OsStr, timeout: &Duration, attr: &fuser::FileAttr| {
-                reply.add(inode, offset, name, timeout, attr, Generation(0))
+            let mut add = |inode, offset, name: &OsStr, timeout: &Duration, attr: &fuser::FileAttr, generation| {
+                reply.add(inode, offset, name, timeout, attr, Generation(generation))
             };
             // The kernel takes only number and kind from these two.
             let own = placeholder(self.numbers.shown(dir), Some(Kind::Directory));
-            if offset < SELF_COOKIE && add(own.ino, SELF_COOKIE, OsStr::new("."), none, &own) {
+            if offset < SELF_COOKIE && add(own.ino, SELF_COOKIE, OsStr::new("."), none, &own, 0) {
                 return Ok(());
             }
             let parent = placeholder(PARENT, Some(Kind::Directory));
-            if offset < PARENT_COOKIE && add(PARENT, PARENT_COOKIE, OsStr::new(".."), none, &parent) {
+            if offset < PARENT_COOKIE && add(PARENT, PARENT_COOKIE, OsStr::new(".."), none, &parent, 0) {
                 return Ok(());
             }
             let mut listed = offset < PARENT_COOKIE;
@@ -337,13 +394,20 @@ impl Filesystem for Front {
                 let name = OsStr::from_bytes(entry.name);
                 let next = offset_after(entry.next);
                 let full = match self.fs.stat(entry.node) {
-                    Ok(stat) => add(inode, next, name, &timeout, &attributes(inode, &stat, self.owner)),
+                    Ok(stat) => {
+                        let attr = attributes(inode, &stat, self.owner);
+                        add(inode, next, name, &timeout, &attr, stat.generation)
+                    }
                     // The name is listed all the same; whoever asks for more than the name gets the error.
                     Err(error) => {
                         self.reports.report("stat", entry.node, &error);
-                        add(inode, next, name, none, &placeholder(inode, entry.kind))
+                        add(inode, next, name, none, &placeholder(inode, entry.kind), 0)
                     }
                 };
+                if full {
+                    // It comes again in the next request.
+                    self.let_go(entry.node, 1);
+                }
                 !full
             });
             self.after_entries(dir, listed, read)

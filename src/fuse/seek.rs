@@ -75,6 +75,7 @@ mod tests {
             let time = filesystems::Time::default();
             Ok(Stat {
                 kind: filesystems::Kind::File,
+                generation: 0,
                 permissions: 0,
                 links: 1,
                 owner: 0,

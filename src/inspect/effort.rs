@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use filesystems::{Entry, FileSystem, Forensics, NodeId, Properties, Space, Stat};
+use filesystems::{Entry, FileSystem, Forensics, Holds, NodeId, Properties, Space, Stat};
 use images::{Error, Extent, Result};
 
 /// What one inspection may read to find out what each file system is for, and then to find out about the systems, in
@@ -98,6 +98,10 @@ impl FileSystem for Counted<'_> {
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
         self.fs.extent_at(file, offset)
+    }
+
+    fn holds(&self) -> Option<&dyn Holds> {
+        self.fs.holds()
     }
 
     fn forensics(&self) -> Result<&dyn Forensics> {

@@ -90,13 +90,16 @@ impl DeviceAt {
 
     fn file_system(&self, stack: &Stack, at: usize) -> Result<Arc<dyn FileSystem>> {
         let refuse = |why: String| Err(Error::Usage(format!("-m {}: {why}", self.device)));
-        let mut replay = true;
+        let (mut replay, mut subvolume) = (true, None);
         for option in &self.options {
             match option.as_str() {
                 "noload" | "norecovery" => replay = false,
                 "rw" => return refuse("option rw: imgmount reads only".to_owned()),
                 known if HARMLESS.contains(&known) => {}
-                other => return refuse(format!("option {other} is not known here")),
+                other => match other.split_once('=') {
+                    Some(("subvol", name)) => subvolume = Some(name),
+                    _ => return refuse(format!("option {other} is not known here")),
+                },
             }
         }
         let found = stack.devices[at].contents_name();
@@ -109,12 +112,17 @@ impl DeviceAt {
         if !matches!(stack.devices[at].contents, Contents::Known(..)) {
             return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
         }
-        if replay {
-            return stack.open(at);
-        }
-        let mut options = stack.options().clone();
-        options.replay = false;
-        stack.open_with(at, &options)
+        let fs = if replay {
+            stack.open(at)?
+        } else {
+            let mut options = stack.options().clone();
+            options.replay = false;
+            stack.open_with(at, &options)?
+        };
+        let Some(name) = subvolume else { return Ok(fs) };
+        fs.trees()
+            .and_then(|trees| trees.open(name.as_bytes()))
+            .or_else(|why| refuse(format!("option subvol={name}: {why}")))
     }
 }
 

@@ -176,6 +176,7 @@ mod tests {
         let time = Time::default();
         let stat = Stat {
             kind: Kind::File,
+            generation: 0,
             permissions: 0o600,
             links: 1,
             owner: u32::MAX,

@@ -9,7 +9,7 @@ use images::disk::{Cached, Pages};
 use images::{Disk, Error, Result};
 use partition::{Claim, Name, SCHEMES, Scheme, Volume};
 
-use super::{Contents, Device, JOURNAL, Level, Lock, Stack};
+use super::{Contents, Device, Level, Lock, Stack};
 use crate::device_name::of_disk;
 use crate::keys::{self, Keys, Outcome};
 
@@ -20,6 +20,8 @@ const MAX_DEVICES: usize = 65_536;
 /// How many reads of images one read of each volume may take together; ours. A logical volume on a RAID 6 of 24 disks may take
 /// 48: there may be five thousand of these.
 const MAX_READS: u64 = 1 << 18;
+/// What is kept of a device for those whose file systems may go on on it, in bytes, about.
+const MEMBER: u64 = 256;
 
 /// How probes read, in bytes: whole pages, and no more of them are kept for all devices together.
 const PROBE_PAGE: usize = 4096;
@@ -99,9 +101,12 @@ impl<'a> Search<'a> {
                 };
             }
         }
-        let journals = self.stack.devices.iter().filter(|device| device.contents_name() == JOURNAL);
-        let journals: Vec<_> = journals.filter_map(|device| device.disk.clone().ok()).collect();
-        self.stack.options.journals.extend(journals);
+        let stack = &mut self.stack;
+        let bytes = (stack.devices.len() as u64).saturating_mul(MEMBER);
+        stack.held.push(stack.options.budget.take(bytes, "the list of the devices")?);
+        let beside = std::mem::take(&mut stack.members);
+        stack.members =
+            stack.devices.iter().filter_map(Device::member).chain(beside.all().iter().cloned()).collect();
         Ok(self.stack)
     }
 

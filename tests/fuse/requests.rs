@@ -87,6 +87,40 @@ fn absent_names_are_not_kept_where_case_does_not_matter() {
     assert_eq!(log.matches("LOOKUP name \"absent\"").count(), 3);
 }
 
+/// A tree whose nodes end when nobody holds them: what the kernel forgets is forgotten, what is open is not.
+#[test]
+fn nodes_that_nobody_holds_are_forgotten() {
+    for user in crate::place::users() {
+        let place = Place::new(user);
+        // A name that is not kept is forgotten with its last user.
+        let arguments = ["--held", "--no-fork", "-o", "entry_timeout=0,attr_timeout=0", "m"];
+        let mut server = place.program(&arguments).spawn().unwrap();
+        until("it is mounted", || place.is_mounted());
+        let held = || {
+            let mut value = [0; 20];
+            let len = rustix::fs::getxattr(place.point(), "user.held", &mut value[..]).unwrap();
+            std::str::from_utf8(&value[..len]).unwrap().parse::<usize>().unwrap()
+        };
+        if user == User::Me {
+            let open = File::open(place.point().join("many/dir007/file0299")).unwrap();
+            let link = fs::read_link(place.point().join("link")).unwrap();
+            assert_eq!(link.as_os_str(), "many");
+            // The root, the two directories above the open file, and the file.
+            until("all but what is open is forgotten", || held() <= 4);
+            assert!(held() >= 2, "the open file is held");
+            assert!(place.shell("find m/many m/flat -printf %s >/dev/null; cat m/many/dir00*/* >/dev/null").status.success());
+            until("what was listed is forgotten", || held() <= 4);
+            open.read_exact_at(&mut [0; 1000], 1000).unwrap();
+            drop(open);
+            until("and the file, once it is closed", || held() == 1);
+        } else {
+            assert!(place.shell("find m -printf %s | wc -c && test $(ls m/many/dir000 | wc -l) = 300").status.success());
+        }
+        assert_eq!(place.unmount(&[]).status.code(), Some(0));
+        assert!(server.wait().unwrap().success());
+    }
+}
+
 #[test]
 fn a_panic_is_one_line_and_errors_are_reported_once() {
     let place = Place::new(User::Me);

@@ -165,6 +165,7 @@ impl Inode {
         let inline = if kind == Kind::File && self.has(inode_flags::INLINE_DATA) { self.size.div_ceil(512) } else { 0 };
         Ok(Stat {
             kind,
+            generation: self.generation.into(),
             permissions: self.mode & !mode::TYPE,
             links: self.links.into(),
             owner: self.uid,

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use images::{Disk, Error, Result};
 
-use crate::{Driver, FileSystem, Identity, Options};
+use crate::{Driver, FileSystem, Identity, Members, Options, Request};
 
 use features::{Features, incompat};
 pub use file_system::Ext;
@@ -69,14 +69,20 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     }))
 }
 
-fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
-    Ok(Arc::new(mount(disk, options)?))
+fn open(request: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
+    Ok(Arc::new(mount_request(request)?))
 }
 
-/// Opens the file system on a disk, its journal replayed in memory if it must be and `options` allow it.
+/// Opens the file system on a disk alone, its journal replayed in memory if it must be and the options allow it.
 pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
-    let (superblock, mut notes) = superblock_or_backup(&disk)?;
-    let disk = journal::external::join(disk, &options.journals, &superblock)?;
+    mount_request(&Request::new(&disk, &Members::default(), options))
+}
+
+/// The same where the journal may be one of the members.
+fn mount_request(request: &Request<'_>) -> Result<Ext> {
+    let options = request.options;
+    let (superblock, mut notes) = superblock_or_backup(request.disk)?;
+    let disk = journal::external::join(request, &superblock)?;
     if !superblock.needs_recovery() {
         return Ext::new(Volume::new(disk, superblock), notes, &options.budget, options.budget.empty());
     }

@@ -29,7 +29,7 @@ use self::free_space::FreeSpace;
 use self::geometry::{Geometry, Root};
 use self::layout::*;
 use self::map::Map;
-use crate::{Deleted, Driver, Entry, FileSystem, Forensics, Identity, Kind, NodeId, Options, Properties, Space, Stat, Time};
+use crate::{Deleted, Driver, Entry, FileSystem, Forensics, Identity, Kind, NodeId, Properties, Request, Space, Stat, Time};
 
 /// The line in the table of drivers.
 pub const DRIVER: Driver = Driver { name: "fat", probe, open };
@@ -67,8 +67,8 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     }
 }
 
-fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
-    Ok(Arc::new(Fat::open(disk, options.budget.clone())?))
+fn open(request: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
+    Ok(Arc::new(Fat::open(request.disk.clone(), request.options.budget.clone())?))
 }
 
 /// That the disk ends before the volume does.
@@ -310,6 +310,7 @@ impl Fat {
 fn attributes(entry: Option<&DirEntry>) -> Stat {
     let mut stat = Stat {
         kind: Kind::Directory,
+        generation: 0,
         permissions: 0o755,
         links: 2,
         owner: 0,

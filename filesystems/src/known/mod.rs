@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use images::{Disk, Error, Result, unsupported};
 
-use crate::{Driver, FileSystem, Identity, Options};
+use crate::{Driver, FileSystem, Identity, Request};
 
 /// Parts of something larger: RAID members, encrypted volumes. What they hold may show through at the start of the
 /// disk, so [`crate::identify`] believes them before any other driver.
@@ -47,7 +47,8 @@ fn probe_contents(disk: &dyn Disk) -> Result<Option<Identity>> {
     Ok(found.pop())
 }
 
-fn open(disk: Arc<dyn Disk>, _: &Options) -> Result<Arc<dyn FileSystem>> {
+fn open(request: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
+    let disk = request.disk;
     let identity = match probe_containers(disk.as_ref())? {
         Some(identity) => Some(identity),
         None => probe_contents(disk.as_ref())?,

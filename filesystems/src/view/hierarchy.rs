@@ -87,6 +87,7 @@ impl Hierarchy {
         let children = self.nodes[self.index(node)?].children.len();
         Ok(Stat {
             kind: Kind::Directory,
+            generation: 0,
             permissions: 0o755,
             links: 2 + u32::try_from(children).unwrap_or(u32::MAX - 2),
             owner: 0,

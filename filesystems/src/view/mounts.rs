@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use images::{Error, Extent, Result, unsupported};
 
-use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, resolve};
+use crate::{Entry, FileSystem, Forensics, Holds, Kind, NodeId, Properties, Space, Stat, resolve};
 
 /// The top byte of a view's node is the index of the file system, the rest is the node there.
 const INDEX_SHIFT: u32 = 56;
@@ -76,6 +76,19 @@ impl Mounts {
         Ok((fs.as_ref(), index, NodeId(node.0 & ((1 << INDEX_SHIFT) - 1))))
     }
 
+    /// What is seen of a node that a file system gave: the node, or the root that covers it. The place that is covered is
+    /// held by its mount.
+    fn shown(&self, fs: &dyn FileSystem, index: usize, node: NodeId) -> NodeId {
+        let found = outer(index, node);
+        let shown = self.uncovered(found);
+        if shown != found
+            && let Some(holds) = fs.holds()
+        {
+            holds.forget(node, 1);
+        }
+        shown
+    }
+
     /// The root that is mounted on a node, or the node.
     fn uncovered(&self, mut node: NodeId) -> NodeId {
         // Ends: a root has a higher index than the place that it covers.
@@ -83,6 +96,20 @@ impl Mounts {
             node = *root;
         }
         node
+    }
+}
+
+impl Holds for Mounts {
+    fn hold(&self, node: NodeId) -> Result<()> {
+        let (fs, _, node) = self.inner(node)?;
+        fs.holds().map_or(Ok(()), |holds| holds.hold(node))
+    }
+
+    fn forget(&self, node: NodeId, times: u64) {
+        let Ok((fs, _, node)) = self.inner(node) else { return };
+        if let Some(holds) = fs.holds() {
+            holds.forget(node, times);
+        }
     }
 }
 
@@ -116,7 +143,8 @@ impl FileSystem for Mounts {
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
         let (fs, index, dir) = self.inner(dir)?;
-        Ok(self.uncovered(outer(index, fs.lookup(dir, name)?)))
+        let found = fs.lookup(dir, name)?;
+        Ok(self.shown(fs, index, found))
     }
 
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
@@ -125,7 +153,7 @@ impl FileSystem for Mounts {
             return fs.read_dir(dir, from, each);
         }
         fs.read_dir(dir, from, &mut |entry| {
-            let node = self.uncovered(outer(index, entry.node));
+            let node = self.shown(fs, index, entry.node);
             each(Entry { node, ..entry })
         })
     }
@@ -152,6 +180,10 @@ impl FileSystem for Mounts {
 
     fn may_have_xattr(&self, name: &[u8]) -> bool {
         self.mounted.iter().any(|fs| fs.may_have_xattr(name))
+    }
+
+    fn holds(&self) -> Option<&dyn Holds> {
+        self.mounted.iter().any(|fs| fs.holds().is_some()).then_some(self)
     }
 
     /// Those of the file system, if there is one; several are asked each for itself, see [`Self::holder`].

@@ -55,6 +55,7 @@ impl FileSystem for Sample {
         let node = self.node(node)?;
         Ok(Stat {
             kind: node.kind,
+            generation: 0,
             permissions: 0o755,
             links: 1,
             owner: 0,

@@ -86,9 +86,9 @@ fn external_journal() {
     run("losetup", &["--detach", device]);
     for (name, (bytes, journal)) in [("clean", (image.bytes(), fs::read(&journal).unwrap())), ("dirty", dirty)] {
         let disk = |name: &str, bytes| -> Arc<dyn images::Disk> { Arc::new(Memory::new(name, bytes)) };
-        let mut options = filesystems::Options::default();
-        options.journals = vec![disk("journal", journal)];
-        let fs = filesystems::open(disk("image", bytes), &options).unwrap();
+        let (image, options) = (disk("image", bytes), filesystems::Options::default());
+        let members = filesystems::Members::of([image.clone(), disk("journal", journal)]).unwrap();
+        let fs = filesystems::open_request(&filesystems::Request::new(&image, &members, &options)).unwrap();
         let score = score(name, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
         assert_eq!(score.content, 120, "{name}: {:?}", score.missing);
         assert_eq!(fs.forensics().unwrap().unallocated().unwrap().size(), 256 << 20);

@@ -87,7 +87,7 @@ impl Image {
 
 /// Opens a disk with the driver.
 pub fn open(disk: Arc<dyn Disk>) -> images::Result<Arc<dyn FileSystem>> {
-    (ext::DRIVER.open)(disk, &Options::default())
+    Ok(Arc::new(ext::mount(disk, &Options::default())?))
 }
 
 /// A loop mount of an image, unmounted in the end whatever happens.

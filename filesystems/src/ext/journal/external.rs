@@ -11,7 +11,8 @@ use images::{Disk, Result};
 use super::log::Run;
 use crate::ext::features::{compat, incompat};
 use crate::ext::layout::{SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSET, SuperBlock};
-use crate::ext::superblock::Superblock;
+use crate::Request;
+use crate::ext::superblock::{self, Superblock};
 use crate::ext::volume::Volume;
 
 /// Whether a file system has its journal on another device.
@@ -20,15 +21,14 @@ pub fn is_external(superblock: &Superblock) -> bool {
 }
 
 /// The file system's disk with its journal behind its last block; the disk alone if its journal is its own, or is none
-/// of `journals`.
-pub fn join(disk: Arc<dyn Disk>, journals: &[Arc<dyn Disk>], superblock: &Superblock) -> Result<Arc<dyn Disk>> {
-    if !is_external(superblock) {
-        return Ok(disk);
-    }
+/// of the members.
+pub fn join(request: &Request<'_>, superblock: &Superblock) -> Result<Arc<dyn Disk>> {
+    let disk = request.disk.clone();
+    let uuid = superblock::uuid(&superblock.raw.s_journal_uuid).filter(|_| is_external(superblock));
     let mut journal = None;
-    for candidate in journals {
-        if is_journal(&**candidate, 0, superblock)? {
-            journal = Some(candidate.clone());
+    for member in uuid.iter().flat_map(|uuid| request.members.with_uuid(uuid)) {
+        if is_journal(&*member.disk, 0, superblock)? {
+            journal = Some(member.disk.clone());
             break;
         }
     }
