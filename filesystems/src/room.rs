@@ -40,17 +40,15 @@ impl Room {
 
     /// The same for what a search cannot do without: fails with `Memory`, which names it.
     pub(crate) fn need(&self, bytes: usize, what: &str) -> Result<()> {
-        match self.take_of(bytes, self.0.most) {
-            true => Ok(()),
-            false => {
-                let (held, most) = (self.0.held.borrow().bytes(), self.0.most);
-                Err(images::Error::Memory(format!(
-                    "{what} would take more than the {} bytes that are left of {most} for a search for deleted files; \
-                     --memory gives the program more",
-                    most.saturating_sub(held)
-                )))
-            }
+        if self.take_of(bytes, self.0.most) {
+            return Ok(());
         }
+        let (held, most) = (self.0.held.borrow().bytes(), self.0.most);
+        Err(images::Error::Memory(format!(
+            "{what} would take more than the {} bytes that are left of {most} for a search for deleted files; --memory \
+             gives the program more",
+            most.saturating_sub(held)
+        )))
     }
 
     /// Whether something did not fit.

@@ -30,11 +30,9 @@ fn a_name_that_is_not_there_costs_no_allocation() {
     for index in 0..3000 {
         std::fs::write(tree.path().join(format!("many/file-{index:06}")), "").unwrap();
     }
-    for options in [
-        "-t ext4 -O extent,metadata_csum,dir_index",
-        "-t ext2 -O ^dir_index",
-        "-t ext4 -O extent,inline_data -I 1024",
-    ] {
+    for options in
+        ["-t ext4 -O extent,metadata_csum,dir_index", "-t ext2 -O ^dir_index", "-t ext4 -O extent,inline_data -I 1024"]
+    {
         let image = Image::new(&format!("{options} -N 8192"), 64, Some(tree.path()));
         // It also builds the hash trees that mke2fs leaves out. 1: it changed something.
         let fsck = toolbox::command("e2fsck").args(["-fyD"]).arg(&image.path).output().unwrap();

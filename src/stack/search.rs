@@ -105,8 +105,7 @@ impl<'a> Search<'a> {
         let bytes = (stack.devices.len() as u64).saturating_mul(MEMBER);
         stack.held.push(stack.options.budget.take(bytes, "the list of the devices")?);
         let beside = std::mem::take(&mut stack.members);
-        stack.members =
-            stack.devices.iter().filter_map(Device::member).chain(beside.all().iter().cloned()).collect();
+        stack.members = stack.devices.iter().filter_map(Device::member).chain(beside.all().iter().cloned()).collect();
         Ok(self.stack)
     }
 

@@ -114,8 +114,9 @@ fn overflow(offset: u64) -> images::Error {
 /// The block with an inode's attributes, or 0.
 fn file_acl(superblock: &Superblock, raw: &layout::Inode) -> u64 {
     let low = u64::from(raw.i_file_acl_lo.get());
-    match superblock.features.has_incompat(super::features::incompat::SIXTY_FOUR_BIT) {
-        true => low | u64::from(raw.l_i_file_acl_high.get()) << 32,
-        false => low,
+    if superblock.features.has_incompat(super::features::incompat::SIXTY_FOUR_BIT) {
+        low | u64::from(raw.l_i_file_acl_high.get()) << 32
+    } else {
+        low
     }
 }

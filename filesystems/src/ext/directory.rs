@@ -167,10 +167,7 @@ pub(super) fn check_tail(superblock: &Superblock, directory: &Inode, block: &[u8
         return Err(corrupt!(what(), offset, "no checksum at its end"));
     };
     let (have, want) = (crc32c(directory.seed, content), tail.det_checksum.get());
-    match have == want {
-        true => Ok(()),
-        false => Err(corrupt!(what(), offset, "checksum {have:#010x}, want {want:#010x}")),
-    }
+    if have == want { Ok(()) } else { Err(corrupt!(what(), offset, "checksum {have:#010x}, want {want:#010x}")) }
 }
 
 /// Verifies the checksum of a node of a hash tree; its limit and count, at `entries`, must have been checked.
@@ -190,8 +187,5 @@ pub(super) fn check_dx_tail(
     };
     let crc = crc32c(crc32c(directory.seed, used), &tail.dt_reserved.to_bytes());
     let (have, want) = (crc32c(crc, &[0; 4]), tail.dt_checksum.get());
-    match have == want {
-        true => Ok(()),
-        false => Err(corrupt!(what(), offset, "checksum {have:#010x}, want {want:#010x}")),
-    }
+    if have == want { Ok(()) } else { Err(corrupt!(what(), offset, "checksum {have:#010x}, want {want:#010x}")) }
 }

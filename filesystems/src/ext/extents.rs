@@ -88,10 +88,8 @@ pub(super) fn step(volume: &Volume, inode: &Inode, from: u64, each: &mut dyn FnM
 }
 
 fn hole(from: u64, end: u64, each: &mut dyn FnMut(Run) -> bool) -> Step {
-    match each(Run { logical: from, len: end - from, state: State::Hole }) {
-        true => Step::On(end),
-        false => Step::Stop,
-    }
+    let goes_on = each(Run { logical: from, len: end - from, state: State::Hole });
+    if goes_on { Step::On(end) } else { Step::Stop }
 }
 
 /// Checks a node's header and returns its depth; `depth` is what the parent says, `None` for the root.
@@ -140,8 +138,5 @@ fn check_tail(inode: &Inode, node: &[u8], offset: u64) -> Result<()> {
         return Err(corrupt!(what(), offset, "no room for a checksum"));
     };
     let (have, want) = (crc32c(inode.seed, &node[..at]), u32::from_le_bytes(*want));
-    match have == want {
-        true => Ok(()),
-        false => Err(corrupt!(what(), offset, "checksum {have:#010x}, want {want:#010x}")),
-    }
+    if have == want { Ok(()) } else { Err(corrupt!(what(), offset, "checksum {have:#010x}, want {want:#010x}")) }
 }

@@ -64,10 +64,12 @@ impl Group {
     /// How many inodes at the start of the group's table were ever used; all of them where the descriptor cannot say.
     pub fn used_inodes(&self, superblock: &Superblock) -> u32 {
         let checked = superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM);
-        match checked {
-            true if self.flags & INODE_UNINIT != 0 => 0,
-            true => superblock.inodes_per_group.saturating_sub(self.itable_unused),
-            false => superblock.inodes_per_group,
+        if !checked {
+            superblock.inodes_per_group
+        } else if self.flags & INODE_UNINIT != 0 {
+            0
+        } else {
+            superblock.inodes_per_group.saturating_sub(self.itable_unused)
         }
     }
 }

@@ -3,6 +3,7 @@
 //! <https://docs.kernel.org/filesystems/ext4/directory.html#hash-tree-directories>
 
 use images::{Result, corrupt};
+use smallvec::SmallVec;
 use zerocopy::FromBytes;
 
 use super::directory::{DX_NODE_ENTRIES, DX_ROOT_ENTRIES, check_dx_tail, dx_entries};
@@ -48,7 +49,8 @@ pub(super) struct Search<'a> {
     volume: &'a Volume,
     directory: &'a Inode,
     hash: u32,
-    levels: Vec<Level>,
+    /// Without an allocation: a search for a name that is not there is what many programs do most.
+    levels: SmallVec<[Level; MAX_INDIRECT_LEVELS_LARGE as usize + 1]>,
     /// How many more leaves may be asked for: no more than the directory has blocks that lie somewhere.
     left: u64,
 }
@@ -67,9 +69,10 @@ impl<'a> Search<'a> {
         let Some((info, _)) = info else {
             return Err(corrupt!(what(), root.offset(), "not the root of a hash tree"));
         };
-        let most = match superblock.features.has_incompat(incompat::LARGEDIR) {
-            true => MAX_INDIRECT_LEVELS_LARGE,
-            false => MAX_INDIRECT_LEVELS,
+        let most = if superblock.features.has_incompat(incompat::LARGEDIR) {
+            MAX_INDIRECT_LEVELS_LARGE
+        } else {
+            MAX_INDIRECT_LEVELS
         };
         if info.indirect_levels > most || info.info_length != 8 || info.unused_flags & 1 != 0 {
             let why = format!("{} levels, length {}", info.indirect_levels, info.info_length);
@@ -81,7 +84,7 @@ impl<'a> Search<'a> {
         };
         let depth = usize::from(info.indirect_levels);
         let left = volume.known(directory)?.stored;
-        let mut search = Self { volume, directory, hash: function.of(name), levels: Vec::with_capacity(3), left };
+        let mut search = Self { volume, directory, hash: function.of(name), levels: SmallVec::new(), left };
         search.enter(root, DX_ROOT_ENTRIES, false)?;
         for _ in 0..depth {
             search.descend(false)?;

@@ -131,9 +131,10 @@ impl Volume {
         let limit = if extents { extents::MAX_BLOCKS } else { block_map::max_blocks(self.block_size()) };
         let mut block = from;
         while block < limit {
-            let step = match extents {
-                true => extents::step(self, inode, block, each)?,
-                false => block_map::step(self, inode, block, each)?,
+            let step = if extents {
+                extents::step(self, inode, block, each)?
+            } else {
+                block_map::step(self, inode, block, each)?
             };
             match step {
                 Step::Stop => return Ok(()),
@@ -148,9 +149,10 @@ impl Volume {
 
     /// Whether the whole map is in the inode, so that nothing need be read or kept.
     fn fits_in_inode(&self, inode: &Inode) -> bool {
-        match inode.has(inode_flags::EXTENTS) {
-            true => extents::root_is_leaf(inode),
-            false => inode.size <= DIRECT_BLOCKS * self.block_size(),
+        if inode.has(inode_flags::EXTENTS) {
+            extents::root_is_leaf(inode)
+        } else {
+            inode.size <= DIRECT_BLOCKS * self.block_size()
         }
     }
 

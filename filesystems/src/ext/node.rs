@@ -46,7 +46,9 @@ impl Node {
         let inode = self.inode();
         if inode.has(inode_flags::ENCRYPT) {
             let number = inode.number;
-            return Err(unsupported!("inode {number} is encrypted by fscrypt: its content cannot be read without the key"));
+            return Err(unsupported!(
+                "inode {number} is encrypted by fscrypt: its content cannot be read without the key"
+            ));
         }
         if inode.has(inode_flags::COMPRBLK) {
             return Err(unsupported!("inode {} is compressed by e2compr, which is not supported", inode.number));

@@ -19,9 +19,10 @@ pub(super) fn blocks(volume: &Volume) -> u64 {
     let in_every_group = table_bytes.div_ceil(volume.block_size()) + 2;
     let per_block = superblock.descs_per_block();
     let table_blocks = superblock.groups.div_ceil(per_block);
-    let first_meta = match superblock.features.has_incompat(incompat::META_BG) {
-        true => superblock.raw.s_first_meta_bg.get().min(table_blocks),
-        false => table_blocks,
+    let first_meta = if superblock.features.has_incompat(incompat::META_BG) {
+        superblock.raw.s_first_meta_bg.get().min(table_blocks)
+    } else {
+        table_blocks
     };
     let mut sum = u64::from(superblock.first_data_block);
     for group in 0..superblock.groups {

@@ -100,7 +100,6 @@ impl Superblock {
     }
 
     fn check(raw: Box<layout::SuperBlock>) -> Result<Self> {
-        let at = SUPERBLOCK_OFFSET;
         let dynamic = raw.s_rev_level.get() > 0;
         let feature = |field: zerocopy::little_endian::U32| if dynamic { field.get() } else { 0 };
         let features = Features {
@@ -108,95 +107,23 @@ impl Superblock {
             incompat: feature(raw.s_feature_incompat),
             ro_compat: feature(raw.s_feature_ro_compat),
         };
-        let has_checksums = features.has_ro_compat(ro_compat::METADATA_CSUM);
-        if has_checksums {
-            if raw.s_checksum_type != CHECKSUM_CRC32C {
-                return Err(unsupported!("ext: checksum type {} is not known, only crc32c (1)", raw.s_checksum_type));
-            }
-            let (have, want) = (crc32c(!0, &raw.as_bytes()[..1020]), raw.s_checksum.get());
-            if have != want {
-                return Err(corrupt!("superblock", at, "checksum {have:#010x}, want {want:#010x}; {BACKUPS}"));
-            }
-        }
+        let checksum_seed = checksum_seed(&raw, &features)?;
         features.check_readable()?;
-
-        let log_block_size = raw.s_log_block_size.get();
-        if log_block_size > MAX_LOG_BLOCK_SIZE {
-            return Err(corrupt!("superblock", at, "s_log_block_size {log_block_size}, at most 6; {BACKUPS}"));
-        }
-        let block_size = 1024u32 << log_block_size;
-        let log_cluster_size = raw.s_log_cluster_size.get();
-        let cluster_blocks = match features.has_ro_compat(ro_compat::BIGALLOC) {
-            false => 1,
-            true if (log_block_size..=MAX_LOG_CLUSTER_SIZE).contains(&log_cluster_size) => {
-                1u32 << (log_cluster_size - log_block_size)
-            }
-            true => {
-                let range = format!("want {log_block_size} to {MAX_LOG_CLUSTER_SIZE}");
-                return Err(corrupt!("superblock", at, "s_log_cluster_size {log_cluster_size}, {range}; {BACKUPS}"));
-            }
-        };
-
-        let inode_size = if dynamic { raw.s_inode_size.get() } else { GOOD_OLD_INODE_SIZE as u16 };
-        let sound = inode_size.is_power_of_two() && inode_size as usize >= GOOD_OLD_INODE_SIZE;
-        if !sound || u32::from(inode_size) > block_size {
-            return Err(corrupt!("superblock", at, "s_inode_size {inode_size}; {BACKUPS}"));
-        }
-        let desc_size = match features.has_incompat(incompat::SIXTY_FOUR_BIT) {
-            true => raw.s_desc_size.get(),
-            false => GROUP_DESC_SIZE,
-        };
-        let smallest = match features.has_incompat(incompat::SIXTY_FOUR_BIT) {
-            true => MIN_64BIT_DESC_SIZE,
-            false => GROUP_DESC_SIZE,
-        };
-        if !desc_size.is_power_of_two() || !(smallest..=MAX_DESC_SIZE).contains(&desc_size) {
-            return Err(corrupt!("superblock", at, "s_desc_size {desc_size}; {BACKUPS}"));
-        }
-
-        let blocks_per_group = raw.s_blocks_per_group.get();
-        // A group's bitmap is one block.
-        let most = u64::from(block_size) * 8;
-        if blocks_per_group == 0 || u64::from(blocks_per_group) > most * u64::from(cluster_blocks) {
-            return Err(corrupt!("superblock", at, "s_blocks_per_group {blocks_per_group}; {BACKUPS}"));
-        }
-        let inodes_per_group = raw.s_inodes_per_group.get();
-        if inodes_per_group == 0 || u64::from(inodes_per_group) > most {
-            return Err(corrupt!("superblock", at, "s_inodes_per_group {inodes_per_group}; {BACKUPS}"));
-        }
-        let blocks = match features.has_incompat(incompat::SIXTY_FOUR_BIT) {
-            true => u64::from(raw.s_blocks_count_hi.get()) << 32 | u64::from(raw.s_blocks_count_lo.get()),
-            false => raw.s_blocks_count_lo.get().into(),
-        };
-        let first_data_block = raw.s_first_data_block.get();
-        if blocks <= first_data_block.into() || blocks > (i64::MAX as u64) / u64::from(block_size) {
-            return Err(corrupt!("superblock", at, "{blocks} blocks from block {first_data_block}; {BACKUPS}"));
-        }
-        let groups = (blocks - u64::from(first_data_block)).div_ceil(blocks_per_group.into());
-        let inodes = raw.s_inodes_count.get();
-        if groups.checked_mul(inodes_per_group.into()) != Some(inodes.into()) {
-            let want = format!("{groups} groups of {inodes_per_group}");
-            return Err(corrupt!("superblock", at, "s_inodes_count {inodes}, want {want}; {BACKUPS}"));
-        }
-
-        let checksum_seed = has_checksums.then(|| match features.has_incompat(incompat::CSUM_SEED) {
-            true => raw.s_checksum_seed.get(),
-            false => crc32c(!0, &raw.s_uuid),
-        });
-        let first_inode = if dynamic { raw.s_first_ino.get() } else { GOOD_OLD_FIRST_INO };
+        let (block_size, cluster_blocks) = block_sizes(&raw, &features)?;
+        let (inode_size, desc_size) = record_sizes(&raw, &features, block_size)?;
+        let (blocks, groups) = counts(&raw, &features, block_size, cluster_blocks)?;
         Ok(Self {
             block_size,
             cluster_blocks,
             blocks,
-            // It fits: groups times inodes_per_group is a 32-bit number.
-            groups: groups as u32,
-            blocks_per_group,
-            inodes,
-            inodes_per_group,
+            groups,
+            blocks_per_group: raw.s_blocks_per_group.get(),
+            inodes: raw.s_inodes_count.get(),
+            inodes_per_group: raw.s_inodes_per_group.get(),
             inode_size,
-            first_inode,
+            first_inode: if dynamic { raw.s_first_ino.get() } else { GOOD_OLD_FIRST_INO },
             desc_size,
-            first_data_block,
+            first_data_block: raw.s_first_data_block.get(),
             features,
             checksum_seed,
             raw,
@@ -210,9 +137,10 @@ impl Superblock {
 
     /// Where a block starts, in bytes. Fails if it is not a block of this file system.
     pub fn block_offset(&self, block: u64) -> Result<u64> {
-        match block < self.blocks {
-            true => Ok(block * u64::from(self.block_size)),
-            false => Err(corrupt!("block number", 0u64, "{block}, but the file system has {} blocks", self.blocks)),
+        if block < self.blocks {
+            Ok(block * u64::from(self.block_size))
+        } else {
+            Err(corrupt!("block number", 0u64, "{block}, but the file system has {} blocks", self.blocks))
         }
     }
 
@@ -274,6 +202,99 @@ impl Superblock {
 pub fn label(raw: &layout::SuperBlock) -> Option<Vec<u8>> {
     let label = raw.s_volume_name.split(|byte| *byte == 0).next()?;
     (!label.is_empty()).then(|| label.to_vec())
+}
+
+/// What checksums start from, where there are any; that of the superblock is verified.
+fn checksum_seed(raw: &layout::SuperBlock, features: &Features) -> Result<Option<u32>> {
+    if !features.has_ro_compat(ro_compat::METADATA_CSUM) {
+        return Ok(None);
+    }
+    if raw.s_checksum_type != CHECKSUM_CRC32C {
+        return Err(unsupported!("ext: checksum type {} is not known, only crc32c (1)", raw.s_checksum_type));
+    }
+    let (have, want) = (crc32c(!0, &raw.as_bytes()[..1020]), raw.s_checksum.get());
+    if have != want {
+        return Err(corrupt!("superblock", SUPERBLOCK_OFFSET, "checksum {have:#010x}, want {want:#010x}; {BACKUPS}"));
+    }
+    let has_seed = features.has_incompat(incompat::CSUM_SEED);
+    Ok(Some(if has_seed { raw.s_checksum_seed.get() } else { crc32c(!0, &raw.s_uuid) }))
+}
+
+/// Bytes in a block, and blocks in a cluster.
+fn block_sizes(raw: &layout::SuperBlock, features: &Features) -> Result<(u32, u32)> {
+    let log_block_size = raw.s_log_block_size.get();
+    if log_block_size > MAX_LOG_BLOCK_SIZE {
+        return Err(corrupt!(
+            "superblock",
+            SUPERBLOCK_OFFSET,
+            "s_log_block_size {log_block_size}, at most 6; {BACKUPS}"
+        ));
+    }
+    let block_size = 1024u32 << log_block_size;
+    if !features.has_ro_compat(ro_compat::BIGALLOC) {
+        return Ok((block_size, 1));
+    }
+    let log_cluster_size = raw.s_log_cluster_size.get();
+    if !(log_block_size..=MAX_LOG_CLUSTER_SIZE).contains(&log_cluster_size) {
+        let range = format!("want {log_block_size} to {MAX_LOG_CLUSTER_SIZE}");
+        return Err(corrupt!(
+            "superblock",
+            SUPERBLOCK_OFFSET,
+            "s_log_cluster_size {log_cluster_size}, {range}; {BACKUPS}"
+        ));
+    }
+    Ok((block_size, 1u32 << (log_cluster_size - log_block_size)))
+}
+
+/// Bytes in the record of an inode and in the descriptor of a group.
+fn record_sizes(raw: &layout::SuperBlock, features: &Features, block_size: u32) -> Result<(u16, u16)> {
+    let dynamic = raw.s_rev_level.get() > 0;
+    let inode_size = if dynamic { raw.s_inode_size.get() } else { GOOD_OLD_INODE_SIZE as u16 };
+    let sound = inode_size.is_power_of_two() && usize::from(inode_size) >= GOOD_OLD_INODE_SIZE;
+    if !sound || u32::from(inode_size) > block_size {
+        return Err(corrupt!("superblock", SUPERBLOCK_OFFSET, "s_inode_size {inode_size}; {BACKUPS}"));
+    }
+    let is_wide = features.has_incompat(incompat::SIXTY_FOUR_BIT);
+    let (desc_size, smallest) =
+        if is_wide { (raw.s_desc_size.get(), MIN_64BIT_DESC_SIZE) } else { (GROUP_DESC_SIZE, GROUP_DESC_SIZE) };
+    if !desc_size.is_power_of_two() || !(smallest..=MAX_DESC_SIZE).contains(&desc_size) {
+        return Err(corrupt!("superblock", SUPERBLOCK_OFFSET, "s_desc_size {desc_size}; {BACKUPS}"));
+    }
+    Ok((inode_size, desc_size))
+}
+
+/// How many blocks and groups there are; they fit to the number of inodes.
+fn counts(raw: &layout::SuperBlock, features: &Features, block_size: u32, cluster_blocks: u32) -> Result<(u64, u32)> {
+    let blocks_per_group = raw.s_blocks_per_group.get();
+    // A group's bitmap is one block.
+    let most = u64::from(block_size) * 8;
+    if blocks_per_group == 0 || u64::from(blocks_per_group) > most * u64::from(cluster_blocks) {
+        return Err(corrupt!("superblock", SUPERBLOCK_OFFSET, "s_blocks_per_group {blocks_per_group}; {BACKUPS}"));
+    }
+    let inodes_per_group = raw.s_inodes_per_group.get();
+    if inodes_per_group == 0 || u64::from(inodes_per_group) > most {
+        return Err(corrupt!("superblock", SUPERBLOCK_OFFSET, "s_inodes_per_group {inodes_per_group}; {BACKUPS}"));
+    }
+    let low = u64::from(raw.s_blocks_count_lo.get());
+    let is_wide = features.has_incompat(incompat::SIXTY_FOUR_BIT);
+    let blocks = if is_wide { u64::from(raw.s_blocks_count_hi.get()) << 32 | low } else { low };
+    let first_data_block = raw.s_first_data_block.get();
+    if blocks <= first_data_block.into() || blocks > (i64::MAX as u64) / u64::from(block_size) {
+        return Err(corrupt!(
+            "superblock",
+            SUPERBLOCK_OFFSET,
+            "{blocks} blocks from block {first_data_block}; {BACKUPS}"
+        ));
+    }
+    let groups = (blocks - u64::from(first_data_block)).div_ceil(blocks_per_group.into());
+    let inodes = raw.s_inodes_count.get();
+    match u32::try_from(groups) {
+        Ok(count) if groups.checked_mul(inodes_per_group.into()) == Some(inodes.into()) => Ok((blocks, count)),
+        _ => {
+            let want = format!("{groups} groups of {inodes_per_group}");
+            Err(corrupt!("superblock", SUPERBLOCK_OFFSET, "s_inodes_count {inodes}, want {want}; {BACKUPS}"))
+        }
+    }
 }
 
 /// A UUID as blkid prints it, if it is not zero.

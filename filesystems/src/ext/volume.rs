@@ -133,9 +133,10 @@ impl Volume {
             Err(error) => return Err(error),
         };
         let start = (offset % self.metadata.page_size() as u64) as usize;
-        match page.get(start..).is_some_and(|rest| rest.len() >= len) {
-            true => Ok(Block { page, start, len, offset }),
-            false => Err(corrupt!(self.disk.to_string(), offset, "{len} bytes wanted, but it ends before")),
+        if page.get(start..).is_some_and(|rest| rest.len() >= len) {
+            Ok(Block { page, start, len, offset })
+        } else {
+            Err(corrupt!(self.disk.to_string(), offset, "{len} bytes wanted, but it ends before"))
         }
     }
 

@@ -190,9 +190,10 @@ impl Attributes<'_> {
         let (raw, owner) = (&inode.raw, self.inode);
         let lustre = raw.i_mtime.get() == owner.number && inode.generation == owner.generation;
         // The seed is the same with and without metadata_csum.
-        let seed = match superblock.features.has_incompat(incompat::CSUM_SEED) {
-            true => superblock.raw.s_checksum_seed.get(),
-            false => crc32c(!0, &superblock.raw.s_uuid),
+        let seed = if superblock.features.has_incompat(incompat::CSUM_SEED) {
+            superblock.raw.s_checksum_seed.get()
+        } else {
+            crc32c(!0, &superblock.raw.s_uuid)
         };
         let (hash, stored) = (crc32c(seed, &value), raw.i_atime.get());
         let hashes = [entry_hash(name.iter().map(|byte| u32::from(*byte)), hash), {

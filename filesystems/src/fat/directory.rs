@@ -160,10 +160,10 @@ impl Index {
                 Ok(None) => break !damaged,
                 Err(_) => {
                     damaged = true;
-                    match entries.pass_over() {
-                        true => continue,
-                        false => break false,
+                    if entries.pass_over() {
+                        continue;
                     }
+                    break false;
                 }
             };
             names.push((name::hash(entries.name()), first_slot));

@@ -29,7 +29,9 @@ use self::free_space::FreeSpace;
 use self::geometry::{Geometry, Root};
 use self::layout::*;
 use self::map::Map;
-use crate::{Deleted, Driver, Entry, FileSystem, Forensics, Identity, Kind, NodeId, Properties, Request, Space, Stat, Time};
+use crate::{
+    Deleted, Driver, Entry, FileSystem, Forensics, Identity, Kind, NodeId, Properties, Request, Space, Stat, Time,
+};
 
 /// The line in the table of drivers.
 pub const DRIVER: Driver = Driver { name: "fat", probe, open };
@@ -427,10 +429,10 @@ impl FileSystem for Fat {
                     } else if !damage.contains_key(&dir) {
                         return Err(error);
                     }
-                    match goes_on {
-                        true => continue,
-                        false => break,
+                    if goes_on {
+                        continue;
                     }
+                    break;
                 }
             };
             if entry.attr & ATTR_VOLUME_ID != 0 {

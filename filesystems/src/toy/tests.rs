@@ -6,7 +6,9 @@ use zerocopy::IntoBytes;
 
 use super::layout::{Header, MAGIC, RECORDS_AT, Record};
 use crate::view::{Directory, Mounts};
-use crate::{FileSystem, Interned, Members, NodeId, Options, Request, identify, open, open_request, read_file, resolve};
+use crate::{
+    FileSystem, Interned, Members, NodeId, Options, Request, identify, open, open_request, read_file, resolve,
+};
 
 const BIG: u64 = u64::MAX - 7;
 
@@ -36,7 +38,8 @@ fn disks() -> [Arc<dyn Disk>; 2] {
         record(b'f', (5, (1 << 60) + 1, BIG), "b", (515, 4)),
     ];
     let disk = |index: u32, at: u64, content: &[u8]| -> Arc<dyn Disk> {
-        let header = Header { magic: MAGIC, uuid: 77.into(), index: index.into(), records: (records.len() as u32).into() };
+        let header =
+            Header { magic: MAGIC, uuid: 77.into(), index: index.into(), records: (records.len() as u32).into() };
         let mut bytes = vec![0; 4096];
         bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
         bytes[at as usize..][..content.len()].copy_from_slice(content);

@@ -190,7 +190,9 @@ impl FileSystem for Mounts {
     fn forensics(&self) -> Result<&dyn Forensics> {
         match &self.mounted[..] {
             [only] => only.forensics(),
-            several => Err(unsupported!("it is made of {} file systems, which are looked into one by one", several.len())),
+            several => {
+                Err(unsupported!("it is made of {} file systems, which are looked into one by one", several.len()))
+            }
         }
     }
 }

@@ -55,7 +55,9 @@ fn ext2_deleted_by_debugfs() {
     // Nothing tells an empty file from one that the kernel emptied: its inode and name are listed, and no content.
     assert_eq!((score.content, score.intact, score.named), (119, 119, 119), "{:?}", score.missing);
     assert_eq!(score.missing, ["file 000"]);
-    assert!(fs.forensics().unwrap().deleted().unwrap().iter().any(|deleted| deleted.name.as_deref() == Some(b"file 000")));
+    assert!(
+        fs.forensics().unwrap().deleted().unwrap().iter().any(|deleted| deleted.name.as_deref() == Some(b"file 000"))
+    );
 }
 
 /// The kernel zeroes the pointers of ext2: only metadata is left, and nothing may be promised.

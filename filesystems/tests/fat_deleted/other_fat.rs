@@ -68,7 +68,7 @@ fn a_chain_that_is_only_in_the_other_copy() {
         let volume = Geometry::of(&differing);
         volume.set(&mut differing, first, at);
         let seen = find(differing);
-        assert!(seen.content.is_none() && *seen.deleted.lost == [512..1024], "FAT{bits}: {:?}", seen.deleted);
+        assert!(seen.content.is_none() && *seen.deleted.lost == vec![512..1024; 1], "FAT{bits}: {:?}", seen.deleted);
     }
 }
 

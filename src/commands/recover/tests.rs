@@ -72,7 +72,21 @@ impl FileSystem for Synthetic {
         };
         let (generation, links, owner, group, blocks, device) = (0, 0, 1234, 5678, 0, (1, 3));
         let (accessed, modified, changed, created) = (Time::default(), MODIFIED, MODIFIED, None);
-        Ok(Stat { kind, generation, permissions, links, owner, group, size, blocks, device, accessed, modified, changed, created })
+        Ok(Stat {
+            kind,
+            generation,
+            permissions,
+            links,
+            owner,
+            group,
+            size,
+            blocks,
+            device,
+            accessed,
+            modified,
+            changed,
+            created,
+        })
     }
     fn lookup(&self, _: NodeId, _: &[u8]) -> Result<NodeId> {
         Err(Error::NotFound)

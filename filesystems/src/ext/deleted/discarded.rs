@@ -4,10 +4,10 @@
 //! of each of a file's runs shows it.
 
 use super::listing::Found;
-use crate::forensics::{Evidence, State};
 use crate::ext::layout::mode;
 use crate::ext::map;
 use crate::ext::volume::Volume;
+use crate::forensics::{Evidence, State};
 
 /// Takes the promise from files that read as zeros where blocks may have been discarded. One block of each of their runs
 /// is read, in the order of the disk.

@@ -24,9 +24,10 @@ pub(super) fn disk(volume: &Volume, room: &Room) -> Result<Arc<dyn Disk>> {
     for (free, blocks) in geometry.stretches(0, end) {
         let len = (blocks.end - blocks.start) * size;
         room.need(PIECE + name.len(), "the list of the free blocks")?;
-        pieces.push(match free {
-            true => Piece::View(View::new(name.clone(), disk.clone(), blocks.start * size, len)?),
-            false => Piece::Hole(len),
+        pieces.push(if free {
+            Piece::View(View::new(name.clone(), disk.clone(), blocks.start * size, len)?)
+        } else {
+            Piece::Hole(len)
         });
     }
     // An external journal is no part of the volume.

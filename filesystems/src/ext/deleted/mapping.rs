@@ -7,7 +7,6 @@ use zerocopy::FromBytes;
 use super::blocks::{BlockCopy, Blocks};
 use super::candidates::Candidate;
 use super::geometry::Geometry;
-use crate::forensics::Evidence;
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{
@@ -15,6 +14,7 @@ use crate::ext::layout::{
     mode,
 };
 use crate::ext::map::{Run, State};
+use crate::forensics::Evidence;
 
 /// How many runs one version may have (ours): a file of 64 GiB in pieces of 128 KiB.
 const MAX_RUNS: usize = 1 << 19;
@@ -262,7 +262,9 @@ impl Mapper<'_> {
         }
         list.extend(loose);
         for copy in list {
-            let Some(bytes) = self.blocks.contents.read(&**volume.disk(), copy.at, volume.block_size()) else { continue };
+            let Some(bytes) = self.blocks.contents.read(&**volume.disk(), copy.at, volume.block_size()) else {
+                continue;
+            };
             if is_sound(&bytes) {
                 job.mapping.evidence.push(Evidence {
                     what,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use zerocopy::FromBytes;
 
 use super::blocks::BlockCopy;
-use crate::forensics::Evidence;
 use crate::ext::directory::{file_type, rec_len};
 use crate::ext::features::incompat;
 use crate::ext::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, NAME_LEN};
 use crate::ext::superblock::Superblock;
+use crate::forensics::Evidence;
 use crate::room::Room;
 
 /// What a name takes beside its bytes, about: in the list, which grows to twice its size, and by its hash.
@@ -87,9 +87,10 @@ fn entry<'a>(superblock: &Superblock, block: &'a [u8], at: usize, end: usize) ->
     let (raw, rest) = DirEntry::ref_from_prefix(block.get(at..end)?).ok()?;
     let len = rec_len(raw.rec_len.get(), superblock.block_size);
     let has_type = superblock.features.has_incompat(incompat::FILETYPE);
-    let (name_len, file_type) = match has_type {
-        true => (usize::from(raw.name_len), raw.file_type & 7),
-        false => (usize::from(u16::from_le_bytes([raw.name_len, raw.file_type])), 0),
+    let (name_len, file_type) = if has_type {
+        (usize::from(raw.name_len), raw.file_type & 7)
+    } else {
+        (usize::from(u16::from_le_bytes([raw.name_len, raw.file_type])), 0)
     };
     let sound = len.is_multiple_of(4) && len >= SMALLEST && name_len <= NAME_LEN && name_len + 8 <= len;
     if !sound || raw.inode.get() > superblock.inodes {

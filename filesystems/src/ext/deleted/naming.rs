@@ -91,7 +91,8 @@ impl<'s> Naming<'s> {
             };
         }
         let is_directory = |identity| search.candidates.nodes.get(identity).is_some_and(|node| node.is_directory());
-        let deleted = self.indexes.range((number, 0)..=(number, u32::MAX)).filter(|(identity, _)| is_directory(identity));
+        let deleted =
+            self.indexes.range((number, 0)..=(number, u32::MAX)).filter(|(identity, _)| is_directory(identity));
         let deleted: Vec<_> = deleted.map(|(_, index)| Parent::Deleted(NodeId(*index))).collect();
         let is_alive = search.inodes.get(number).is_some_and(|inode| inode.live && inode.directory);
         let since = search.live_since.get(&number).copied();

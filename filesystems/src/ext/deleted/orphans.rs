@@ -8,12 +8,12 @@ use std::collections::{HashMap, HashSet};
 use zerocopy::FromBytes;
 
 use super::blocks::BlockCopy;
-use crate::forensics::Evidence;
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{ORPHAN_MAGIC, OrphanBlockTail, SUPERBLOCK_OFFSET, SuperBlock};
 use crate::ext::map::State;
 use crate::ext::volume::Volume;
+use crate::forensics::Evidence;
 
 /// The kernel's limit of the orphan file, in bytes.
 const MAX_FILE: u64 = 8 << 20;

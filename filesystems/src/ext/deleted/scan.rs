@@ -89,9 +89,10 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
         for (index, block) in (0u32..).zip(buffer.chunks_exact_mut(block_size)) {
             let (position, at) = (position + index, at + u64::from(index) * block_size as u64);
             // One bad sector hides one block.
-            match is_read || log.disk.read_at(block, at).is_ok() {
-                true => walk.block(position, at, block),
-                false => walk.unreadable(),
+            if is_read || log.disk.read_at(block, at).is_ok() {
+                walk.block(position, at, block)
+            } else {
+                walk.unreadable()
             }
         }
         position += count as u32;

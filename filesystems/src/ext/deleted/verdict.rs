@@ -8,9 +8,9 @@ use super::claims::{Claim, METADATA};
 use super::mapping::{Mapping, is_pointers};
 use super::search::Search;
 use crate::Kind;
-use crate::forensics::State;
 use crate::ext::layout::{inode_flags, mode};
 use crate::ext::map::{self, Run};
+use crate::forensics::State;
 
 /// A commit block's time is taken a little after the last change in its transaction, in seconds.
 const COMMIT_SLACK: i64 = 1;

@@ -9,9 +9,9 @@ use images::disk::{Concat, Piece, View};
 use images::{Disk, Result};
 
 use super::log::Run;
+use crate::Request;
 use crate::ext::features::{compat, incompat};
 use crate::ext::layout::{SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSET, SuperBlock};
-use crate::Request;
 use crate::ext::superblock::{self, Superblock};
 use crate::ext::volume::Volume;
 

@@ -73,9 +73,10 @@ fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock, budget: &Budge
             format!("journal replayed in memory: {count} and {fast}")
         }
     }];
-    let replayed: Arc<dyn Disk> = match recovered.blocks.is_empty() {
-        true => disk,
-        false => Arc::new(Overlay::new(disk, superblock.block_size, recovered.blocks)),
+    let replayed: Arc<dyn Disk> = if recovered.blocks.is_empty() {
+        disk
+    } else {
+        Arc::new(Overlay::new(disk, superblock.block_size, recovered.blocks))
     };
     if commits.operations.is_empty() {
         return Ok(Replayed { disk: replayed, notes, held: recovered.held });
@@ -131,9 +132,10 @@ pub(super) fn open_by(inodes: &Volume, volume: &Volume) -> Result<Log> {
             (State::Written(physical), Ok(logical), Ok(len)) => {
                 let bytes = u64::from(len) * volume.block_size();
                 let new = stored.count(physical * volume.block_size(), bytes) / volume.block_size();
-                match new == u64::from(len) {
-                    true => runs.push(Run { logical, physical, len }),
-                    false => hole = Some((run.logical + new, "lies where another of its blocks does")),
+                if new == u64::from(len) {
+                    runs.push(Run { logical, physical, len })
+                } else {
+                    hole = Some((run.logical + new, "lies where another of its blocks does"))
                 }
             }
             _ => hole = Some((run.logical, "is not allocated")),

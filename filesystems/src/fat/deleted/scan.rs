@@ -253,11 +253,9 @@ impl<'a> Scan<'a> {
         // Likely near the file before it, or near its directory.
         let before = self.firsts.partition_point(|(at, _)| *at < found.at).checked_sub(1);
         let parent = found.parent_first >> 16;
-        let mut high = match found.is_directory() {
-            // It is proved where it is.
-            true => vec![0, parent],
-            false => vec![before.map_or(parent, |before| self.firsts[before].1 >> 16), parent],
-        };
+        let near = before.map_or(parent, |before| self.firsts[before].1 >> 16);
+        // A directory is proved where it is.
+        let mut high = vec![if found.is_directory() { 0 } else { near }, parent];
         high.extend((0..=self.geometry.clusters >> 16).take(HIGH_HALVES_MAX));
         let mut seen = HashSet::new();
         high.retain(|high| seen.insert(*high));

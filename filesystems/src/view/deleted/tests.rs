@@ -60,7 +60,8 @@ impl Graveyard {
     /// The same with another name for the deleted node of this index.
     fn also(mut self, index: usize, name: &str) -> Self {
         let (deleted, kind) = &self.dead[index];
-        self.dead.push((Deleted { name: Some(name.as_bytes().into()), parent: Parent::Unknown, ..deleted.clone() }, *kind));
+        self.dead
+            .push((Deleted { name: Some(name.as_bytes().into()), parent: Parent::Unknown, ..deleted.clone() }, *kind));
         self
     }
 

@@ -281,10 +281,8 @@ impl Directory {
         let (mut places, mut at, end) = (Vec::new(), 0, self.end(block));
         while at < end {
             let raw = rec_len(get16(block, at + 4), block.len() as u32);
-            let name_len = match self.has_type {
-                true => usize::from(get16(block, at + 6) & 0xff),
-                false => get16(block, at + 6).into(),
-            };
+            let name_len =
+                if self.has_type { usize::from(get16(block, at + 6) & 0xff) } else { get16(block, at + 6).into() };
             let inode = get32(block, at);
             let sound = raw.is_multiple_of(4) && raw > HEADER_SIZE && raw <= block.len() - at;
             // The blocks of a hash tree have an entry that covers the end of the block too.

@@ -52,9 +52,10 @@ impl ExtentMap {
     }
 
     fn check(&self) -> Result<()> {
-        match self.0.len() <= MAX_PIECES {
-            true => Ok(()),
-            false => Err(unsupported!("fast commits that change a file of more than {MAX_PIECES} pieces")),
+        if self.0.len() <= MAX_PIECES {
+            Ok(())
+        } else {
+            Err(unsupported!("fast commits that change a file of more than {MAX_PIECES} pieces"))
         }
     }
 
@@ -162,9 +163,10 @@ impl ExtentMap {
 
 /// Whether a range of a file can exist.
 pub fn check_range(logical: u64, len: u64) -> Result<()> {
-    match len > 0 && logical + len <= MAX_BLOCKS {
-        true => Ok(()),
-        false => Err(corrupt!("fast commit", 0u64, "{len} blocks at block {logical} of a file")),
+    if len > 0 && logical + len <= MAX_BLOCKS {
+        Ok(())
+    } else {
+        Err(corrupt!("fast commit", 0u64, "{len} blocks at block {logical} of a file"))
     }
 }
 
