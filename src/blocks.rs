@@ -11,7 +11,7 @@ use filesystems::view::{Disks, Member};
 use filesystems::{FileSystem, Stat, Time};
 use images::disk::Fill;
 use images::info::Layer;
-use images::{Disk, Error, Extent, Properties, Result, ResultExt, Writer, corrupt, read_only};
+use images::{Disk, Error, Extent, Location, Properties, Result, ResultExt, Writer, corrupt, read_only};
 
 use crate::session::Session;
 use crate::stack::{Level, Stack};
@@ -203,7 +203,8 @@ impl Snapshot {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = self.options.snapshot.as_deref().unwrap_or_default();
-        let path = terminal::clean(self.path.as_os_str().as_encoded_bytes());
+        let location = Location::of(&self.path, self.options.sources);
+        let path = terminal::clean(location.shown().as_encoded_bytes());
         write!(f, "snapshot {} of {path}", id.escape_debug())
     }
 }

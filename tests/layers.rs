@@ -1,4 +1,4 @@
-//! What may know what in this crate: modules make no circle, and only the command line knows the command line.
+//! What may know what in a crate: modules make no circle, and only the command line knows the command line.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,23 +17,28 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The modules of the crate, and which others the files of each name.
-fn modules() -> BTreeMap<String, BTreeSet<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// The modules of the crate in this folder, and which others the files of each name, tests left out.
+fn modules(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let shown = exports(&fs::read_to_string(root.join("lib.rs")).unwrap());
     let mut files = Vec::new();
     sources(&root, &mut files);
     let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files {
         let module = file.strip_prefix(&root).unwrap().iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
-        if module == "main" || module == "lib" {
+        let is_test = file.ancestors().any(|part| part.file_stem().is_some_and(|name| name == "tests"));
+        if module == "main" || module == "lib" || is_test {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let text: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let named = modules.entry(module.to_owned()).or_default();
         for after in text.split("crate::").skip(1) {
             // One name, or several in braces.
             let end = if after.starts_with('{') { after.find('}') } else { after.find(|c: char| !is_of_name(c)) };
             let names = after[..end.unwrap_or(after.len())].split(|c| !is_of_name(c));
+            let names = names.map(|name| shown.get(name).map_or(name, String::as_str));
             named.extend(names.filter(|name| *name != module).map(str::to_owned));
         }
         if text.contains("use clap") {
@@ -43,14 +48,33 @@ fn modules() -> BTreeMap<String, BTreeSet<String>> {
     modules
 }
 
+/// Where what `lib.rs` shows by a name of its own comes from: `Format` from `format`.
+fn exports(lib: &str) -> BTreeMap<String, String> {
+    let mut exports = BTreeMap::new();
+    for line in lib.split(';').filter_map(|line| line.trim_start().strip_prefix("pub use ")) {
+        let (module, names) = line.split_once("::").unwrap();
+        for name in names.split(|c| !is_of_name(c)).filter(|name| !name.is_empty() && *name != module) {
+            exports.insert(name.to_owned(), module.to_owned());
+        }
+    }
+    exports
+}
+
 fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
 #[test]
 fn modules_make_no_circle() {
-    let modules = modules();
-    assert!(modules.len() > 20 && modules["commands"].contains("cli"), "{modules:?}");
+    let all = ["src", "images/src", "partition/src"].map(modules);
+    assert!(all[0].len() > 20 && all[0]["commands"].contains("cli"), "{all:?}");
+    assert!(all[1].len() > 20 && all[1]["gate"].contains("format"), "{all:?}");
+    for modules in all {
+        check(&modules);
+    }
+}
+
+fn check(modules: &BTreeMap<String, BTreeSet<String>>) {
     for module in modules.keys() {
         let (mut reached, mut next) = (BTreeSet::new(), vec![module]);
         while let Some(at) = next.pop() {
@@ -66,7 +90,7 @@ fn modules_make_no_circle() {
 
 #[test]
 fn what_does_the_work_does_not_know_the_command_line() {
-    for (module, named) in modules() {
+    for (module, named) in modules("src") {
         let may = module == "cli" || module == "commands";
         for line in ["cli", "commands", "clap"] {
             assert!(may || !named.contains(line), "{module} names {line}");

@@ -1,11 +1,11 @@
 //! The memory that images can make the program hold: one budget, handed down to everything that keeps something.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt::{self, Display};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::Caches;
-use crate::storage::Storage;
 use crate::{Error, Result, unsupported};
 
 /// What the program may hold unless the user says otherwise, in bytes; ours.
@@ -17,7 +17,7 @@ const MAX_FILES: u64 = 1 << 16;
 /// The bytes that all images of the program together may make it hold: caches, tables, decoders, listings.
 ///
 /// A clone is the same budget. With it goes what follows from it: the caches that all images share, and the
-/// [`Storage`] for what is decompressed. What is small whatever an image says (a superblock, a node) is not counted.
+/// [`Storage`](crate::Storage) for what is decompressed. What is small whatever an image says (a superblock, a node) is not counted.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Pool>);
 
@@ -26,9 +26,8 @@ struct Pool {
     held: AtomicU64,
     /// How many files were opened.
     files: AtomicU64,
-    /// What these keep was taken for good: a reservation would hold the budget that holds it.
-    caches: Caches,
-    storage: Arc<Storage>,
+    /// One of each type. What they keep was taken for good: a reservation would hold the budget that holds it.
+    shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl fmt::Debug for Pool {
@@ -51,25 +50,17 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes, and the default [`Storage`].
+    /// A budget of `limit` bytes, and the default [`Storage`](crate::Storage).
     pub fn new(limit: u64) -> Self {
-        Self::with_storage(limit, Storage::default())
-    }
-
-    /// A budget of `limit` bytes, where what is decompressed goes to `storage`.
-    pub fn with_storage(limit: u64, storage: Storage) -> Self {
         let (held, files) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Pool { limit, held, files, caches: Caches::default(), storage: Arc::new(storage) }))
+        Self(Arc::new(Pool { limit, held, files, shared: Mutex::default() }))
     }
 
-    /// Where what is decompressed is kept, if that is not in memory.
-    pub(crate) fn storage(&self) -> &Arc<Storage> {
-        &self.0.storage
-    }
-
-    /// The caches that all images share.
-    pub(crate) fn caches(&self) -> &Caches {
-        &self.0.caches
+    /// What all that is opened under this budget shares: one of each type, made when somebody first asks for it.
+    pub(crate) fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = shared.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make())).clone();
+        one.downcast().expect("it is kept under its own type")
     }
 
     /// A share as [`Self::share`] has it, which never goes back: for the caches. Its size.

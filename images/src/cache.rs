@@ -28,9 +28,14 @@ pub struct Caches {
 }
 
 impl Budget {
+    fn caches(&self) -> Arc<Caches> {
+        self.shared(Caches::default)
+    }
+
     /// `file` as tables are read from it: in pages of `page_size` bytes, at most [`TABLE_PAGE`], that are kept.
     pub(crate) fn tables(&self, file: Arc<dyn Disk>, page_size: usize) -> Cached {
-        let pages = self.caches().tables.get_or_init(|| Pages::new(TABLE_PAGE, self.share_for_good(TABLE_BYTES)));
+        let caches = self.caches();
+        let pages = caches.tables.get_or_init(|| Pages::new(TABLE_PAGE, self.share_for_good(TABLE_BYTES)));
         Cached::sharing(file, page_size, pages.clone())
     }
 

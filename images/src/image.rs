@@ -53,7 +53,7 @@ impl Default for Options {
 impl Options {
     /// `location` as [`open`] finds it from any working directory.
     pub fn absolute(&self, location: &Path) -> Result<PathBuf> {
-        if let Location::Address(_) = Location::of(location, self.sources) {
+        if Location::of(location, self.sources).is_remote() {
             return Ok(location.to_owned());
         }
         std::path::absolute(location).map_err(|source| Error::io(format!("cannot find {}", location.display()), source))

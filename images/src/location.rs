@@ -29,6 +29,11 @@ impl Location {
         }
     }
 
+    /// Whether it is not on this host. Reads there wait, and more threads than cores pay.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Address(_))
+    }
+
     /// The path, if it is one of this host.
     pub fn path(&self) -> Option<&Path> {
         match self {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::disk::printable;
-use crate::{Data, Disk, Error, Result, unsupported};
+use crate::{Budget, Data, Disk, Error, Result, unsupported};
 
 /// How many files are decompressed whole in the life of the program; ours. Each costs as much work as its content is
 /// long, and an appliance can name a thousand.
@@ -50,6 +50,20 @@ impl Identity {
             }
             _ => None,
         }
+    }
+}
+
+impl Budget {
+    /// A budget of `limit` bytes, where what is decompressed goes to `storage`.
+    pub fn with_storage(limit: u64, storage: Storage) -> Self {
+        let budget = Self::new(limit);
+        budget.shared(|| storage);
+        budget
+    }
+
+    /// Where what is decompressed is kept, if that is not in memory.
+    pub(crate) fn storage(&self) -> Arc<Storage> {
+        self.shared(Storage::default)
     }
 }
 

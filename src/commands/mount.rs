@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filesystems::FileSystem;
-use images::{Error, Result};
+use images::{Error, Location, Result, SOURCES};
 
 use crate::cli::{Mount, Request};
 use crate::deleted::beside;
@@ -80,11 +80,17 @@ fn open(session: &Session, mount: &Mount) -> Result<Stack> {
 
 fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
     let mut options = fuse::Options::default();
-    let name = |input: &Input| match input {
-        Input::Image(image) => image.path.display().to_string(),
-        Input::Guest(guest) => guest.clone(),
-    };
-    let names: Vec<String> = request.session.inputs().iter().map(name).collect();
+    let mut names = Vec::new();
+    for input in request.session.inputs() {
+        match input {
+            Input::Image(image) => {
+                let location = Location::of(&image.path, SOURCES);
+                names.push(location.shown().to_string_lossy().into_owned());
+                options.waits |= location.is_remote();
+            }
+            Input::Guest(guest) => names.push(guest.clone()),
+        }
+    }
     options.fsname = Some(names.join(","));
     for option in &mount.option {
         options.add(option).map_err(|why| Error::Usage(format!("-o {option}: {why}")))?;

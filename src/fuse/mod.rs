@@ -217,9 +217,14 @@ fn config(options: &Options) -> Config {
         (false, false) => SessionACL::Owner,
     };
     let cores = thread::available_parallelism().map_or(FEWEST_THREADS, usize::from);
-    config.n_threads = Some(cores.clamp(FEWEST_THREADS, MOST_THREADS));
+    config.n_threads = Some(threads(cores, options.waits));
     config.clone_fd = true;
     config
+}
+
+/// How many threads answer: on one core each, unless they wait.
+fn threads(cores: usize, wait: bool) -> usize {
+    if wait { MOST_THREADS } else { cores.clamp(FEWEST_THREADS, MOST_THREADS) }
 }
 
 /// Finds what would make the mount fail, where a plain reason can be given. Returns the absolute path.
@@ -264,5 +269,16 @@ fn explain(mountpoint: &Path, error: io::Error) -> Error {
     match line {
         Some(line) => Error::io(what, io::Error::other(line.to_owned())),
         None => Error::io(what, io::Error::other("fusermount3 failed and gave no reason")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_has_more_threads_than_cores() {
+        assert_eq!([1, 2, 8, 64].map(|cores| threads(cores, false)), [2, 2, 8, MOST_THREADS]);
+        assert_eq!([1, 64].map(|cores| threads(cores, true)), [MOST_THREADS; 2]);
     }
 }

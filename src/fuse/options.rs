@@ -48,6 +48,8 @@ pub struct Options {
     pub noexec: bool,
     /// The mount has the flag `noatime`. Times of access never change either way.
     pub noatime: bool,
+    /// Reads wait for a server, so that more threads than cores have something to do.
+    pub waits: bool,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             direct_io: false,
             noexec: false,
             noatime: false,
+            waits: false,
         }
     }
 }

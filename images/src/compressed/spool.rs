@@ -41,7 +41,7 @@ impl Spool {
     /// An empty file in this folder.
     pub fn within(folder: PathBuf, budget: &Budget) -> Result<Self> {
         let file = unnamed(&folder).map_err(|source| failed(&folder, source))?;
-        Ok(Self { file, folder, storage: budget.storage().clone(), used: AtomicU64::new(0) })
+        Ok(Self { file, folder, storage: budget.storage(), used: AtomicU64::new(0) })
     }
 
     /// Makes the file `size` bytes long; what is new is a hole.
