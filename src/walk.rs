@@ -24,6 +24,9 @@ pub struct Walk<'a> {
     levels: Vec<Level>,
     /// The directory of the last step, which is entered next.
     below: Option<NodeId>,
+    /// The node of the last step where it is no directory: given back with the next. Directories are held, so that one that
+    /// is met again is known.
+    last: Option<NodeId>,
     seen: HashSet<NodeId>,
     held: Reservation,
 }
@@ -89,6 +92,7 @@ impl<'a> Walk<'a> {
             path: prefix.to_vec(),
             levels: vec![Level::new(directory, prefix.len())],
             below: None,
+            last: None,
             seen: HashSet::from([directory]),
             held: budget.empty(),
         }
@@ -96,6 +100,9 @@ impl<'a> Walk<'a> {
 
     /// What comes next; `None` at the end.
     pub fn step(&mut self) -> Option<Step<'_>> {
+        if let (Some(last), Some(holds)) = (self.last.take(), self.tree.holds()) {
+            holds.forget(last, 1);
+        }
         if let Some(directory) = self.below.take()
             && let Err(why) = self.enter(directory)
         {
@@ -120,6 +127,7 @@ impl<'a> Walk<'a> {
         let stat = self.tree.stat(node);
         let is_directory = stat.as_ref().is_ok_and(|stat| stat.kind == Kind::Directory);
         self.below = (is_directory && !self.seen.contains(&node)).then_some(node);
+        self.last = (!is_directory).then_some(node);
         Some(Step::Name(Name { path: &self.path, node, kind, stat }))
     }
 
@@ -136,9 +144,75 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 mod tests {
-    use filesystems::view::Directory;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use filesystems::view::{Directory, Disks, Member};
+    use filesystems::{Forensics, Holds, Properties, Space};
+    use images::Extent;
+    use images::disk::Memory;
 
     use super::*;
+
+    /// A tree that counts how often its nodes are held.
+    struct Held(Disks, AtomicU64);
+
+    impl Holds for Held {
+        fn hold(&self, _: NodeId) -> Result<()> {
+            self.1.fetch_add(1, Relaxed);
+            Ok(())
+        }
+        fn forget(&self, _: NodeId, times: u64) {
+            self.1.fetch_sub(times, Relaxed);
+        }
+    }
+
+    impl FileSystem for Held {
+        fn properties(&self, node: NodeId) -> &Properties {
+            self.0.properties(node)
+        }
+        fn space(&self, node: NodeId) -> Result<Space> {
+            self.0.space(node)
+        }
+        fn root(&self) -> NodeId {
+            self.0.root()
+        }
+        fn stat(&self, node: NodeId) -> Result<Stat> {
+            self.0.stat(node)
+        }
+        fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
+            self.0.lookup(dir, name).inspect(|node| self.hold(*node).expect("it only counts"))
+        }
+        fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(filesystems::Entry<'_>) -> bool) -> Result<()> {
+            self.0.read_dir(dir, from, &mut |entry| self.hold(entry.node).is_ok() && each(entry))
+        }
+        fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+            self.0.read_at(file, buf, offset)
+        }
+        fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
+            self.0.read_link(link)
+        }
+        fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+            self.0.extent_at(file, offset)
+        }
+        fn holds(&self) -> Option<&dyn Holds> {
+            Some(self)
+        }
+        fn forensics(&self) -> Result<&dyn Forensics> {
+            self.0.forensics()
+        }
+    }
+
+    #[test]
+    fn files_are_given_back_when_the_walk_goes_on() {
+        let member = |n: u32| {
+            let name = format!("{}/{n}", n % 10).into_bytes();
+            Member { name, disk: Arc::new(Memory::new("m", Vec::new())), allocated: 0 }
+        };
+        let tree = Held(Disks::new((0..1000).map(member).collect()).unwrap(), AtomicU64::new(0));
+        assert_eq!(names(&mut Walk::new(&tree, tree.root(), b"", &Budget::default())).len(), 1010);
+        assert_eq!(tree.1.load(Relaxed), 10, "the directories");
+    }
 
     fn names(walk: &mut Walk<'_>) -> Vec<String> {
         let mut names = Vec::new();
