@@ -1,6 +1,25 @@
 //! A disk becomes a tree of files: the drivers, and the views that make one tree of several.
 //!
 //! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
+//!
+//! ```
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use filesystems::FileSystem;
+//! use images::disk::View;
+//!
+//! # fn main() -> images::Result<()> {
+//! # let image = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/demo/guest.qcow2");
+//! let disk = images::open(Path::new(image), &images::Options::default())?;
+//! let partition = Arc::new(View::new("the EFI system partition", disk, 1 << 20, 8 << 20)?);
+//! let tree = filesystems::open(partition, &filesystems::Options::default())?;
+//! let file = filesystems::resolve(&*tree, b"/EFI/debian/grub.cfg", true)?;
+//! let text = filesystems::read_file(&*tree, file, 4096)?;
+//! assert_eq!(text.len() as u64, tree.stat(file)?.size);
+//! # Ok(())
+//! # }
+//! ```
 
 mod calendar;
 pub mod ext;

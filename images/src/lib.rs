@@ -2,6 +2,19 @@
 //!
 //! A [`Disk`] is bytes that any thread can read at any offset. Host files, image formats, caches, views and overlays
 //! are all disks, most of them made from another disk. Nothing in this crate knows what is stored in those bytes.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! # fn main() -> images::Result<()> {
+//! # let image = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/demo/guest.qcow2");
+//! let disk = images::open(Path::new(image), &images::Options::default())?;
+//! let mut sector = [0; 512];
+//! disk.read_at(&mut sector, 0)?;
+//! assert_eq!(sector[510..], [0x55, 0xaa], "a partition table");
+//! # Ok(())
+//! # }
+//! ```
 
 mod address;
 mod block_map;
