@@ -50,7 +50,8 @@ impl<M: Map> Mapped<M> {
     fn run_at(&self, offset: u64, want: u64) -> Result<Run<M::Packed>> {
         let want = want.min(self.size - offset);
         let run = self.map.run_at(offset, want).within(self)?;
-        Ok(run.joined(want, M::STEPS, |len| Some(self.map.run_at(offset + len, want - len))))
+        // A damaged entry is an error of the bytes behind it, not of those before.
+        Ok(run.joined(want, M::STEPS, |done| self.map.run_at(offset + done, want - done).ok()))
     }
 
     /// Reads what the parent has at `offset`; past its end, and without one, there are zeros.

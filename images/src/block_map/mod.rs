@@ -35,15 +35,14 @@ pub struct Run<P = Infallible> {
 
 impl<P> Run<P> {
     /// This run with what `next` says of the bytes behind it, asked at most `most` times, while that continues it and until
-    /// it is `want` bytes long. `next` gets its length so far.
-    pub fn joined(mut self, want: u64, most: usize, mut next: impl FnMut(u64) -> Option<Result<Self>>) -> Self {
+    /// it is `want` bytes long. `next` gets the length so far.
+    pub fn joined(mut self, want: u64, most: usize, mut next: impl FnMut(u64) -> Option<Self>) -> Self {
         for _ in 0..most {
             if self.len >= want || matches!(self.mapping, Mapping::Packed(_)) {
                 break;
             }
-            // A damaged entry is an error of the bytes behind it, not of those before.
             match next(self.len) {
-                Some(Ok(next)) if self.join(&next) => {}
+                Some(next) if self.continues(&next) => self.len += next.len,
                 _ => break,
             }
         }
@@ -51,18 +50,14 @@ impl<P> Run<P> {
         self
     }
 
-    /// Appends `next` if it continues this run.
-    fn join(&mut self, next: &Self) -> bool {
-        let joins = match (&self.mapping, &next.mapping) {
+    /// Whether `next`, of the bytes behind this run, is a part of it.
+    fn continues(&self, next: &Self) -> bool {
+        let follows = match (&self.mapping, &next.mapping) {
             (Mapping::Parent, Mapping::Parent) | (Mapping::Zero, Mapping::Zero) => true,
             (Mapping::Data(at), Mapping::Data(next)) => at.checked_add(self.len) == Some(*next),
             _ => false,
         };
-        match self.len.checked_add(next.len) {
-            Some(len) if joins => self.len = len,
-            _ => return false,
-        }
-        true
+        follows && self.len.checked_add(next.len).is_some()
     }
 }
 
@@ -93,7 +88,7 @@ mod tests {
     #[test]
     fn only_what_continues_a_run_joins_it() {
         let run = |mapping| Run { len: 512, mapping };
-        let joined = |first, next| run(first).joined(1024, 1, |_| Some(Ok(run(next)))).len;
+        let joined = |first, next| run(first).joined(1024, 1, |_| Some(run(next))).len;
         assert_eq!(joined(Mapping::Data(1024), Mapping::Data(1536)), 1024);
         assert_eq!(joined(Mapping::Data(1024), Mapping::Data(1024)), 512);
         assert_eq!(joined(Mapping::Data(1024), Mapping::Zero), 512);
@@ -109,11 +104,11 @@ mod tests {
         let mut asked = 0;
         let mut next = |_| {
             asked += 1;
-            Some(Ok(run(10)))
+            Some(run(10))
         };
         assert_eq!((run(10).joined(45, 100, &mut next).len, run(10).joined(45, 2, &mut next).len), (45, 30));
         assert_eq!(
-            (run(50).joined(45, 100, &mut next).len, run(u64::MAX).joined(u64::MAX, 1, &mut next).len),
+            (run(50).joined(45, 9, &mut next).len, run(u64::MAX).joined(u64::MAX, 1, &mut next).len),
             (45, u64::MAX)
         );
         assert_eq!(asked, 4 + 2);

@@ -187,10 +187,14 @@ impl Map for Tables {
         // Reserved bits of both levels are ignored, as QEMU does.
         if l2_offset == 0 {
             // The L1 table ends where the disk does, so entries behind it are cut off by `want`.
-            let empty = |len| Run { len, mapping: Mapping::Parent };
-            let mut same = entries.take_while(|entry| entry & ENTRY_OFFSET == 0);
-            let first = empty(covered - offset % covered);
-            return Ok(first.joined(want, usize::MAX, |_| same.next().map(|_| Ok(empty(covered)))));
+            let mut len = covered - offset % covered;
+            for _ in entries.take_while(|entry| entry & ENTRY_OFFSET == 0) {
+                if len >= want {
+                    break;
+                }
+                len += covered;
+            }
+            return Ok(Run { len: len.min(want), mapping: Mapping::Parent });
         }
         if !l2_offset.is_multiple_of(self.cluster_size()) {
             return Err(corrupt!(
@@ -206,17 +210,16 @@ impl Map for Tables {
         let page = self.page_at("L2 table", at, self.l2_entry_size())?;
         let mut entries = self.entries_from(&page, at).chunks_exact(self.l2_entry_size() as usize);
         let want = want.min(covered - in_table);
-        let mut next = |done: u64| {
+        let Some(entry) = entries.next() else { return Err(self.past_end("L2 table", at)) };
+        let first = self.cluster_run(entry, at, offset)?;
+        Ok(first.joined(want, usize::MAX, |done| {
             // Subclusters: the next run may start inside the same cluster.
-            if done > 0 && !(offset + done).is_multiple_of(self.cluster_size()) {
+            if !(offset + done).is_multiple_of(self.cluster_size()) {
                 return None;
             }
-            let run = self.cluster_run(entries.next()?, at, offset + done);
             at += self.l2_entry_size();
-            Some(run)
-        };
-        let first = next(0).unwrap_or_else(|| Err(self.past_end("L2 table", l2_offset)))?;
-        Ok(first.joined(want, usize::MAX, next))
+            self.cluster_run(entries.next()?, at, offset + done).ok()
+        }))
     }
 
     fn unpack(&self, at: Descriptor, buf: &mut [u8], offset: u64) -> Result<()> {

@@ -49,13 +49,12 @@ impl Tables {
         let mut at = table_at + first * entries.size();
         let page = self.page_at("grain table", at, entries.size())?;
         let mut table = entries_from(&page, at).chunks_exact(entries.size() as usize);
-        let mut next = |done: u64| {
-            let run = self.grain_run(table.next()?, at, offset + done);
+        let Some(entry) = table.next() else { return Err(self.past_end("grain table", at)) };
+        let first = self.grain_run(entry, at, offset)?;
+        Ok(first.joined(want, usize::MAX, |done| {
             at += entries.size();
-            Some(run)
-        };
-        let first = next(0).unwrap_or_else(|| Err(self.past_end("grain table", table_at)))?;
-        Ok(first.joined(want, usize::MAX, next))
+            self.grain_run(table.next()?, at, offset + done).ok()
+        }))
     }
 
     /// The run from `offset` inside the grain that the entry at byte `at` of the file describes.
