@@ -126,9 +126,9 @@ impl Lab {
         MetadataArea::parse(&self.read(index, at, 512).try_into().unwrap(), at).unwrap()
     }
 
-    /// Fills every extent of every physical volume with a pattern that names its sector, and compares all linear and
-    /// striped volumes that `lvs` lists, byte for byte, with the bytes where `lvs` says that they lie.
-    pub fn check(&self) -> Checked {
+    /// Fills every extent of every physical volume with a pattern that names its sector; by the names of their devices,
+    /// which they are and where their extents begin, in bytes.
+    fn fill(&self) -> HashMap<String, (usize, u64)> {
         let mut starts = HashMap::new();
         for row in self.report(&["pvs", "-o", "pv_name,pe_start,pv_pe_count,vg_extent_size"]) {
             let index = self.devices.iter().position(|device| *device == row[0]).unwrap();
@@ -142,6 +142,13 @@ impl Lab {
             self.write(index, start, &pattern);
             starts.insert(row[0].clone(), (index, start));
         }
+        starts
+    }
+
+    /// Fills all extents, and compares all linear and striped volumes that `lvs` lists, byte for byte, with the bytes where
+    /// `lvs` says that they lie.
+    pub fn check(&self) -> Checked {
+        let starts = self.fill();
         let images: Vec<Vec<u8>> =
             (0..self.devices.len()).map(|index| std::fs::read(self.image(index)).unwrap()).collect();
         let files: Vec<u64> =
