@@ -62,7 +62,7 @@ fn open(request: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
             unsupported!("{disk} is encrypted ({kind}): what is inside is another device, once a key opens it")
         }
         "linux_raid_member" => {
-            unsupported!("{disk} is a part of a RAID array: its files show once enough of its disks are given")
+            unsupported!("{disk} is a part of a RAID array ({kind}): its files show once enough of its disks are given")
         }
         _ => unsupported!("{disk}: {kind} is recognised but not read yet"),
     })
