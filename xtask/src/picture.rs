@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -84,8 +83,8 @@ fn lines(program: &Path, directory: &Path) -> Result<Vec<Line>> {
         lines.push(Line::Typed(format!("$ {typed}")));
         let mut words = typed.split(' ');
         let name = words.next().unwrap_or_default();
-        let mut command = if name == "imgmount" { Command::new(program) } else { command(name, [""; 0]) };
-        let output = any_output(command.args(words).current_dir(directory).env("COLUMNS", "100"))?;
+        let program = if name == "imgmount" { program } else { Path::new(name) };
+        let output = any_output(command(program, words).current_dir(directory).env("COLUMNS", "100"))?;
         let printed = [output.stdout, output.stderr].concat();
         ensure!(output.status.success(), "{typed}: {}", String::from_utf8_lossy(&printed));
         lines.extend(String::from_utf8_lossy(&printed).lines().map(|line| Line::Printed(line.trim_end().to_owned())));
