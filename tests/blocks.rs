@@ -152,7 +152,7 @@ fn an_ordinary_user_has_the_same_view() {
         fs::copy(golden.with_file_name(name), at(name)).unwrap();
     }
     fs::create_dir(at("mnt")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_imgmount"), at("imgmount")).unwrap();
+    toolbox::copy_program(env!("CARGO_BIN_EXE_imgmount"), at("imgmount"));
     let script = "set -e; cd \"$1\"
         ./imgmount -a guest.qcow2 --blocks mnt
         trap './imgmount unmount mnt' EXIT

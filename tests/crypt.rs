@@ -111,7 +111,7 @@ fn an_ordinary_user_needs_no_more_than_the_key() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // The source tree may lie where only root can look.
     let program = folder.path().join("imgmount");
-    fs::copy(env!("CARGO_BIN_EXE_imgmount"), &program).unwrap();
+    toolbox::copy_program(env!("CARGO_BIN_EXE_imgmount"), &program);
     for (guest, note) in GUESTS {
         let disk = folder.path().join("disk.qcow2");
         fs::copy(image(guest), &disk).unwrap();

@@ -110,7 +110,7 @@ fn a_refusal_is_one_line_and_no_mount() {
     chown(&secret, Some(61002), Some(61002)).unwrap();
     // The source tree may lie where only root can look.
     let program = directory.path().join("imgmount");
-    fs::copy(env!("CARGO_BIN_EXE_imgmount"), &program).unwrap();
+    toolbox::copy_program(env!("CARGO_BIN_EXE_imgmount"), &program);
     let point = Point::new();
     chown(point.path(), Some(61002), Some(61002)).unwrap();
     for user in [0, 61002] {

@@ -53,7 +53,7 @@ impl Place {
         fs::create_dir(place.path().join("mnt")).unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // The program where another user can run it.
-        fs::copy(env!("CARGO_BIN_EXE_imgmount"), place.path().join("imgmount")).unwrap();
+        toolbox::copy_program(env!("CARGO_BIN_EXE_imgmount"), place.path().join("imgmount"));
         if user.is_some() {
             for name in [".", "base.qcow2", "guest.qcow2", "deleted.txt", "mnt"] {
                 chown(place.path().join(name), user, user).unwrap();

@@ -60,7 +60,7 @@ impl Place {
             }
             // The source tree may lie where only root can look.
             let copy = dir.path().join("synthetic");
-            fs::copy(program, &copy).unwrap();
+            toolbox::copy_program(program, &copy);
             program = copy;
         }
         Self { user, dir, program }

@@ -108,6 +108,13 @@ pub fn output(command: &mut Command) -> Output {
     output
 }
 
+/// Copies a program that is then to be run, by a process of its own: where this one had the copy open for writing, the
+/// child of another test could still have it, and the kernel would refuse to run it (`ETXTBSY`).
+#[track_caller]
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    output(command("cp").args([from.as_ref(), to.as_ref()]));
+}
+
 /// Runs a command, which must work; its standard output.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
