@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filesystems::{Entry, FileSystem, Forensics, Holds, Interned, Kind, NodeId, Properties, Space, Stat, Time};
+use filesystems::{
+    Entry, FileSystem, FileSystemMut, Forensics, Holds, Interned, Kind, NodeId, Properties, Space, Stat, Time,
+};
 use images::{Budget, Data, Error, Extent, Result, corrupt, unsupported};
 use imgmount::{background, fuse, unmount};
 
@@ -346,6 +348,10 @@ impl FileSystem for Synthetic {
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("it is made up"))
     }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(Error::Invalid)
+    }
 }
 
 /// On the root of [`Held`]: how many nodes somebody holds.
@@ -441,6 +447,10 @@ impl FileSystem for Held {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         self.tree.forensics()
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(Error::Invalid)
     }
 }
 

@@ -148,7 +148,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     use filesystems::view::{Directory, Disks, Member};
-    use filesystems::{Forensics, Holds, Properties, Space};
+    use filesystems::{FileSystemMut, Forensics, Holds, Properties, Space};
     use images::Extent;
     use images::disk::Memory;
 
@@ -200,6 +200,10 @@ mod tests {
         }
         fn forensics(&self) -> Result<&dyn Forensics> {
             self.0.forensics()
+        }
+
+        fn writer(&self, node: NodeId) -> Result<&dyn FileSystemMut> {
+            self.0.writer(node)
         }
     }
 

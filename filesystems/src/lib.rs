@@ -34,11 +34,12 @@ mod stored;
 #[cfg(test)]
 mod toy;
 pub mod tree;
+mod tree_mut;
 pub mod view;
 
 use std::sync::Arc;
 
-use images::disk::Cached;
+use images::disk::{Access, Cached};
 use images::{Budget, Disk, Error, Result};
 
 pub use forensics::{Deleted, Evidence, Forensics, Parent, State};
@@ -46,6 +47,7 @@ pub use interned::Interned;
 pub use members::{Member, Members};
 pub use path::{read_file, resolve};
 pub use tree::{Entry, FileSystem, Holds, Kind, NodeId, Properties, Space, Stat, Time, Trees};
+pub use tree_mut::{Allocation, Changes, FileSystemMut, New, NewContent, Rename, SetXattr};
 
 /// A file system, or other contents of a volume that are known by name: a leaf of this crate, one line in [`DRIVERS`].
 pub struct Driver {
@@ -91,15 +93,18 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Replay a journal that needs it, in memory. If not, the tree is what the disk holds.
+    /// Replay a journal that needs it: in memory, or, with [`Access::ReadWrite`], on the disk. If not, the tree is what
+    /// the disk holds, and is not written.
     pub replay: bool,
+    /// Whether it is to be written. Then [`FileSystem::writer`] is the write half, or says why it is not written all the same.
+    pub access: Access,
     /// What all file systems of the program together may hold; clones of one budget.
     pub budget: Budget,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replay: true, budget: Budget::default() }
+        Self { replay: true, access: Access::Read, budget: Budget::default() }
     }
 }
 

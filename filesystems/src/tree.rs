@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use images::{Extent, Result, unsupported};
 
-use crate::{Forensics, Identity};
+use crate::{FileSystemMut, Forensics, Identity};
 
 /// A node of one file system. Drivers use `1 .. 2^56`; 0 and the top byte belong to the views. A driver whose own keys are
 /// wider gives ids by [`Interned`](crate::Interned).
@@ -76,6 +76,10 @@ pub trait FileSystem: Send + Sync {
 
     /// The search for what was there before, or the reason why this file system cannot look for it.
     fn forensics(&self) -> Result<&dyn Forensics>;
+
+    /// The write half of the file system that holds `node`, or, as `ReadOnly`, the reason why there is none: what `--rw`
+    /// prints.
+    fn writer(&self, node: NodeId) -> Result<&dyn FileSystemMut>;
 }
 
 /// How the nodes of a file system are held whose ids end when nobody needs them any more.
@@ -110,8 +114,6 @@ pub struct Properties {
     pub name_max: u32,
     /// Whether a name that was looked up in one case may be found in another.
     pub case_insensitive: bool,
-    /// Why nothing can be written; what `--rw` prints.
-    pub read_only: String,
     /// What the user should know: `journal replayed in memory: 12 transactions`. One line each.
     pub notes: Vec<String>,
 }

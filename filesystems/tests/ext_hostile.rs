@@ -278,7 +278,8 @@ fn features_that_are_not_read_are_refused_by_name() {
     let mut bytes = image.bytes();
     bytes[1024 + 0x67] |= 0x80;
     let fs = open(Arc::new(Memory::new("m", bytes))).unwrap();
-    assert!(fs.properties(fs.root()).read_only.contains("unknown feature 0x80000000"));
+    let why = fs.writer(fs.root()).err().unwrap().to_string();
+    assert!(why.contains("unknown feature 0x80000000"), "{why}");
 }
 
 #[test]

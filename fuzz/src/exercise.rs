@@ -55,7 +55,8 @@ pub fn tree(fs: &dyn FileSystem) {
     }
     good(fs.space(fs.root()));
     let properties = fs.properties(fs.root());
-    let mut texts = properties.notes.iter().chain([&properties.read_only]);
+    let why = fs.writer(fs.root()).err().map(|error| error.to_string());
+    let mut texts = properties.notes.iter().chain(&why);
     assert!(texts.all(|text| !text.contains(char::is_control)), "{properties:?}");
     let Some(forensics) = good(fs.forensics()) else { return };
     for found in good(forensics.deleted()).iter().flat_map(|list| list.iter()).take(MOST_NODES) {

@@ -82,6 +82,27 @@ pub enum Error {
     /// The name is longer than the file system allows.
     #[error("file name too long")]
     NameTooLong,
+    /// The name or the attribute is there already.
+    #[error("file exists")]
+    Exists,
+    /// The directory is not empty.
+    #[error("directory not empty")]
+    NotEmpty,
+    /// No space is left: in the file system of the guest, or on the host, which the text in front says.
+    #[error("no space left on device")]
+    NoSpace,
+    /// The node has as many names as it can have.
+    #[error("too many links")]
+    TooManyLinks,
+    /// The file system has no such offset.
+    #[error("file too large")]
+    TooLarge,
+    /// The node's own flags forbid it: it is immutable, or can only be appended to.
+    #[error("operation not permitted")]
+    NotPermitted,
+    /// The two names lie in different file systems.
+    #[error("invalid cross-device link")]
+    CrossDevice,
 }
 
 impl Error {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filesystems::FileSystem;
-use images::{Error, Location, Result, SOURCES};
+use images::{Error, Location, Result, SOURCES, read_only};
 
 use crate::cli::{Mount, Request};
 use crate::deleted::beside;
@@ -124,11 +124,11 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
         for note in &properties.notes {
             log::info!("{}: {note}", place.device);
         }
-        if mount.wants_writing() {
-            return Err(Error::ReadOnly(format!(
-                "--rw: {}: {}; leave out --rw to mount it for reading",
-                place.device, properties.read_only
-            )));
+        if mount.wants_writing()
+            && let Err(why) = place.tree.writer(place.tree.root())
+        {
+            let device = &place.device;
+            return Err(read_only!("--rw: {device}: {why}; leave out --rw to mount it for reading"));
         }
     }
     if !mount.deleted && !mount.unallocated {

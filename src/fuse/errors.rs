@@ -35,6 +35,13 @@ pub fn errno(error: &Error) -> Errno {
         Error::IsDirectory => Errno::EISDIR,
         Error::Invalid => Errno::EINVAL,
         Error::NameTooLong => Errno::ENAMETOOLONG,
+        Error::Exists => Errno::EEXIST,
+        Error::NotEmpty => Errno::ENOTEMPTY,
+        Error::NoSpace => Errno::ENOSPC,
+        Error::TooManyLinks => Errno::EMLINK,
+        Error::TooLarge => Errno::EFBIG,
+        Error::NotPermitted => Errno::EPERM,
+        Error::CrossDevice => Errno::EXDEV,
         _ => Errno::EIO,
     }
 }
@@ -43,7 +50,18 @@ pub fn errno(error: &Error) -> Errno {
 fn is_ordinary(error: &Error) -> bool {
     matches!(
         error.root(),
-        Error::NotFound | Error::NotDirectory | Error::IsDirectory | Error::Invalid | Error::NameTooLong
+        Error::NotFound
+            | Error::NotDirectory
+            | Error::IsDirectory
+            | Error::Invalid
+            | Error::NameTooLong
+            | Error::Exists
+            | Error::NotEmpty
+            | Error::NoSpace
+            | Error::TooManyLinks
+            | Error::TooLarge
+            | Error::NotPermitted
+            | Error::CrossDevice
     )
 }
 

@@ -49,7 +49,7 @@ pub fn seek(fs: &dyn FileSystem, file: NodeId, offset: u64, whence: Whence) -> R
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use filesystems::{Entry, Forensics, Properties, Space, Stat};
+    use filesystems::{Entry, FileSystemMut, Forensics, Properties, Space, Stat};
     use images::{Data, Error, Extent};
 
     use super::*;
@@ -107,6 +107,10 @@ mod tests {
             Ok(Extent { len: 10 - offset % 10, data })
         }
         fn forensics(&self) -> Result<&dyn Forensics> {
+            Err(Error::Invalid)
+        }
+
+        fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
             Err(Error::Invalid)
         }
     }

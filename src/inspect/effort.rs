@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use filesystems::{Entry, FileSystem, Forensics, Holds, NodeId, Properties, Space, Stat};
+use filesystems::{Entry, FileSystem, FileSystemMut, Forensics, Holds, NodeId, Properties, Space, Stat};
 use images::{Error, Extent, Result};
 
 /// What one inspection may read to find out what each file system is for, and then to find out about the systems, in
@@ -106,6 +106,10 @@ impl FileSystem for Counted<'_> {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         self.fs.forensics()
+    }
+
+    fn writer(&self, node: NodeId) -> Result<&dyn FileSystemMut> {
+        self.fs.writer(node)
     }
 }
 

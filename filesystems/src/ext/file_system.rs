@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use images::{Budget, Disk, Error, Extent, Reservation, Result, corrupt};
+use images::{Budget, Disk, Error, Extent, Reservation, Result, corrupt, read_only};
 
 use super::attribute_names::attribute_names;
 use super::deleted::DeletedNodes;
@@ -14,7 +14,7 @@ use super::superblock::Superblock;
 use super::volume::Volume;
 use super::{overhead, xattr};
 use crate::tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
-use crate::{Deleted, Forensics, Identity};
+use crate::{Deleted, FileSystemMut, Forensics, Identity};
 
 /// `s_state`: the guest's kernel found errors.
 const STATE_ERRORS: u16 = 2;
@@ -92,13 +92,10 @@ impl Ext {
 
 fn properties(superblock: &Superblock, notes: Vec<String>) -> Properties {
     let kind = superblock.features.kind();
-    let why = superblock.features.unknown_ro_compat();
-    let why = why.unwrap_or_else(|| "this program does not write ext file systems".into());
     Properties {
         identity: Identity { kind: kind.into(), label: superblock.label(), uuid: superblock.uuid() },
         name_max: NAME_LEN as u32,
         case_insensitive: superblock.features.has_incompat(incompat::CASEFOLD),
-        read_only: format!("{kind} is read-only here: {why}"),
         notes,
     }
 }
@@ -182,6 +179,12 @@ impl FileSystem for Ext {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Ok(self)
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        let why = self.volume.superblock().features.unknown_ro_compat();
+        let why = why.unwrap_or_else(|| "this program does not write ext file systems".into());
+        Err(read_only!("{} is read-only here: {why}", self.properties.identity.kind))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use images::disk::Cached;
-use images::{Budget, Data, Disk, Error, Extent, Result, corrupt};
+use images::{Budget, Data, Disk, Error, Extent, Result, corrupt, read_only};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use zerocopy::FromBytes;
@@ -17,7 +17,7 @@ use super::geometry::{self, Geometry, Root};
 use super::layout::*;
 use super::map::Map;
 use super::{ROOT, identity, time, truncated};
-use crate::{Deleted, Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
+use crate::{Deleted, Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
 
 /// What is kept of the FAT and of directories, in bytes.
 const METADATA_CACHE: u64 = 4 << 20;
@@ -82,13 +82,8 @@ impl Fat {
             notes.push(note);
         }
         let metadata = Cached::new(disk.clone(), METADATA_PAGE, METADATA_CACHE);
-        let properties = Properties {
-            identity: identity(&metadata, &geometry)?,
-            name_max: NAME_MAX,
-            case_insensitive: true,
-            read_only: "writing to FAT is not implemented".into(),
-            notes,
-        };
+        let properties =
+            Properties { identity: identity(&metadata, &geometry)?, name_max: NAME_MAX, case_insensitive: true, notes };
         Ok(Self {
             properties,
             disk,
@@ -421,6 +416,10 @@ impl FileSystem for Fat {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Ok(self)
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(read_only!("writing to FAT is not implemented"))
     }
 }
 

@@ -7,13 +7,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use images::{Data, Disk, Error, Extent, Result, unsupported};
+use images::{Data, Disk, Error, Extent, Result, read_only, unsupported};
 use zerocopy::{FromZeros, IntoBytes};
 
 use self::layout::{Header, MAGIC, RECORDS_AT, Record};
 use crate::{
-    Driver, Entry, FileSystem, Forensics, Holds, Identity, Interned, Kind, NodeId, Options, Properties, Request, Space,
-    Stat, Time, Trees,
+    Driver, Entry, FileSystem, FileSystemMut, Forensics, Holds, Identity, Interned, Kind, NodeId, Options, Properties,
+    Request, Space, Stat, Time, Trees,
 };
 
 /// The line in the table of drivers.
@@ -180,6 +180,10 @@ impl FileSystem for Toy {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("a toy is thrown away with all that was in it"))
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(read_only!("a toy is only looked at"))
     }
 }
 

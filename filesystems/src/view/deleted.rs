@@ -4,10 +4,10 @@ mod tree;
 
 use std::sync::{Arc, OnceLock};
 
-use images::{Budget, Error, Extent, Result, ResultExt, unsupported};
+use images::{Budget, Error, Extent, Result, ResultExt, read_only, unsupported};
 
 use self::tree::{Tree, What};
-use crate::{Deleted, Entry, FileSystem, Forensics, NodeId, Properties, Space, Stat};
+use crate::{Deleted, Entry, FileSystem, FileSystemMut, Forensics, NodeId, Properties, Space, Stat};
 
 /// All attributes that tell of a deletion begin like this; the guest's own of such names are not shown.
 const PREFIX: &str = "user.imgmount.";
@@ -181,6 +181,10 @@ impl FileSystem for DeletedFiles {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("it shows deleted files, and none are deleted from it"))
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(read_only!("deleted files are shown as they were, and are not written"))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use images::{Error, Extent, Result, unsupported};
+use images::{Error, Extent, Result, read_only, unsupported};
 
 use super::Mounts;
 use super::hierarchy::Hierarchy;
-use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat};
+use crate::{Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 /// A root directory with empty directories in it, and nothing else.
 pub struct Directory(Hierarchy);
@@ -15,7 +15,7 @@ impl Directory {
     /// A directory with these names in it, in this order. A name may be a path: its directories are made. They must be
     /// usable and differ.
     pub fn new(names: &[Vec<u8>]) -> Result<Self> {
-        Hierarchy::new("file systems", names.iter().map(Vec::as_slice), false).map(Self)
+        Hierarchy::new(names.iter().map(Vec::as_slice), false).map(Self)
     }
 
     /// File systems side by side, each as a directory of this name.
@@ -75,6 +75,10 @@ impl FileSystem for Directory {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("its directories are made up: nothing was ever deleted from them"))
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(read_only!("the directory of the file systems is made up"))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use images::{Disk, Error, Extent, Result, unsupported};
+use images::{Disk, Error, Extent, Result, read_only, unsupported};
 
 use super::hierarchy::Hierarchy;
-use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat};
+use crate::{Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 /// A directory of read-only files, each of which is a disk.
 pub struct Disks {
@@ -31,7 +31,7 @@ pub struct Member {
 impl Disks {
     /// A directory with these files. The names must be usable and differ, and no file lie in another.
     pub fn new(members: Vec<Member>) -> Result<Self> {
-        let names = Hierarchy::new("disks", members.iter().map(|member| &member.name[..]), true)?;
+        let names = Hierarchy::new(members.iter().map(|member| &member.name[..]), true)?;
         Ok(Self { names, members, attributes: Box::new(|_, stat| stat) })
     }
 
@@ -119,6 +119,10 @@ impl FileSystem for Disks {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("its files are disks as they are now"))
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(read_only!("the directory of the disks is made up"))
     }
 }
 

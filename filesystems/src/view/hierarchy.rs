@@ -26,13 +26,12 @@ struct Node {
 }
 
 impl Hierarchy {
-    /// A tree of these paths to what is called `what`, relative and without `.` and `..`. They must differ; if `leaves`
+    /// A tree of these paths, relative and without `.` and `..`. They must differ; if `leaves`
     /// is set, none may lead through another.
-    pub fn new<'a>(what: &str, paths: impl IntoIterator<Item = &'a [u8]>, leaves: bool) -> Result<Self> {
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a [u8]>, leaves: bool) -> Result<Self> {
         let properties = Properties {
             identity: Identity { kind: "directory".into(), ..Identity::default() },
             name_max: NAME_MAX as u32,
-            read_only: format!("the directory of the {what} is made up"),
             ..Properties::default()
         };
         let mut tree = Self { nodes: vec![Node { name: Vec::new(), end: None, children: Vec::new() }], properties };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use images::{Error, Extent, Result, unsupported};
+use images::{Error, Extent, Result, read_only, unsupported};
 
-use crate::{Entry, FileSystem, Forensics, Holds, Kind, NodeId, Properties, Space, Stat, resolve};
+use crate::{Entry, FileSystem, FileSystemMut, Forensics, Holds, Kind, NodeId, Properties, Space, Stat, resolve};
 
 /// The top byte of a view's node is the index of the file system, the rest is the node there.
 const INDEX_SHIFT: u32 = 56;
@@ -194,6 +194,11 @@ impl FileSystem for Mounts {
                 Err(unsupported!("it is made of {} file systems, which are looked into one by one", several.len()))
             }
         }
+    }
+
+    fn writer(&self, node: NodeId) -> Result<&dyn FileSystemMut> {
+        let (fs, _, node) = self.inner(node)?;
+        fs.writer(node).and_then(|_| Err(read_only!("what is mounted into one tree is not written")))
     }
 }
 

@@ -1,8 +1,8 @@
 //! A small tree in memory, for the tests of paths and views.
 
-use images::{Data, Error, Extent, Result, unsupported};
+use images::{Data, Error, Extent, Result, read_only, unsupported};
 
-use crate::{Entry, FileSystem, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
+use crate::{Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
 
 struct Node {
     parent: u64,
@@ -114,5 +114,9 @@ impl FileSystem for Sample {
 
     fn forensics(&self) -> Result<&dyn Forensics> {
         Err(unsupported!("a sample never held anything else"))
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(read_only!("a sample is not written"))
     }
 }

@@ -7,7 +7,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 use std::{fs, io};
 
-use filesystems::{Deleted, Entry, FileSystem, Forensics, Kind, NodeId, Parent, Properties, Space, Stat, State, Time};
+use filesystems::{
+    Deleted, Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Parent, Properties, Space, Stat, State, Time,
+};
 use images::{Data, Disk, Error, Extent};
 use sha2::{Digest, Sha256};
 
@@ -123,6 +125,10 @@ impl FileSystem for Synthetic {
     }
     fn forensics(&self) -> Result<&dyn Forensics> {
         Ok(self)
+    }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(Error::Invalid)
     }
 }
 

@@ -111,6 +111,10 @@ impl FileSystem for Graveyard {
     fn forensics(&self) -> Result<&dyn Forensics> {
         Ok(self)
     }
+
+    fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
+        Err(Error::Invalid)
+    }
 }
 
 impl Forensics for Graveyard {
