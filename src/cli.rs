@@ -4,6 +4,7 @@ mod forensics;
 mod images;
 mod info;
 mod mount;
+mod opening;
 mod places;
 mod request;
 mod size;
@@ -148,10 +149,10 @@ impl Command {
     fn images(&self) -> Option<&Images> {
         match self {
             Self::Filesystems(list) | Self::Inspect(list) => Some(&list.images),
-            Self::Deleted(deleted) => Some(&deleted.images),
-            Self::Recover(recover) => Some(&recover.images),
-            Self::Timeline(timeline) => Some(&timeline.images),
-            Self::History(history) => Some(&history.images),
+            Self::Deleted(deleted) => Some(&deleted.places.images),
+            Self::Recover(recover) => Some(&recover.places.images),
+            Self::Timeline(timeline) => Some(&timeline.places.images),
+            Self::History(history) => Some(&history.places.images),
             Self::Info(_) | Self::Unmount(_) | Self::Man | Self::Completions { .. } => None,
         }
     }

@@ -170,6 +170,16 @@ impl Device {
         }
     }
 
+    /// The label of what it holds, not of the partition.
+    pub fn contents_label(&self) -> Option<&[u8]> {
+        self.identity().and_then(|found| found.label.as_deref())
+    }
+
+    /// The UUID of what it holds, not of the partition.
+    pub fn contents_uuid(&self) -> Option<&str> {
+        self.identity().and_then(|found| found.uuid.as_deref())
+    }
+
     /// The type of the contents as blkid and guestmount call it: `ext4`, `LVM2_member`, `unknown`.
     pub fn contents_name(&self) -> &str {
         match &self.contents {

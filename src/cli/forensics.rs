@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use filesystems::{State, Time};
 
+use super::Places;
 use super::size::bytes;
-use super::{Images, Places};
 use crate::deleted::{Filter, Pattern};
 
 /// Which of the deleted files.
@@ -55,9 +55,6 @@ impl Filters {
 pub struct Deleted {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub images: Images,
-    #[command(flatten)]
-    #[allow(missing_docs)]
     pub places: Places,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -70,9 +67,6 @@ pub struct Deleted {
 /// The options of `recover`.
 #[derive(Args, Debug)]
 pub struct Recover {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub images: Images,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub places: Places,
@@ -100,9 +94,6 @@ pub struct Recover {
 pub struct Timeline {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub images: Images,
-    #[command(flatten)]
-    #[allow(missing_docs)]
     pub places: Places,
     /// Print JSON instead of a body file
     #[arg(long)]
@@ -112,9 +103,6 @@ pub struct Timeline {
 /// The options of `history`.
 #[derive(Args, Debug)]
 pub struct History {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub images: Images,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub places: Places,

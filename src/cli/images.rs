@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args};
-use images::{Backing, Budget, Result, Storage};
+use images::Result;
 
-use super::{size, wrong};
+use super::opening::Opening;
+use super::wrong;
 use crate::keys::{self, Typed};
 use crate::session::{Image, Input, Session, Settings};
 
@@ -26,17 +27,8 @@ pub struct Images {
     /// Open the images as they were at this internal snapshot (name or id)
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
-    /// Which files the images may name as their backing or data files: those that all can read who had a say in the name,
-    /// as owners of images and links (owner); any (follow); none
-    #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
-    backing: String,
-    /// How much memory the images may make the program hold at most: caches, tables, lists (256M, 1G)
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size::bytes)]
-    memory: u64,
-    /// How much may be decompressed to temporary files at most (20G): images under gzip, bzip2, xz or zstd. Half of what
-    /// is free there if not given; the variable TMPDIR says where
-    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
-    unpack_limit: Option<u64>,
+    #[command(flatten)]
+    opening: Opening,
     /// Show a file system whose journal needs recovery as it is on the disk, instead of replaying it in memory
     #[arg(long)]
     no_replay: bool,
@@ -79,15 +71,6 @@ pub(super) fn format_help(images: &str) -> String {
     format!("The format of the {images} ({}); without a value, found by content", names.join(", "))
 }
 
-/// The policy for files that images name, by the name that `--backing` takes.
-pub(super) fn backing(policy: &str) -> Backing {
-    match policy {
-        "follow" => Backing::Follow,
-        "none" => Backing::None,
-        _ => Backing::Owner,
-    }
-}
-
 impl Images {
     /// The images in the order of the command line, and how they are opened.
     pub(super) fn session(&self, matches: &ArgMatches) -> Result<Session> {
@@ -97,12 +80,12 @@ impl Images {
         }
         let settings = Settings {
             snapshot: self.snapshot.clone(),
-            backing: backing(&self.backing),
+            backing: self.opening.backing(),
             replay: !self.no_replay,
             journals: self.journal.clone(),
             connection: self.connect.clone(),
             keys: keys::Options { typed: self.key.clone(), from_stdin: self.keys_from_stdin, echo: self.echo_keys },
-            budget: Budget::with_storage(self.memory, Storage::new(self.unpack_limit)),
+            budget: self.opening.budget(),
         };
         Ok(Session::new(inputs, settings))
     }

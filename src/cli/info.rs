@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use images::{Budget, Storage};
 
-use super::images::{backing, format_help};
-use super::size;
+use super::images::format_help;
+use super::opening::Opening;
 
 /// The options of `info`.
 #[derive(Args, Debug)]
@@ -16,15 +15,8 @@ pub struct Info {
     pub json: bool,
     #[arg(long, help = format_help("images"), value_name = "FORMAT")]
     format: Option<String>,
-    /// Which files the images may name: those that all can read who had a say in the name (owner); any (follow); none
-    #[arg(long, value_name = "POLICY", default_value = "owner", value_parser = ["owner", "follow", "none"])]
-    backing: String,
-    /// How much memory the images may make the program hold at most: caches, tables, lists (256M, 1G)
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size::bytes)]
-    memory: u64,
-    /// How much may be decompressed to temporary files at most (20G); half of what is free there if not given
-    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
-    unpack_limit: Option<u64>,
+    #[command(flatten)]
+    opening: Opening,
     /// Read all of the images and compare the hashes that they store: an E01's MD5 and SHA1, an appliance's manifest. The
     /// exit status is 2 if one is not right; other images store none
     #[arg(long)]
@@ -39,8 +31,8 @@ impl Info {
     pub fn opening(&self) -> images::Options {
         images::Options {
             format: self.format.clone().filter(|format| !format.is_empty()),
-            backing: backing(&self.backing),
-            budget: Budget::with_storage(self.memory, Storage::new(self.unpack_limit)),
+            backing: self.opening.backing(),
+            budget: self.opening.budget(),
             ..images::Options::default()
         }
     }

@@ -13,9 +13,6 @@ use super::{Images, Places, wrong};
 pub struct Mount {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub images: Images,
-    #[command(flatten)]
-    #[allow(missing_docs)]
     pub places: Places,
     /// Mount directories side by side: guest (what -i and -m ask for) and deleted, which has a tree of deleted files
     /// for each file system in the images

@@ -1,14 +1,17 @@
-//! The options that say where in the images: those of every command that reads trees.
+//! The options that say which images, and where in them: those of every command that reads trees.
 
 use clap::Args;
 use images::Result;
 
-use super::wrong;
+use super::{Images, wrong};
 use crate::place::{DeviceAt, Selection};
 
-/// Which trees. Without any of it, a command takes every file system in the images.
+/// Which images, and which trees in them. Where no tree is named, a command takes every file system in the images.
 #[derive(Args, Debug, Default)]
 pub struct Places {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub images: Images,
     /// Find the operating system, and take its file systems where it mounts them
     #[arg(short = 'i', long)]
     pub inspector: bool,
@@ -21,7 +24,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Whether nothing is asked for.
+    /// Whether no tree is asked for.
     pub(super) fn is_empty(&self) -> bool {
         !self.inspector && self.mount.is_empty()
     }

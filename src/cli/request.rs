@@ -59,7 +59,7 @@ impl Request {
 
     /// The options that all commands with images share.
     pub fn images(&self) -> &Images {
-        self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.images)
+        self.cli.command.as_ref().and_then(Command::images).unwrap_or(&self.cli.mount.places.images)
     }
 
     fn check(mut cli: Cli, matches: &ArgMatches, words: Words) -> Result<Self> {
@@ -70,7 +70,7 @@ impl Request {
                 if cli.mount.fuse_help {
                     Session::default()
                 } else {
-                    let session = cli.mount.images.session(matches)?;
+                    let session = cli.mount.places.images.session(matches)?;
                     if !cli.is_overview() {
                         cli.mount.check(matches)?;
                     }

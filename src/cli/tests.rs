@@ -71,7 +71,7 @@ fn bundled_and_long_spellings_are_the_same() {
         request.cli.mount.places.selection().unwrap().devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["/dev/sda1:/", "/dev/sda2:/x"]
     );
-    assert_eq!(request.cli.mount.images.verbose, 2);
+    assert_eq!(request.cli.mount.places.images.verbose, 2);
     assert!(!request.cli.mount.wants_writing());
     assert!(parse("imgmount -iwra x /mnt").is_ok());
     assert!(parse("imgmount -a x --deleted /mnt").is_ok());

@@ -13,7 +13,7 @@ use super::{Cli, Mount, wrong};
 impl Cli {
     /// Whether only an image is named: then what is in it is shown.
     pub fn is_overview(&self) -> bool {
-        self.command.is_none() && self.mount.images.word.is_some() && self.mount.directory.is_none()
+        self.command.is_none() && self.mount.places.images.word.is_some() && self.mount.directory.is_none()
     }
 
     /// Finds out what the words are.
@@ -21,14 +21,14 @@ impl Cli {
         let mount = &mut self.mount;
         match &self.word[..] {
             [] => {}
-            [directory] if mount.images.are_given() || Mount::is_typed(matches) => {
+            [directory] if mount.places.images.are_given() || Mount::is_typed(matches) => {
                 mount.directory = Some(directory.clone());
             }
             [image] => {
                 check_image(image)?;
-                mount.images.word = Some(image.clone());
+                mount.places.images.word = Some(image.clone());
             }
-            [directory, more, ..] if mount.images.are_given() => {
+            [directory, more, ..] if mount.places.images.are_given() => {
                 return wrong(format!(
                     "{} and {}: want one directory to mount on; further images are named with -a",
                     directory.display(),
@@ -37,7 +37,7 @@ impl Cli {
             }
             [image, directory] => {
                 check_directory(image, directory)?;
-                (mount.images.word, mount.directory) = (Some(image.clone()), Some(directory.clone()));
+                (mount.places.images.word, mount.directory) = (Some(image.clone()), Some(directory.clone()));
                 if !mount.says_what() {
                     mount.places.inspector = true;
                 }

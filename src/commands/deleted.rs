@@ -11,7 +11,6 @@ use crate::terminal::{self, JsonArray, Output};
 /// Prints the table, or JSON with the evidence. The value is the exit status: 1 if a file system could not be searched,
 /// which is said.
 pub fn run(request: &Request, options: &Deleted) -> Result<u8> {
-    terminal::start_log(options.images.verbose, options.images.trace);
     let stack = request.session.open()?;
     let places = options.places.selection()?.file_systems(&stack)?;
     let filter = options.filters.filter();

@@ -12,7 +12,6 @@ use crate::terminal;
 
 /// Prints the listing.
 pub fn run(request: &Request, list: &List) -> Result<()> {
-    terminal::start_log(list.images.verbose, list.images.trace);
     let stack = request.session.open()?;
     if list.json {
         return terminal::print_json(&Listing::of(&stack));
@@ -78,10 +77,9 @@ impl Rows<'_> {
 
     fn row(&self, at: usize, depth: usize) -> Vec<String> {
         let device = &self.stack.devices[at];
-        let identity = device.identity();
         let indent = "  ".repeat(depth);
-        let label = identity.and_then(|found| found.label.as_deref()).map(terminal::clean).unwrap_or_default();
-        let uuid = identity.and_then(|found| found.uuid.clone()).unwrap_or_default();
+        let label = device.contents_label().map(terminal::clean).unwrap_or_default();
+        let uuid = device.contents_uuid().unwrap_or_default().to_owned();
         let contents = match &device.contents {
             Contents::Table(scheme) => format!("{scheme} partition table"),
             _ => device.contents_name().to_owned(),
@@ -129,6 +127,11 @@ impl Rows<'_> {
 /// The devices of a group's members; a missing one by what is known of it.
 fn members<'a>(stack: &'a Stack, group: &'a Group) -> impl Iterator<Item = &'a str> {
     group.members.iter().map(|member| member.index.map_or("a missing device", |at| &stack.devices[at].name))
+}
+
+/// The label of what a device holds, as JSON has it.
+pub fn label_text(device: &Device) -> Option<String> {
+    device.contents_label().map(|label| String::from_utf8_lossy(label).into_owned())
 }
 
 /// The listing as JSON.
@@ -229,7 +232,6 @@ impl<'a> Listing<'a> {
 
 impl<'a> DeviceJson<'a> {
     fn of(stack: &'a Stack, device: &'a Device) -> Self {
-        let identity = device.identity();
         let partition = match device.level {
             Level::Partition(number) => Some(PartitionJson {
                 number,
@@ -257,10 +259,8 @@ impl<'a> DeviceJson<'a> {
             on: device.on.iter().map(|&at| stack.devices[at].name.as_str()).collect(),
             size: device.size,
             contents: device.contents_name(),
-            label: identity
-                .and_then(|found| found.label.as_deref())
-                .map(|label| String::from_utf8_lossy(label).into_owned()),
-            uuid: identity.and_then(|found| found.uuid.as_deref()),
+            label: label_text(device),
+            uuid: device.contents_uuid(),
             partition,
             array,
             volume_uuid: device.uuid.as_deref().filter(|_| matches!(device.level, Level::Logical(..))),

@@ -15,7 +15,6 @@ use crate::terminal;
 
 /// Prints the versions, the newest first.
 pub fn run(request: &Request, options: &History) -> Result<()> {
-    terminal::start_log(options.images.verbose, options.images.trace);
     let stack = request.session.open()?;
     let path = options.path.as_os_str().as_bytes();
     let (tree, places) = options.places.selection()?.tree(&stack)?;

@@ -28,7 +28,6 @@ const NOT_VERIFIED: u8 = 2;
 /// Prints what is known of the images; the value is the exit status: 1 if a file that belongs to one cannot be had, 2
 /// if a hash is not right.
 pub fn run(options: &Info) -> Result<u8> {
-    terminal::start_log(0, false);
     let opening = options.opening();
     let mut reports = Vec::new();
     for path in &options.images {

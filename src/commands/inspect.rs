@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use images::Result;
 use serde::Serialize;
 
+use super::filesystems::label_text;
 use crate::cli::{List, Request};
 use crate::inspect::{Guest, inspect};
 use crate::stack::{Contents, Stack};
@@ -12,7 +13,6 @@ use crate::terminal;
 
 /// Prints what was found: as a table for each system, or as JSON with virt-inspector's field names.
 pub fn run(request: &Request, list: &List) -> Result<()> {
-    terminal::start_log(list.images.verbose, list.images.trace);
     let stack = request.session.open_asking(|_, _| true)?;
     let inspection = inspect(&stack)?;
     let used: HashMap<_, _> = inspection.volumes.into_iter().map(|volume| (volume.at, volume.used)).collect();
@@ -139,7 +139,6 @@ impl<'a> Volume<'a> {
     /// The volume on this device, and what came of opening it.
     fn of(stack: &'a Stack, at: usize, opened: Option<&std::result::Result<u64, String>>) -> Self {
         let device = &stack.devices[at];
-        let identity = device.identity();
         let mut error = None;
         let mut used = None;
         match &device.contents {
@@ -154,10 +153,8 @@ impl<'a> Volume<'a> {
         Self {
             dev: &device.name,
             kind: device.contents_name(),
-            label: identity
-                .and_then(|found| found.label.as_deref())
-                .map(|label| String::from_utf8_lossy(label).into_owned()),
-            uuid: identity.and_then(|found| found.uuid.as_deref()),
+            label: label_text(device),
+            uuid: device.contents_uuid(),
             size: device.size,
             used,
             error,

@@ -18,6 +18,11 @@ use crate::terminal;
 
 /// Carries a request out and returns the exit status.
 pub fn run(request: &Request) -> Result<u8> {
+    // A mount begins its own, in the process that serves.
+    if request.cli.command.is_some() || request.cli.is_overview() {
+        let images = request.images();
+        terminal::start_log(images.verbose, images.trace);
+    }
     match &request.cli.command {
         None if request.cli.is_overview() => overview::run(request).map(|()| 0),
         None => mount::run(request),

@@ -23,7 +23,7 @@ pub fn run(request: &Request) -> Result<u8> {
     }
     let options = fuse_options(mount, request)?;
     let plan = background::Plan {
-        foreground: mount.no_fork || mount.images.trace,
+        foreground: mount.no_fork || mount.places.images.trace,
         pid_file: mount.pid_file.clone(),
         fd: mount.fd,
         words: request.words.clone(),
@@ -33,7 +33,7 @@ pub fn run(request: &Request) -> Result<u8> {
         background::Role::Command(code) => return Ok(code),
         background::Role::Server(server) => server,
     };
-    terminal::start_log(mount.images.verbose, mount.images.trace);
+    terminal::start_log(mount.places.images.verbose, mount.places.images.trace);
     let stack = open(&request.session, mount)?;
     request.session.keys()?.forget();
     let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };

@@ -14,7 +14,6 @@ const MOST_NAMED: usize = 8;
 
 /// Prints the systems, every device, and the words that mount them.
 pub fn run(request: &Request) -> Result<()> {
-    terminal::start_log(request.images().verbose, request.images().trace);
     let stack = request.session.open_asking(|_, _| true)?;
     let inspection = crate::inspect::inspect(&stack)?;
     for warning in inspection.guests.iter().flat_map(|guest| &guest.warnings) {

@@ -14,7 +14,6 @@ const INCOMPLETE: u8 = 2;
 
 /// Recovers what the command line asks for. The value is the exit status.
 pub fn run(request: &cli::Request, options: &cli::Recover) -> Result<u8> {
-    terminal::start_log(options.images.verbose, options.images.trace);
     let stack = request.session.open()?;
     let places = options.places.selection()?.file_systems(&stack)?;
     origin::check(&options.to)?;

@@ -15,7 +15,6 @@ use crate::walk::{Name, Step, Walk};
 
 /// Prints the timeline. The value is the exit status: 1 if something could not be read, which is said.
 pub fn run(request: &Request, options: &Timeline) -> Result<u8> {
-    terminal::start_log(options.images.verbose, options.images.trace);
     let stack = request.session.open()?;
     let places = options.places.selection()?.places(&stack)?;
     let out = if options.json { Out::Json(JsonArray::open()?) } else { Out::Body(Output::open()) };
