@@ -6,7 +6,7 @@ use images::{Result, corrupt};
 
 use super::inode::Inode;
 use super::layout::DIRECT_BLOCKS;
-use super::map::{Run, State, Step};
+use super::run::{Run, State, Step};
 use super::volume::Volume;
 
 /// How many blocks a map can hold.

@@ -6,7 +6,7 @@ use zerocopy::FromBytes;
 use super::checksum::crc32c;
 use super::inode::Inode;
 use super::layout::{EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH, Extent, ExtentHeader, ExtentIdx};
-use super::map::{Run, State, Step};
+use super::run::{Run, State, Step};
 use super::volume::Volume;
 
 /// The specification's limit: block numbers in a file have 32 bits.

@@ -10,8 +10,8 @@ use quick_cache::sync::Cache;
 
 use super::group::Group;
 use super::inode::Inode;
-use super::listing::Known;
-use super::map::Window;
+use super::known_blocks::KnownBlocks;
+use super::run::Window;
 use super::superblock::Superblock;
 
 /// The unit in which metadata is read, in bytes (ours): a few blocks of a directory or 64 inodes at once.
@@ -78,7 +78,7 @@ pub struct Volume {
     superblock: Superblock,
     inodes: Cache<u32, Arc<Inode>, ByBytes>,
     pub(super) windows: Cache<(u32, u32), Arc<Window>, ByBytes>,
-    pub(super) directories: Cache<u32, Arc<Known>>,
+    pub(super) directories: Cache<u32, Arc<KnownBlocks>>,
 }
 
 impl Volume {

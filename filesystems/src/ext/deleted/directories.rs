@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::blocks::BlockCopy;
-use super::search::Search;
+use super::names::Names;
 use crate::ext::inode::Inode;
 use crate::ext::layout::inode_flags;
-use crate::ext::map::State;
+use crate::ext::run::State;
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::Volume;
 use crate::room::Room;
@@ -55,17 +55,14 @@ impl Directories {
             run.end() < blocks
         });
     }
-}
 
-impl Search<'_> {
-    /// Reads the directories that live, for names in gaps, and for the places of blocks that nothing else attributes.
-    /// Returns the owners of such places.
-    pub(super) fn living_directories(&mut self) -> HashMap<u64, Vec<u32>> {
-        let volume = self.geometry.volume;
+    /// Reads the directories, for names in gaps, and for the places of blocks that nothing else attributes. Returns the
+    /// owners of such places.
+    pub(super) fn read(&mut self, volume: &Volume, names: &mut Names) -> HashMap<u64, Vec<u32>> {
         let (superblock, size) = (volume.superblock(), volume.block_size());
         let mut places: HashMap<u64, Vec<u32>> = HashMap::new();
         let mut buffer = Vec::new();
-        let mut directories = std::mem::take(&mut self.directories.runs);
+        let mut directories = std::mem::take(&mut self.runs);
         directories.sort_unstable();
         let mut todo = &directories[..];
         while let [first, ..] = todo {
@@ -85,7 +82,7 @@ impl Search<'_> {
             for (number, block) in
                 now.iter().flat_map(|(at, len, number)| (*at..at + u64::from(*len)).map(|at| (*number, at)))
             {
-                if self.names.places.contains(&block) {
+                if names.places.contains(&block) {
                     places.entry(block).or_default().push(number);
                 }
                 let at = block * size;
@@ -94,7 +91,7 @@ impl Search<'_> {
                 // One bad sector hides one block.
                 if is_read || volume.disk().read_at(bytes, at).is_ok() {
                     let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };
-                    self.names.add_block(superblock, bytes, &copy, Some(block), (Some(number), None), true);
+                    names.add_block(superblock, bytes, &copy, Some(block), (Some(number), None), true);
                 }
             }
         }

@@ -3,9 +3,9 @@
 //! A discard takes whole free runs, but for a rest at both ends that is shorter than the device's unit: so the middle
 //! of each of a file's runs shows it.
 
-use super::listing::Found;
+use super::found::Found;
 use crate::ext::layout::mode;
-use crate::ext::map;
+use crate::ext::run;
 use crate::ext::volume::Volume;
 use crate::forensics::{Evidence, State};
 
@@ -21,7 +21,7 @@ pub(super) fn doubt(volume: &Volume, found: &mut [Found]) {
         }
         let end = found.version.inode.size.div_ceil(size);
         for run in found.version.runs.iter().filter(|run| run.logical < end) {
-            if let map::State::Written(at) = run.state {
+            if let run::State::Written(at) = run.state {
                 wanted.push((at + run.len.min(end - run.logical) / 2, index));
             }
         }

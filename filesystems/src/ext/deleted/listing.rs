@@ -5,16 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::candidates::{Candidate, Identity, Node};
+use super::discarded;
+use super::found::{FOUND, Found};
 use super::mapping::{Mapping, physical};
 use super::maps::{self, Maps};
-use super::names::{self, Name};
+use super::names::Name;
 use super::naming::Naming;
 use super::search::Search;
 use super::verdict::{Phantoms, Ranges, Verdict};
 use super::version::Version;
-use super::{DELETED, discarded};
 use crate::ext::inode::Inode;
-use crate::ext::map::State;
+use crate::ext::run::State;
 use crate::forensics::{Deleted, Evidence, Parent};
 use crate::room::Room;
 use crate::tree::{NodeId, Time};
@@ -22,44 +23,12 @@ use crate::tree::{NodeId, Time};
 /// How many directories one in the other are followed (ours): the kernel's longest path has fewer.
 const MAX_DEPTH: usize = 4096;
 
-/// What a node takes in the list, in bytes, about, beside its inode, its evidence, its name and its places.
-const FOUND: usize = 2 * size_of::<Found>() + size_of::<Version>() + size_of::<Deleted>() + 64;
-
-/// A deleted node and what is read for it. Until the whole list is known, nodes are named by their index in it.
-pub(super) struct Found {
-    pub(super) version: Version,
-    pub(super) deleted: Deleted,
-    /// Its other names, if it had several at a time: directory, name, and where that was found.
-    links: Vec<(Parent, Arc<[u8]>, Evidence)>,
-}
-
-impl Found {
-    /// What is to be read, and the list's entries for it, one for each name, where the list's first node has the index
-    /// `first` of all.
-    pub(super) fn into_entries(self, first: u64) -> (Version, Vec<Deleted>) {
-        let id = |index: NodeId| NodeId(DELETED | (first + index.0));
-        let home = |parent| match parent {
-            Parent::Deleted(index) => Parent::Deleted(id(index)),
-            other => other,
-        };
-        let Self { version, deleted, links } = self;
-        let mut entries = vec![Deleted { node: id(deleted.node), parent: home(deleted.parent), ..deleted }];
-        for (parent, name, evidence) in links {
-            let mut entry = Deleted { parent: home(parent), name: Some(name), ..entries[0].clone() };
-            let own = entry.evidence.iter_mut().find(|evidence| names::is_of_name(evidence));
-            own.into_iter().for_each(|own| *own = evidence.clone());
-            entries.push(entry);
-        }
-        (version, entries)
-    }
-}
-
 /// Puts everything together. `own` are the blocks of the living inode whose versions are looked for.
 ///
 /// The list ends where `room` holds no more.
 pub(super) fn list(search: &mut Search<'_>, own: &[(u64, u64)], room: &Room) -> Vec<Found> {
     let mut maps = maps::find(search);
-    let places = search.living_directories();
+    let places = search.directories.read(search.geometry.volume, &mut search.names);
     search.names.complete();
     let places = maps::deleted_places(search, &maps, places);
     let (naming, phantoms) = (Naming::new(search, places), Phantoms::new(search));

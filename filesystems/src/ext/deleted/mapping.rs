@@ -13,7 +13,7 @@ use crate::ext::layout::{
     DIRECT_BLOCKS, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH, Extent, ExtentHeader, ExtentIdx, inode_flags,
     mode,
 };
-use crate::ext::map::{Run, State};
+use crate::ext::run::{Run, State};
 use crate::forensics::Evidence;
 
 /// How many runs one version may have (ours): a file of 64 GiB in pieces of 128 KiB.

@@ -9,7 +9,7 @@ use super::claims::{Claim, Purpose};
 use super::mapping::{Mapper, Mapping, physical};
 use super::search::{Search, verifies};
 use crate::ext::layout::{inode_flags, mode};
-use crate::ext::map::State;
+use crate::ext::run::State;
 use crate::forensics::Evidence;
 
 /// By inode, the map of each of its versions.

@@ -24,6 +24,7 @@ mod claims;
 mod contents;
 mod directories;
 mod discarded;
+mod found;
 mod free_space;
 mod geometry;
 mod inodes;
@@ -48,14 +49,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use images::{Budget, Disk, Error, Reservation, Result};
 
 use super::inode::Inode;
-use super::map::State;
+use super::run::State;
 use super::volume::Volume;
 use crate::forensics::{Deleted, Parent};
 use crate::room::Room;
 use crate::tree::{Entry, NodeId};
 
+use found::Found;
 use geometry::Geometry;
-use listing::Found;
 use search::Search;
 pub(super) use version::Version;
 

@@ -11,7 +11,7 @@ use super::blocks::BlockCopy;
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{ORPHAN_MAGIC, OrphanBlockTail, SUPERBLOCK_OFFSET, SuperBlock};
-use crate::ext::map::State;
+use crate::ext::run::State;
 use crate::ext::volume::Volume;
 use crate::forensics::Evidence;
 

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 
 use crate::ext::inode::Inode;
 use crate::ext::layout::{self, EXTENT_INIT_MAX_LEN, Extent, ExtentHeader, inode_flags, mode};
-use crate::ext::map::State;
+use crate::ext::run::State;
 use crate::ext::volume::Volume;
 use crate::room::Room;
 

@@ -37,6 +37,8 @@ const LIVE: usize = 48;
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;
 const CHECKSUM_HI_AT: usize = 0x82;
+/// How often copies that are not placed yet are gone through (ours): what one tells may attribute the next.
+const MAX_PASSES: usize = 4;
 /// Where the record begins in a tag of a fast commit, in bytes: behind the tag's own head and the inode's number.
 const INODE_TAG: u64 = 8;
 
@@ -187,8 +189,24 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Attributes the copies that are not placed yet, and takes what is in them.
+    fn place_tables(&mut self, log: &Log, only: Option<u32>) {
+        let volume = self.geometry.volume;
+        for _ in 0..MAX_PASSES {
+            let placed = self.unplaced.place(volume.superblock(), &self.inodes, &self.candidates);
+            if placed.is_empty() {
+                return;
+            }
+            for (copy, first) in placed {
+                if let Some(bytes) = self.blocks.contents.read(&*log.disk, copy.at, volume.block_size()) {
+                    self.take_table(&copy, first, &bytes, log.superblock.sequence, only);
+                }
+            }
+        }
+    }
+
     /// Takes a copy of a block of an inode table that begins with inode `first`.
-    pub(super) fn take_table(&mut self, copy: &Copy, first: u32, bytes: &[u8], reference: u32, only: Option<u32>) {
+    fn take_table(&mut self, copy: &Copy, first: u32, bytes: &[u8], reference: u32, only: Option<u32>) {
         let order = copy.sequence.map(|sequence| order(sequence, reference));
         let size = usize::from(self.geometry.volume.superblock().inode_size);
         for (index, record) in bytes.chunks_exact(size).enumerate() {

@@ -8,16 +8,15 @@ use std::collections::HashSet;
 
 use zerocopy::FromBytes;
 
+use super::candidates::Candidates;
+use super::inodes::Inodes;
 use super::scan::Copy;
-use super::search::Search;
-use crate::ext::journal::Log;
 use crate::ext::layout::{self, mode};
+use crate::ext::superblock::Superblock;
 use crate::room::Room;
 
 /// How many such copies are kept track of (ours): 32 bytes each, and 4 for each inode in the block.
 const MAX_COPIES: usize = 1 << 16;
-/// How often they are gone through (ours): what one tells may attribute the next.
-const MAX_PASSES: usize = 4;
 
 /// Copies whose block is not known yet.
 pub(super) struct Unplaced {
@@ -51,6 +50,25 @@ impl Unplaced {
         self.tables.push(Table { copy: *copy, generations });
         true
     }
+
+    /// Attributes copies by the inodes that are known by other ways, and gives those, each with its block's first inode.
+    pub(super) fn place(
+        &mut self,
+        superblock: &Superblock,
+        inodes: &Inodes,
+        candidates: &Candidates,
+    ) -> Vec<(Copy, u32)> {
+        let wanted = self.tables.iter().flat_map(|table| table.generations.iter().copied());
+        let wanted = wanted.filter(|generation| *generation != 0).collect();
+        let known = known_generations(&wanted, inodes, candidates);
+        let mut placed = Vec::new();
+        self.tables.retain(|table| {
+            let first = first_of(superblock, &table.generations, &known);
+            placed.extend(first.map(|first| (table.copy, first)));
+            first.is_none()
+        });
+        placed
+    }
 }
 
 /// The generation of the inode in a record, or 0; `None` if the record is none of an inode.
@@ -65,61 +83,34 @@ fn generation(record: &[u8]) -> Option<u32> {
     }
 }
 
-impl Search<'_> {
-    /// Attributes the copies that are not placed yet, and takes what is in them.
-    pub(super) fn place_tables(&mut self, log: &Log, only: Option<u32>) {
-        let mut left = std::mem::take(&mut self.unplaced.tables);
-        for _ in 0..MAX_PASSES {
-            if left.is_empty() {
-                return;
-            }
-            let wanted = left.iter().flat_map(|table| table.generations.iter().copied());
-            let known = self.known_generations(&wanted.filter(|generation| *generation != 0).collect());
-            let before = left.len();
-            left.retain(|table| {
-                let Some(first) = self.first_of(&table.generations, &known) else { return true };
-                let block_size = self.geometry.volume.block_size();
-                if let Some(bytes) = self.blocks.contents.read(&*log.disk, table.copy.at, block_size) {
-                    self.take_table(&table.copy, first, &bytes, log.superblock.sequence, only);
-                }
-                false
-            });
-            if left.len() == before {
-                return;
-            }
+/// Inodes that are known by other ways: generation and number, ascending.
+fn known_generations(wanted: &HashSet<u32>, inodes: &Inodes, candidates: &Candidates) -> Vec<(u32, u32)> {
+    let on_disk = inodes.all().map(|inode| (inode.generation, inode.number));
+    let in_journal = candidates.nodes.keys().map(|(number, generation)| (*generation, *number));
+    let mut known: Vec<(u32, u32)> =
+        on_disk.chain(in_journal).filter(|(generation, _)| wanted.contains(generation)).collect();
+    known.sort_unstable();
+    known.dedup();
+    known
+}
+
+/// The number of the first inode of a block, if all of its inodes that are known agree on it.
+fn first_of(superblock: &Superblock, generations: &[u32], known: &[(u32, u32)]) -> Option<u32> {
+    let per_block = superblock.block_size / u32::from(superblock.inode_size);
+    let mut agreed = None;
+    for (index, generation) in (0u32..).zip(generations).filter(|(_, generation)| **generation != 0) {
+        let start = known.partition_point(|(known, _)| known < generation);
+        let numbers = known[start..].iter().take_while(|(known, _)| known == generation).map(|(_, number)| *number);
+        let in_place = |number: &u32| (number - 1) % superblock.inodes_per_group % per_block == index;
+        let mut firsts = numbers.filter(|number| *number != 0).filter(in_place).map(|number| number - index);
+        match (firsts.next(), firsts.next(), agreed) {
+            (None, ..) => {}
+            (Some(first), None, None) => agreed = Some(first),
+            (Some(first), None, Some(before)) if first == before => {}
+            _ => return None,
         }
     }
-
-    /// Inodes that are known by other ways: generation and number, ascending.
-    fn known_generations(&self, wanted: &HashSet<u32>) -> Vec<(u32, u32)> {
-        let on_disk = self.inodes.all().map(|inode| (inode.generation, inode.number));
-        let in_journal = self.candidates.nodes.keys().map(|(number, generation)| (*generation, *number));
-        let mut known: Vec<(u32, u32)> =
-            on_disk.chain(in_journal).filter(|(generation, _)| wanted.contains(generation)).collect();
-        known.sort_unstable();
-        known.dedup();
-        known
-    }
-
-    /// The number of the first inode of a block, if all of its inodes that are known agree on it.
-    fn first_of(&self, generations: &[u32], known: &[(u32, u32)]) -> Option<u32> {
-        let superblock = self.geometry.volume.superblock();
-        let per_block = superblock.block_size / u32::from(superblock.inode_size);
-        let mut agreed = None;
-        for (index, generation) in (0u32..).zip(generations).filter(|(_, generation)| **generation != 0) {
-            let start = known.partition_point(|(known, _)| known < generation);
-            let numbers = known[start..].iter().take_while(|(known, _)| known == generation).map(|(_, number)| *number);
-            let in_place = |number: &u32| (number - 1) % superblock.inodes_per_group % per_block == index;
-            let mut firsts = numbers.filter(|number| *number != 0).filter(in_place).map(|number| number - index);
-            match (firsts.next(), firsts.next(), agreed) {
-                (None, ..) => {}
-                (Some(first), None, None) => agreed = Some(first),
-                (Some(first), None, Some(before)) if first == before => {}
-                _ => return None,
-            }
-        }
-        agreed
-    }
+    agreed
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::mapping::{Mapping, is_pointers};
 use super::search::Search;
 use crate::Kind;
 use crate::ext::layout::{inode_flags, mode};
-use crate::ext::map::{self, Run};
+use crate::ext::run::{self, Run};
 use crate::forensics::State;
 
 /// A commit block's time is taken a little after the last change in its transaction, in seconds.
@@ -93,7 +93,7 @@ impl Search<'_> {
         let mut gone: Vec<(u64, u64)> = mapping.missing.iter().map(|(start, to)| (*start, (*to).min(end))).collect();
         let mut written = 0;
         for run in mapping.runs.iter().filter(|run| run.logical < end) {
-            let map::State::Written(at) = run.state else { continue };
+            let run::State::Written(at) = run.state else { continue };
             let run = Run { len: run.len.min(end - run.logical), ..*run };
             written += run.len;
             proved &= self.judge_run(node, candidate, &run, at, newer, own, &mut gone);

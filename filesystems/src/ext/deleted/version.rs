@@ -7,7 +7,7 @@ use std::sync::Arc;
 use images::{Data, Error, Extent, Result};
 
 use crate::ext::inode::Inode;
-use crate::ext::map::{Run, State};
+use crate::ext::run::{Run, State};
 use crate::ext::volume::Volume;
 
 /// A version whose place is known.

@@ -24,7 +24,7 @@ use images::{Budget, Disk, Error, Reservation, Result, corrupt, unsupported};
 pub use log::{Log, Run};
 
 use super::layout::mode;
-use super::map::State;
+use super::run::State;
 use super::superblock::{Superblock, uuid};
 use super::volume::Volume;
 use crate::stored::Stored;

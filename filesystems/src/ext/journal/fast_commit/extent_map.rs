@@ -8,7 +8,7 @@ use super::store::{I_BLOCK, Store, set16, set32};
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH};
-use crate::ext::map::State;
+use crate::ext::run::State;
 
 /// The most pieces that the files which fast commits change may have together: ours.
 const MAX_PIECES: usize = 1 << 20;
