@@ -1,6 +1,6 @@
 //! The feature flags of a superblock: which are read, which are refused, and what each is called.
 
-use images::{Result, unsupported};
+use images::{Result, read_only, unsupported};
 
 /// `s_feature_compat`.
 pub mod compat {
@@ -58,10 +58,16 @@ pub mod incompat {
 pub mod ro_compat {
     /// Superblock backups in few groups only.
     pub const SPARSE_SUPER: u32 = 0x1;
+    /// A file has 2 GiB or more.
+    pub const LARGE_FILE: u32 = 0x2;
     /// `i_blocks` has 48 bits.
     pub const HUGE_FILE: u32 = 0x8;
     /// Group descriptors have a crc16.
     pub const GDT_CSUM: u32 = 0x10;
+    /// Directories may have more than 65,000 directories in them.
+    pub const DIR_NLINK: u32 = 0x20;
+    /// Inodes have room for a known number of bytes behind byte 128.
+    pub const EXTRA_ISIZE: u32 = 0x40;
     /// Allocation in clusters.
     pub const BIGALLOC: u32 = 0x200;
     /// crc32c checksums everywhere.
@@ -84,6 +90,19 @@ const READ: u32 = incompat::FILETYPE
     | incompat::INLINE_DATA
     | incompat::ENCRYPT
     | incompat::CASEFOLD;
+
+/// Incompatible features of file systems that this driver writes.
+const WRITTEN_INCOMPAT: u32 = READ & !(incompat::MMP | incompat::ENCRYPT | incompat::CASEFOLD);
+/// Read-only-compatible features of the same.
+const WRITTEN_RO_COMPAT: u32 = ro_compat::SPARSE_SUPER
+    | ro_compat::LARGE_FILE
+    | ro_compat::HUGE_FILE
+    | ro_compat::GDT_CSUM
+    | ro_compat::DIR_NLINK
+    | ro_compat::EXTRA_ISIZE
+    | ro_compat::BIGALLOC
+    | ro_compat::METADATA_CSUM
+    | ro_compat::ORPHAN_PRESENT;
 
 /// The incompatible features of ext4 proper: what makes blkid say `ext4` and no longer `ext3`.
 const EXT3_INCOMPAT: u32 = incompat::FILETYPE | incompat::RECOVER | incompat::META_BG;
@@ -113,12 +132,12 @@ const INCOMPAT_NAMES: &[(u32, &str)] = &[
 /// The names of read-only-compatible features, as e2fsprogs prints them.
 const RO_COMPAT_NAMES: &[(u32, &str)] = &[
     (ro_compat::SPARSE_SUPER, "sparse_super"),
-    (0x2, "large_file"),
+    (ro_compat::LARGE_FILE, "large_file"),
     (0x4, "btree_dir"),
     (ro_compat::HUGE_FILE, "huge_file"),
     (ro_compat::GDT_CSUM, "uninit_bg"),
-    (0x20, "dir_nlink"),
-    (0x40, "extra_isize"),
+    (ro_compat::DIR_NLINK, "dir_nlink"),
+    (ro_compat::EXTRA_ISIZE, "extra_isize"),
     (0x80, "has_snapshot"),
     (0x100, "quota"),
     (ro_compat::BIGALLOC, "bigalloc"),
@@ -185,12 +204,12 @@ impl Features {
         }
     }
 
-    /// The read-only-compatible features that have no name here, if any: why only reading is safe.
-    pub fn unknown_ro_compat(&self) -> Option<String> {
-        let known = RO_COMPAT_NAMES.iter().fold(0, |all, (flag, _)| all | flag);
-        match self.ro_compat & !known {
-            0 => None,
-            unknown => Some(names(unknown, RO_COMPAT_NAMES)),
+    /// Fails with `ReadOnly` if something in the file system would not be kept as it should be, by name.
+    pub fn check_writable(&self) -> Result<()> {
+        match (self.incompat & !WRITTEN_INCOMPAT, self.ro_compat & !WRITTEN_RO_COMPAT) {
+            (0, 0) => Ok(()),
+            (0, unknown) => Err(read_only!("not written: {}", names(unknown, RO_COMPAT_NAMES))),
+            (unknown, _) => Err(read_only!("not written: {}", names(unknown, INCOMPAT_NAMES))),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The tree of an ext file system, as the rest of the program sees it.
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLockReadGuard};
 
-use images::{Budget, Disk, Error, Extent, Reservation, Result, corrupt, read_only};
+use images::{Budget, Disk, Error, Extent, Reservation, Result, corrupt, read_only, unsupported};
 
 use super::attribute_names::attribute_names;
 use super::deleted::DeletedNodes;
@@ -12,12 +12,17 @@ use super::layout::{NAME_LEN, ROOT_INO};
 use super::node::Node;
 use super::superblock::Superblock;
 use super::volume::Volume;
+use super::write::Writing;
+use super::write::transaction::Transaction;
 use super::{overhead, xattr};
 use crate::tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
 use crate::{Deleted, FileSystemMut, Forensics, Identity};
 
 /// `s_state`: the guest's kernel found errors.
 const STATE_ERRORS: u16 = 2;
+
+/// How many entries of a directory are listed at once where the tree may change in between (ours).
+const LISTED_AT_ONCE: usize = 256;
 
 /// An open ext2, ext3 or ext4. A node's id is its inode number.
 pub struct Ext {
@@ -27,6 +32,8 @@ pub struct Ext {
     /// The names of all extended attributes, once they were asked for; `None` where they cannot be told.
     attribute_names: OnceLock<Option<HashSet<Vec<u8>>>>,
     deleted: DeletedNodes,
+    /// The write half, or why there is none.
+    writing: std::result::Result<Writing, String>,
     /// What the volume's disk takes in memory.
     _held: Reservation,
 }
@@ -56,8 +63,37 @@ impl Ext {
             overhead: OnceLock::new(),
             attribute_names: OnceLock::new(),
             deleted: DeletedNodes::new(budget.clone()),
+            writing: Err("it was opened for reading".into()),
             _held: held,
         })
+    }
+
+    /// With the write half of its volume, or the reason why there is none.
+    pub(super) fn written(self, writing: std::result::Result<Writing, String>) -> Self {
+        Self { writing, ..self }
+    }
+
+    /// Keeps the tree from changing as long as it is there, if it can change.
+    fn reading(&self) -> Option<RwLockReadGuard<'_, Transaction>> {
+        self.writing.as_ref().ok().map(Writing::reading)
+    }
+
+    /// The entries of a directory after `from`, as many as are listed at once while the tree does not change.
+    fn some_entries(&self, dir: NodeId, from: u64) -> Result<Vec<(Vec<u8>, NodeId, Option<Kind>, u64)>> {
+        let mut entries = Vec::new();
+        let _reading = self.reading();
+        self.each_entry(dir, from, &mut |entry| {
+            entries.push((entry.name.to_vec(), entry.node, entry.kind, entry.next));
+            entries.len() < LISTED_AT_ONCE
+        })?;
+        Ok(entries)
+    }
+
+    fn each_entry(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
+        match self.directory(dir)? {
+            Node::Live(inode) => self.volume.list(&inode, from, each),
+            Node::Version(_) => self.deleted.entries(&self.volume, dir, from, each),
+        }
     }
 
     /// The volume below.
@@ -106,8 +142,9 @@ impl FileSystem for Ext {
     }
 
     fn space(&self, _: NodeId) -> Result<Space> {
+        let _reading = self.reading();
         let superblock = self.volume.superblock();
-        let raw = &superblock.raw;
+        let raw = self.volume.superblock_now()?;
         let overhead = *self.overhead.get_or_init(|| overhead::blocks(&self.volume));
         let is_wide = superblock.features.has_incompat(incompat::SIXTY_FOUR_BIT);
         let count = |low: u32, high: u32| if is_wide { u64::from(high) << 32 | u64::from(low) } else { low.into() };
@@ -128,10 +165,12 @@ impl FileSystem for Ext {
     }
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
+        let _reading = self.reading();
         self.node(node)?.inode().stat()
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
+        let _reading = self.reading();
         let directory = self.directory(dir)?;
         if name.len() > NAME_LEN {
             return Err(Error::NameTooLong);
@@ -148,29 +187,49 @@ impl FileSystem for Ext {
     }
 
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
-        match self.directory(dir)? {
-            Node::Live(inode) => self.volume.list(&inode, from, each),
-            Node::Version(_) => self.deleted.entries(&self.volume, dir, from, each),
+        if self.writing.is_err() {
+            return self.each_entry(dir, from, each);
+        }
+        // `each` may ask for more, and what keeps the tree from changing cannot be taken twice.
+        let mut from = from;
+        loop {
+            let entries = self.some_entries(dir, from)?;
+            for (name, node, kind, next) in &entries {
+                if !each(Entry { name, node: *node, kind: *kind, next: *next }) {
+                    return Ok(());
+                }
+                from = *next;
+            }
+            if entries.len() < LISTED_AT_ONCE {
+                return Ok(());
+            }
         }
     }
 
     fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let _reading = self.reading();
         self.file(file)?.read(&self.volume, buf, offset)
     }
 
     fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
+        let _reading = self.reading();
         self.node(link)?.target(&self.volume)
     }
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
+        let _reading = self.reading();
         self.file(file)?.extent_at(&self.volume, offset)
     }
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let _reading = self.reading();
         xattr::list(&self.volume, self.node(node)?.inode())
     }
 
     fn may_have_xattr(&self, name: &[u8]) -> bool {
+        if self.writing.is_ok() {
+            return true;
+        }
         let names = self.attribute_names.get_or_init(|| {
             attribute_names(&self.volume).inspect_err(|error| log::debug!("{}: {error}", self.volume.disk())).ok()
         });
@@ -178,12 +237,17 @@ impl FileSystem for Ext {
     }
 
     fn forensics(&self) -> Result<&dyn Forensics> {
-        Ok(self)
+        match self.writing {
+            Ok(_) => Err(unsupported!("what was deleted is not looked for in a file system that is written")),
+            Err(_) => Ok(self),
+        }
     }
 
     fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
-        let why = self.volume.superblock().features.unknown_ro_compat();
-        let why = why.unwrap_or_else(|| "this program does not write ext file systems".into());
+        let why = match &self.writing {
+            Ok(_) => "its operations are not made yet",
+            Err(why) => why,
+        };
         Err(read_only!("{} is read-only here: {why}", self.properties.identity.kind))
     }
 }

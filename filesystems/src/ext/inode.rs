@@ -54,6 +54,8 @@ pub struct Inode {
     pub tail: Box<[u8]>,
     /// Where `tail` starts on the disk, in bytes.
     pub tail_offset: u64,
+    /// Which of its states this is, where inodes change: what is kept of its map is that state's.
+    pub version: u64,
 }
 
 impl Inode {
@@ -126,6 +128,7 @@ impl Inode {
             tail: tail.unwrap_or_default().into(),
             tail_offset: offset + (GOOD_OLD_INODE_SIZE + usize::from(extra_size)) as u64,
             raw: raw.clone(),
+            version: 0,
         })
     }
 

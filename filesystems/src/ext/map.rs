@@ -87,7 +87,7 @@ impl Volume {
     }
 
     fn window(&self, inode: &Inode, index: u32) -> Result<Arc<Window>> {
-        self.windows.get_or_insert_with(&(inode.number, index), || {
+        self.windows.get_or_insert_with(&(inode.number, index, inode.version), || {
             let start = u64::from(index) * WINDOW_BLOCKS;
             let end = start + WINDOW_BLOCKS;
             let mut runs: Vec<Run> = Vec::new();

@@ -5,6 +5,7 @@
 mod attribute_names;
 mod block_map;
 pub mod casefold;
+mod changed;
 pub mod checksum;
 mod deleted;
 pub mod directory;
@@ -28,10 +29,12 @@ mod overhead;
 pub mod run;
 pub mod superblock;
 pub mod volume;
+mod write;
 pub mod xattr;
 
 use std::sync::Arc;
 
+use images::disk::Access;
 use images::{Disk, Error, Result};
 
 use crate::{Driver, FileSystem, Identity, Members, Options, Request};
@@ -40,6 +43,7 @@ use features::{Features, incompat};
 pub use file_system::Ext;
 use superblock::Superblock;
 use volume::Volume;
+use write::opening::Opened;
 
 /// ext2, ext3 and ext4.
 pub const DRIVER: Driver = Driver { name: "ext", probe, open };
@@ -83,6 +87,22 @@ pub fn mount(disk: Arc<dyn Disk>, options: &Options) -> Result<Ext> {
 
 /// The same where the journal may be one of the members.
 fn mount_request(request: &Request<'_>) -> Result<Ext> {
+    let options = request.options;
+    let mut why = "it was opened for reading".to_owned();
+    if options.access == Access::ReadWrite {
+        match write::opening::open(request) {
+            Ok(Opened { volume, writing, notes }) => {
+                let ext = Ext::new(volume, notes, &options.budget, options.budget.empty())?;
+                return Ok(ext.written(Ok(writing)));
+            }
+            Err(Error::ReadOnly(reason)) => why = reason,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(mount_for_reading(request)?.written(Err(why)))
+}
+
+fn mount_for_reading(request: &Request<'_>) -> Result<Ext> {
     let options = request.options;
     let (superblock, mut notes) = superblock_or_backup(request.disk)?;
     let disk = journal::external::join(request, &superblock)?;

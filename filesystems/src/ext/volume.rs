@@ -2,15 +2,19 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use images::disk::{Cached, Page};
-use images::{Disk, Error, Result, corrupt};
+use images::{Disk, Error, Result, Writer, corrupt, read_only};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use zerocopy::FromBytes;
 
+use super::changed::Changed;
 use super::group::Group;
 use super::inode::Inode;
 use super::known_blocks::KnownBlocks;
+use super::layout::{self, SUPERBLOCK_OFFSET};
 use super::run::Window;
 use super::superblock::Superblock;
 
@@ -41,8 +45,8 @@ impl Weighter<u32, Arc<Inode>> for ByBytes {
     }
 }
 
-impl Weighter<(u32, u32), Arc<Window>> for ByBytes {
-    fn weight(&self, _: &(u32, u32), window: &Arc<Window>) -> u64 {
+impl Weighter<(u32, u32, u64), Arc<Window>> for ByBytes {
+    fn weight(&self, _: &(u32, u32, u64), window: &Arc<Window>) -> u64 {
         (ENTRY_OVERHEAD + window.bytes()) as u64
     }
 }
@@ -77,7 +81,11 @@ pub struct Volume {
     metadata: Cached,
     superblock: Superblock,
     inodes: Cache<u32, Arc<Inode>, ByBytes>,
-    pub(super) windows: Cache<(u32, u32), Arc<Window>, ByBytes>,
+    pub(super) windows: Cache<(u32, u32, u64), Arc<Window>, ByBytes>,
+    /// What was changed of the metadata, if it is written.
+    changed: Option<Changed>,
+    /// Numbers the states of inodes that are read.
+    versions: AtomicU64,
     pub(super) directories: Cache<u32, Arc<KnownBlocks>>,
 }
 
@@ -87,6 +95,11 @@ impl Volume {
         // So every block lies in one page.
         let page_size = PAGE_SIZE.max(superblock.block_size as usize);
         Self::with_pages(disk, superblock, page_size)
+    }
+
+    /// The same, to be written: what is changed of its metadata is read from memory until it is on the disk.
+    pub(super) fn writable(disk: Arc<dyn Disk>, superblock: Superblock) -> Self {
+        Self { changed: Some(Changed::default()), ..Self::new(disk, superblock) }
     }
 
     /// The same for one pass through all metadata: it reads no more than the blocks that are asked for.
@@ -101,6 +114,8 @@ impl Volume {
             inodes: Cache::with_weighter(INODE_CACHE as usize / size_of::<Inode>(), INODE_CACHE, ByBytes),
             windows: Cache::with_weighter(WINDOW_ITEMS, WINDOW_CACHE, ByBytes),
             directories: Cache::new(KNOWN_DIRECTORIES),
+            changed: None,
+            versions: AtomicU64::new(1),
             superblock,
         }
     }
@@ -122,6 +137,12 @@ impl Volume {
 
     /// `len` bytes at `offset` (bytes), which must not cross a block.
     fn bytes(&self, offset: u64, len: usize) -> Result<Block> {
+        if let Some(changed) = &self.changed
+            && let Some(page) = changed.get(offset / self.block_size())
+        {
+            let start = (offset % self.block_size()) as usize;
+            return Ok(Block { page, start, len, offset });
+        }
         let page = match self.metadata.page_at(offset) {
             Ok(page) => page,
             // One bad sector hides one block.
@@ -143,6 +164,32 @@ impl Volume {
     /// A metadata block, through the cache.
     pub fn block(&self, block: u64) -> Result<Block> {
         self.bytes(self.superblock.block_offset(block)?, self.superblock.block_size as usize)
+    }
+
+    /// The metadata blocks that were changed. Fails if the volume is not written.
+    pub(super) fn changed(&self) -> Result<&Changed> {
+        self.changed.as_ref().ok_or_else(|| read_only!("{} was opened for reading", self.disk))
+    }
+
+    /// The superblock as it is now, with its counts.
+    pub(super) fn superblock_now(&self) -> Result<Box<layout::SuperBlock>> {
+        if self.changed.is_none() {
+            return Ok(self.superblock.raw.clone());
+        }
+        let bytes = self.bytes(SUPERBLOCK_OFFSET, size_of::<layout::SuperBlock>())?;
+        let raw = layout::SuperBlock::read_from_bytes(&bytes).expect("as many bytes as it has");
+        Ok(Box::new(raw))
+    }
+
+    /// The writer of the whole disk, which what is kept of it takes notice of.
+    pub(super) fn writer(&self) -> Result<Writer> {
+        self.metadata.writer(0..self.disk.size())
+    }
+
+    /// Forgets what was read of an inode, its map and its entries: they were changed.
+    pub(super) fn forget(&self, number: u32) {
+        self.inodes.remove(&number);
+        self.directories.remove(&number);
     }
 
     /// The descriptor of a group below `groups`, verified.
@@ -169,7 +216,11 @@ impl Volume {
         self.inodes.get_or_insert_with(&number, || {
             let offset = self.inode_offset(number)?;
             let record = self.bytes(offset, self.superblock.inode_size.into())?;
-            Ok(Arc::new(Inode::parse(&self.superblock, number, offset, &record)?))
+            let mut inode = Inode::parse(&self.superblock, number, offset, &record)?;
+            if self.changed.is_some() {
+                inode.version = self.versions.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Arc::new(inode))
         })
     }
 }

@@ -1,0 +1,82 @@
+//! Metadata blocks that were changed and do not lie where they belong yet.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use images::disk::Page;
+
+/// The blocks by their numbers: those of the running transaction, and those of the one that is being committed.
+#[derive(Default)]
+pub(super) struct Changed(RwLock<Layers>);
+
+#[derive(Default)]
+struct Layers {
+    running: HashMap<u64, Page>,
+    committing: HashMap<u64, Page>,
+}
+
+impl Changed {
+    /// The content of a block, if it was changed.
+    pub fn get(&self, block: u64) -> Option<Page> {
+        let layers = self.read();
+        layers.running.get(&block).or_else(|| layers.committing.get(&block)).cloned()
+    }
+
+    /// Puts a block into the running transaction, or takes it out again. Gives what was there.
+    pub fn set(&self, block: u64, content: Option<Page>) -> Option<Page> {
+        let running = &mut self.write().running;
+        match content {
+            Some(content) => running.insert(block, content),
+            None => running.remove(&block),
+        }
+    }
+
+    /// How many blocks the running transaction has.
+    pub fn running(&self) -> usize {
+        self.read().running.len()
+    }
+
+    /// Begins to commit: the blocks of the running transaction, by number. They are read from here until they
+    /// [lie on the disk](Self::settle); no other commit may begin before that.
+    pub fn commit(&self) -> Vec<(u64, Page)> {
+        let layers = &mut *self.write();
+        debug_assert!(layers.committing.is_empty(), "one commit at a time");
+        layers.committing = std::mem::take(&mut layers.running);
+        let mut blocks: Vec<_> = layers.committing.iter().map(|(block, page)| (*block, page.clone())).collect();
+        blocks.sort_unstable_by_key(|(block, _)| *block);
+        blocks
+    }
+
+    /// The blocks of the commit lie where they belong.
+    pub fn settle(&self) {
+        self.write().committing.clear();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Layers> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Layers> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_from_the_newest_transaction() {
+        let (changed, page) = (Changed::default(), |byte: u8| Some(Page::from([byte])));
+        assert_eq!(changed.set(7, page(1)), None);
+        changed.set(3, page(2));
+        assert_eq!(changed.commit(), [(3, page(2).unwrap()), (7, page(1).unwrap())]);
+        assert_eq!((changed.get(7), changed.running()), (page(1), 0));
+        assert_eq!(changed.set(7, page(3)), None);
+        assert_eq!(changed.get(7), page(3));
+        assert_eq!(changed.set(7, None), page(3), "taken back");
+        assert_eq!(changed.get(7), page(1));
+        changed.settle();
+        assert_eq!((changed.get(7), changed.get(3)), (None, None));
+    }
+}
