@@ -26,6 +26,9 @@ pub struct Format {
     pub endings: &'static [&'static str],
     /// Whether it only wraps an image, as compression does: the ending of what is inside lies before its own.
     pub wraps: bool,
+    /// Whether images of it can be written: then its disk takes the writer of the file. A format that leaves this out gets a
+    /// file that has none.
+    pub writes: bool,
     /// For a format that the content does not tell: whether the name does, and which names there are beside it.
     pub named: Option<Named>,
     /// The file by which it is opened, for a format that is a folder of files.
@@ -67,7 +70,8 @@ impl Format {
     /// A format that has no more than these three.
     pub const fn new(name: &'static str, probe: Probe, open: Open) -> Self {
         let (endings, wraps): (&[&str], bool) = (&[], false);
-        Self { name, probe, open, endings, wraps, named: None, folder: None, disks: None, describe: None, hashes: None }
+        let (named, folder, disks, describe, hashes) = (None, None, None, None, None);
+        Self { name, probe, open, endings, wraps, writes: false, named, folder, disks, describe, hashes }
     }
 }
 

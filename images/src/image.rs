@@ -86,7 +86,7 @@ pub fn open_all(location: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>
         Some(disks) => {
             let gate = Gate::new(&found, rules, None)?;
             let request = Request { opener: &gate, snapshot, budget: &options.budget };
-            disks(found.origin.disk(), &request).within(&found.origin)?
+            disks(found.file(), &request).within(&found.origin)?
         }
     };
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())

@@ -152,8 +152,10 @@ impl<M: Map> Disk for Mapped<M> {
         Properties { sector_size: self.sector_size, ..Properties::default() }
     }
 
+    /// None: the reason of the file, if that cannot be written either.
     fn writer(&self, _: Range<u64>) -> Result<Writer> {
-        Err(read_only!("{self} is a {} image: those cannot be written yet", M::FORMAT))
+        drop(self.file.writer(0..0)?);
+        Err(read_only!("{self}: {} images are not written; --overlay leaves it as it is", M::FORMAT))
     }
 }
 

@@ -1,6 +1,6 @@
 //! CBC: the mode of older encrypted volumes; each sector is a chain of its own.
 
-use cipher::{Array, BlockCipherDecrypt, BlockSizeUser, KeyInit, consts::U16};
+use cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 
 use super::cipher::{BLOCK, Mode};
 use crate::{Result, unsupported};
@@ -20,7 +20,7 @@ impl<C: KeyInit> Cbc<C> {
 
 impl<C> Mode for Cbc<C>
 where
-    C: BlockCipherDecrypt + BlockSizeUser<BlockSize = U16> + Send + Sync,
+    C: BlockCipherDecrypt + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + Send + Sync,
 {
     fn decrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>) {
         let mut masks = [0; BATCH];
@@ -35,6 +35,19 @@ where
                 for (block, mask) in blocks.iter_mut().zip(&masks) {
                     block.0 = (u128::from_ne_bytes(block.0) ^ mask).to_ne_bytes();
                 }
+            }
+        }
+    }
+
+    /// Block by block: each needs the one before it.
+    fn encrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>) {
+        for (sector, iv) in data.chunks_mut(sector_size).zip(ivs) {
+            let mut before = u128::from_ne_bytes(iv);
+            let (blocks, _) = Array::<u8, U16>::slice_as_chunks_mut(sector);
+            for block in blocks {
+                block.0 = (u128::from_ne_bytes(block.0) ^ before).to_ne_bytes();
+                self.0.encrypt_block(block);
+                before = u128::from_ne_bytes(block.0);
             }
         }
     }

@@ -22,6 +22,8 @@ pub(super) const IV_UNIT: u64 = 512;
 pub(super) trait Mode: Send + Sync {
     /// Decrypts whole sectors of `sector_size` bytes in place, each with the next initialisation vector.
     fn decrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>);
+    /// Encrypts them in the same way.
+    fn encrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>);
 }
 
 /// Where the initialisation vector of a sector comes from.
@@ -128,14 +130,7 @@ impl Cipher {
 
     /// Decrypts whole sectors in place; the first has the number `first`, in units of 512 bytes.
     pub(super) fn decrypt(&self, data: &mut [u8], first: u64) {
-        let step = self.sector_size as u64 / self.unit;
-        let mut number = first / (self.unit / IV_UNIT);
-        let mut ivs = std::iter::from_fn(|| {
-            let iv = self.iv(number);
-            number = number.wrapping_add(step);
-            Some(iv)
-        });
-        self.mode.decrypt(data, self.sector_size, &mut ivs);
+        self.mode.decrypt(data, self.sector_size, &mut self.ivs(first));
         if let Some(diffuser) = &self.diffuser {
             let mut offset = first.wrapping_mul(IV_UNIT);
             for sector in data.chunks_mut(self.sector_size) {
@@ -143,6 +138,28 @@ impl Cipher {
                 offset = offset.wrapping_add(self.sector_size as u64);
             }
         }
+    }
+
+    /// Whether [`Self::encrypt`] works: not for the diffuser of old BitLocker volumes, which is only undone.
+    pub(super) fn encrypts(&self) -> bool {
+        self.diffuser.is_none()
+    }
+
+    /// Encrypts whole sectors in place, as [`Self::decrypt`] decrypts them. Only a cipher that [`encrypts`](Self::encrypts) does.
+    pub(super) fn encrypt(&self, data: &mut [u8], first: u64) {
+        assert!(self.encrypts(), "who writes has asked");
+        self.mode.encrypt(data, self.sector_size, &mut self.ivs(first));
+    }
+
+    /// The vectors of consecutive sectors, of which the first has the number `first`.
+    fn ivs(&self, first: u64) -> impl Iterator<Item = [u8; BLOCK]> {
+        let step = self.sector_size as u64 / self.unit;
+        let mut number = first / (self.unit / IV_UNIT);
+        std::iter::from_fn(move || {
+            let iv = self.iv(number);
+            number = number.wrapping_add(step);
+            Some(iv)
+        })
     }
 
     fn iv(&self, sector: u64) -> [u8; BLOCK] {
@@ -207,8 +224,32 @@ mod tests {
             0x6f, 0xff, 0x74, 0x80, 0xad, 0xc4, 0x28, 0x93, 0x82, 0xec, 0xd6, 0xd3, 0x94, 0xf0,
         ];
         data[..32].copy_from_slice(&cipher);
-        Cipher::new("aes-xts-plain64", &key, 512).unwrap().decrypt(&mut data, 0x33_3333_3333);
+        let xts = Cipher::new("aes-xts-plain64", &key, 512).unwrap();
+        xts.decrypt(&mut data, 0x33_3333_3333);
         assert_eq!(data[..32], [0x44; 32]);
+        xts.encrypt(&mut data, 0x33_3333_3333);
+        assert_eq!(data[..32], cipher);
+    }
+
+    #[test]
+    fn what_is_encrypted_is_decrypted_again() {
+        let names = ["aes-xts-plain64", "serpent-xts-plain64", "aes-cbc-essiv:sha256", "twofish-cbc-plain"];
+        let names = names.into_iter().chain(["aes-cbc-plain64be", "aes-cbc-eboiv"]);
+        let plain: Vec<u8> = (0..20 * 4096).map(|at| (at * 7 / 3) as u8).collect();
+        for (name, sector) in names.flat_map(|name| [512, 1024, 4096].map(|sector| (name, sector))) {
+            let cipher = Cipher::new(name, &[[7; 16], [9; 16]].concat(), sector).unwrap();
+            for cipher in [cipher, Cipher::new(name, &[[7; 16], [9; 16]].concat(), sector).unwrap().numbering_sectors()]
+            {
+                let mut data = plain.clone();
+                cipher.encrypt(&mut data, 88);
+                assert!(data.chunks(16).zip(plain.chunks(16)).all(|(new, old)| new != old), "{name}");
+                // Each sector for itself, as together.
+                for (index, sector_data) in data.chunks_mut(sector).enumerate() {
+                    cipher.decrypt(sector_data, 88 + (index * sector / 512) as u64);
+                }
+                assert!(data == plain, "{name}, {sector}");
+            }
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cipher::Cipher;
-use super::sectors::Sectors;
-use crate::disk::check_range;
+use super::sectors::{SectorWriter, Sectors};
+use crate::disk::{Parts, Run, Runs, check_claimed, check_range};
 use crate::{Data, Disk, Extent, Properties, Result, Writer, corrupt, read_only, unsupported};
 
 /// A run of the disk inside.
@@ -39,6 +39,8 @@ pub(super) struct Decrypted {
     /// Where each segment starts inside, in bytes.
     segments: Vec<(u64, Segment)>,
     size: u64,
+    /// Held by whoever writes a part of a sector, which changes the rest of it, too; by all others it is shared.
+    edges: Arc<RwLock<()>>,
 }
 
 impl Decrypted {
@@ -70,7 +72,7 @@ impl Decrypted {
         if placed.is_empty() {
             return Err(unsupported!("{inner} holds no encrypted data"));
         }
-        Ok(Self { name: name.to_owned(), inner, segments: placed, size })
+        Ok(Self { name: name.to_owned(), inner, segments: placed, size, edges: Arc::default() })
     }
 
     /// The segment that the byte at `offset` lies in.
@@ -92,6 +94,7 @@ impl Disk for Decrypted {
 
     fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
         check_range(self, buf.len(), offset)?;
+        let _whole = self.edges.read().unwrap_or_else(PoisonError::into_inner);
         let first = self.segment_at(offset);
         for (start, segment) in &self.segments[first..] {
             let inside = offset - start;
@@ -127,8 +130,36 @@ impl Disk for Decrypted {
         self.inner.properties()
     }
 
-    fn writer(&self, _: Range<u64>) -> Result<Writer> {
-        Err(read_only!("{self} is encrypted: encrypted volumes cannot be written yet"))
+    /// Whole sectors of the volume belong to the writer.
+    fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
+        check_claimed(self, &bytes)?;
+        let (mut runs, mut writers) = (Vec::new(), Vec::new());
+        let first = self.segment_at(bytes.start);
+        for (start, Segment { len, content }) in &self.segments[first..] {
+            let run = bytes.start.max(*start)..bytes.end.min(start + len);
+            if run.is_empty() && (run.start > run.end || !writers.is_empty()) {
+                break;
+            }
+            let Content::Sectors { at, first, cipher } = content else {
+                let at = run.start;
+                return Err(read_only!(
+                    "{self} cannot be written at byte {at:#x}: what lies there is the container's own"
+                ));
+            };
+            let (inside, sector) = (run.start - start, cipher.sector_size() as u64);
+            let claimed = inside - inside % sector..(run.end - start).next_multiple_of(sector);
+            let writer = self.inner.writer(at + claimed.start..at + claimed.end)?;
+            writers.push(Box::new(SectorWriter {
+                disk: self.inner.clone(),
+                at: *at,
+                first: *first,
+                cipher: cipher.clone(),
+                writer,
+                edges: self.edges.clone(),
+            }) as Writer);
+            runs.push(Run { start: run.start, end: run.end, inside });
+        }
+        Ok(Box::new(Parts { name: self.name.clone(), size: self.size, bytes, layout: Runs(runs), writers }))
     }
 }
 
@@ -173,6 +204,67 @@ mod tests {
             }
         }
         assert!(disk.read_at(&mut [0; 2], disk.size() - 1).is_err());
+    }
+
+    #[test]
+    fn any_range_that_is_written_is_read_and_leaves_the_rest() {
+        for sector in [512, 4096] {
+            let inner: Arc<dyn Disk> = Arc::new(Memory::new("m", (0..64u32 << 10).map(|at| at as u8).collect()));
+            let segments = vec![segment(8192, 8192, 0, sector), segment(20_480, 4 * 4096, 16, sector)];
+            let disk = Decrypted::new("inside", inner.clone(), segments).unwrap();
+            let mut model = vec![0; disk.size() as usize];
+            disk.read_at(&mut model, 0).unwrap();
+            let mut outside = vec![0; 64 << 10];
+            inner.read_at(&mut outside, 0).unwrap();
+            let writer = disk.writer(100..disk.size() - 100).unwrap();
+            for (round, at) in (100..20_000).step_by(977).enumerate() {
+                let len = [1, 511, 512, 5000, 4096, 9000][round % 6].min(model.len() - 100 - at);
+                let data: Vec<u8> = (0..len).map(|at| (at * 31 + round) as u8).collect();
+                match round % 4 {
+                    0 => {
+                        writer.zero_at(at as u64, len as u64).unwrap();
+                        model[at..at + len].fill(0);
+                    }
+                    1 => writer.discard_at(at as u64, len as u64).unwrap(),
+                    _ => {
+                        writer.write_at(&data, at as u64).unwrap();
+                        model[at..at + len].copy_from_slice(&data);
+                    }
+                }
+                let mut now = vec![0; model.len()];
+                disk.read_at(&mut now, 0).unwrap();
+                assert!(now == model, "{sector}, {round}");
+            }
+            writer.flush().unwrap();
+            assert!(writer.write_at(&[0], 99).is_err() && writer.grow(disk.size() + 1).is_err());
+            assert!(disk.writer(0..200).is_err(), "sectors have one writer");
+            let mut now = vec![0; 64 << 10];
+            inner.read_at(&mut now, 0).unwrap();
+            for kept in [0..8192, 16_384..20_480, 36_864..65_536] {
+                assert!(now[kept.clone()] == outside[kept], "not of the volume");
+            }
+        }
+    }
+
+    /// A sector that is written in part is read, changed and written: nobody's bytes are lost.
+    #[test]
+    fn threads_share_a_sector() {
+        let inner: Arc<dyn Disk> = Arc::new(Memory::new("m", vec![0; 8192]));
+        let disk = Decrypted::new("inside", inner, vec![segment(0, 8192, 0, 4096)]).unwrap();
+        let writer = disk.writer(0..8192).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (disk, writer) = (&disk, &writer);
+                scope.spawn(move || {
+                    for round in 0..200u8 {
+                        writer.write_at(&[round; 1000], 100 + thread * 1000).unwrap();
+                        let mut now = [0; 1000];
+                        disk.read_at(&mut now, 100 + thread * 1000).unwrap();
+                        assert_eq!(now, [round; 1000]);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -4,9 +4,11 @@
 
 use std::mem;
 
+use cipher::array::ArraySize;
+use cipher::inout::InOut;
 use cipher::{
-    Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser,
-    KeyInit, consts::U16,
+    Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherDecrypt, BlockCipherEncBackend,
+    BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
 };
 
 use super::cipher::{BLOCK, Mode};
@@ -41,6 +43,23 @@ where
     C: BlockCipherEncrypt + BlockCipherDecrypt + BlockSizeUser<BlockSize = U16> + Send + Sync,
 {
     fn decrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>) {
+        self.each_batch(data, sector_size, ivs, |sectors| self.data.decrypt_with_backend(sectors));
+    }
+
+    fn encrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>) {
+        self.each_batch(data, sector_size, ivs, |sectors| self.data.encrypt_with_backend(sectors));
+    }
+}
+
+impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Xts<C> {
+    /// Calls `each` with some sectors at a time, and the encrypted vectors of these.
+    fn each_batch(
+        &self,
+        data: &mut [u8],
+        sector_size: usize,
+        ivs: &mut dyn Iterator<Item = [u8; BLOCK]>,
+        each: impl Fn(Sectors<'_>),
+    ) {
         let mut firsts = [Array::from([0; BLOCK]); SECTORS];
         for data in data.chunks_mut(sector_size * SECTORS) {
             let firsts = &mut firsts[..data.len().div_ceil(sector_size)];
@@ -48,7 +67,7 @@ where
                 *first = Array::from(iv);
             }
             self.tweak.encrypt_blocks(firsts);
-            self.data.decrypt_with_backend(Sectors { data, sector_size, firsts });
+            each(Sectors { data, sector_size, firsts });
         }
     }
 }
@@ -97,18 +116,38 @@ impl BlockSizeUser for Sectors<'_> {
 }
 
 impl BlockCipherDecClosure for Sectors<'_> {
-    /// Decrypts as many blocks at a time as the cipher takes. The masks of the next ones are made meanwhile, also across
-    /// the end of a sector: ordinary registers are free while those of vectors are busy.
     #[inline(always)]
     fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, backend: &B) {
-        let (mut one, mut other) = (Array::<Mask, B::ParBlocksSize>::default(), Array::default());
-        let (mut now, mut ahead) = (&mut one, &mut other);
+        self.pass::<B::ParBlocksSize>(
+            |blocks| backend.decrypt_par_blocks(blocks),
+            |block| backend.decrypt_block(block),
+        );
+    }
+}
+
+impl BlockCipherEncClosure for Sectors<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        self.pass::<B::ParBlocksSize>(
+            |blocks| backend.encrypt_par_blocks(blocks),
+            |block| backend.encrypt_block(block),
+        );
+    }
+}
+
+impl Sectors<'_> {
+    /// Passes as many blocks at a time to the cipher as that takes: `many`, or `one`. The masks of the next ones are made
+    /// meanwhile, also across the end of a sector: ordinary registers are free while those of vectors are busy.
+    #[inline(always)]
+    fn pass<P: ArraySize>(self, many: impl Fn(InOut<'_, '_, Array<Block, P>>), one: impl Fn(InOut<'_, '_, Block>)) {
+        let (mut first, mut second) = (Array::<Mask, P>::default(), Array::default());
+        let (mut now, mut ahead) = (&mut first, &mut second);
         let mut firsts = self.firsts.iter().map(Mask::of);
         let mut mask = firsts.next().unwrap_or_default();
         mask.fill(now);
         for sector in self.data.chunks_mut(self.sector_size) {
             let (blocks, _) = Block::slice_as_chunks_mut(sector);
-            let (groups, rest) = Array::<Block, B::ParBlocksSize>::slice_as_chunks_mut(blocks);
+            let (groups, rest) = Array::<Block, P>::slice_as_chunks_mut(blocks);
             let count = groups.len();
             for (done, group) in (1..).zip(groups) {
                 if done == count && rest.is_empty() {
@@ -116,14 +155,14 @@ impl BlockCipherDecClosure for Sectors<'_> {
                 }
                 mask.fill(ahead);
                 group.iter_mut().zip(now.iter()).for_each(|(block, mask)| mask.apply(block));
-                backend.decrypt_par_blocks(group.into());
+                many(group.into());
                 group.iter_mut().zip(now.iter()).for_each(|(block, mask)| mask.apply(block));
                 mem::swap(&mut now, &mut ahead);
             }
             if !rest.is_empty() {
                 for (block, mask) in rest.iter_mut().zip(now.iter()) {
                     mask.apply(block);
-                    backend.decrypt_block(block.into());
+                    one(block.into());
                     mask.apply(block);
                 }
                 mask = firsts.next().unwrap_or_default();

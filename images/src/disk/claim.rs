@@ -37,7 +37,7 @@ impl Claims {
 }
 
 /// Fails unless the bytes that a writer is wanted for lie inside `disk`.
-pub(super) fn check_claimed(disk: &dyn Disk, bytes: &Range<u64>) -> Result<()> {
+pub(crate) fn check_claimed(disk: &dyn Disk, bytes: &Range<u64>) -> Result<()> {
     let (Range { start, end }, size) = (bytes, disk.size());
     if start > end || *end > size {
         let disk = disk.to_string();

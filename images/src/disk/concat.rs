@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range;
 
 use super::claim::check_claimed;
-use super::{Data, Disk, DiskMut, Extent, Properties, View, Writer, check_range};
-use crate::{Error, Reservation, Result, corrupt, read_only};
+use super::{Data, Disk, Extent, Parts, Properties, Run, Runs, View, Writer, check_range};
+use crate::{Error, Reservation, Result, read_only};
 
 /// What a [`Concat`] is made of.
 pub enum Piece {
@@ -118,92 +118,20 @@ impl Disk for Concat {
     fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
         check_claimed(self, &bytes)?;
         let name = self.name.clone();
-        let mut parts = Vec::new();
+        let (mut runs, mut writers) = (Vec::new(), Vec::new());
         let mut at = bytes.start;
         while at < bytes.end {
             let (piece, inside, left) = self.piece_at(at);
             let len = left.min(bytes.end - at);
-            let writer = match piece {
+            writers.push(match piece {
                 Piece::View(view) => view.writer(inside..inside + len)?,
                 Piece::Hole(_) => return Err(read_only!("{name} cannot be written: byte {at:#x} lies on no disk")),
                 Piece::Missing(_, why) => return Err(read_only!("{name} cannot be written at byte {at:#x}: {why}")),
-            };
-            parts.push(Part { start: at, end: at + len, inside, writer });
+            });
+            runs.push(Run { start: at, end: at + len, inside });
             at += len;
         }
-        Ok(Box::new(ConcatWriter { name, size: self.size(), parts }))
-    }
-}
-
-struct ConcatWriter {
-    name: String,
-    size: u64,
-    /// Without gaps, in order.
-    parts: Vec<Part>,
-}
-
-/// The writer of a piece, or of a part of one.
-struct Part {
-    /// The first byte of the part, and the one behind its last, in the whole.
-    start: u64,
-    end: u64,
-    /// The first byte in the piece.
-    inside: u64,
-    writer: Writer,
-}
-
-impl ConcatWriter {
-    /// Calls `each` for the parts of `len` bytes from `offset`: with the writer, the offset in its piece, the first byte
-    /// counted from `offset`, and how many follow.
-    fn split(&self, mut offset: u64, len: u64, each: impl Fn(&Writer, u64, u64, u64) -> Result<()>) -> Result<()> {
-        let first = self.parts.partition_point(|part| part.end <= offset);
-        let (start, end) = (offset, offset.checked_add(len));
-        let inside = self.parts.get(first).is_none_or(|part| part.start <= offset);
-        let Some(end) = end.filter(|end| inside && *end <= self.parts.last().map_or(0, |part| part.end)) else {
-            return Err(corrupt!(
-                self.name.as_str(),
-                offset,
-                "{len} bytes to be written, which the writer does not have"
-            ));
-        };
-        for part in &self.parts[first..] {
-            if offset >= end {
-                break;
-            }
-            let len = part.end.min(end) - offset;
-            each(&part.writer, offset - part.start + part.inside, offset - start, len)?;
-            offset += len;
-        }
-        Ok(())
-    }
-}
-
-impl DiskMut for ConcatWriter {
-    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        // What is counted from the start of `data` is at most its length.
-        let part = |from: u64, len: u64| &data[from as usize..][..len as usize];
-        self.split(offset, data.len() as u64, |writer, at, from, len| writer.write_at(part(from, len), at))
-    }
-
-    fn zero_at(&self, offset: u64, len: u64) -> Result<()> {
-        self.split(offset, len, |writer, at, _, len| writer.zero_at(at, len))
-    }
-
-    fn discard_at(&self, offset: u64, len: u64) -> Result<()> {
-        self.split(offset, len, |writer, at, _, len| writer.discard_at(at, len))
-    }
-
-    /// All parts, also behind one that fails: what was written there may still be saved. A disk that several lie on does
-    /// it once.
-    fn flush(&self) -> Result<()> {
-        self.parts.iter().map(|part| part.writer.flush()).fold(Ok(()), Result::and)
-    }
-
-    fn grow(&self, size: u64) -> Result<()> {
-        if size <= self.size {
-            return Ok(());
-        }
-        Err(read_only!("{} cannot grow: it is made of parts", self.name))
+        Ok(Box::new(Parts { name, size: self.size(), bytes, layout: Runs(runs), writers }))
     }
 }
 

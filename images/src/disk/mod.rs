@@ -9,7 +9,9 @@ mod fill;
 mod host;
 mod memory;
 mod overlay;
+mod parts;
 mod power_cut;
+mod read_only;
 mod view;
 
 use std::fmt::Display;
@@ -18,6 +20,7 @@ use std::ops::Range;
 
 pub(crate) use cached::next_number;
 pub use cached::{Cached, Page, Pages};
+pub(crate) use claim::check_claimed;
 pub use concat::{Concat, Piece};
 pub use counting::{Counting, Written};
 pub use faulty::Faulty;
@@ -26,7 +29,10 @@ pub use host::HostFile;
 pub(crate) use host::{cannot_open, check_kind, printable, reopen};
 pub use memory::Memory;
 pub use overlay::{Overlay, Replacement};
+pub use parts::{Layout, Parts};
+pub(crate) use parts::{Run, Runs};
 pub use power_cut::{Cut, PowerCut};
+pub use read_only::ReadOnly;
 pub use view::View;
 
 use crate::{Result, corrupt};

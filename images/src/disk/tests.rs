@@ -233,7 +233,10 @@ fn an_image_is_written_if_it_was_opened_for_that() {
     written.writer(0..65536).unwrap().write_at(&[2; 100], 0).unwrap();
     assert_eq!(content(&*open(&qcow2, Access::Read))[..101], [[2; 100].as_slice(), &[1]].concat());
     assert!(refused(&*open(&raw, Access::Read)).ends_with("raw is open for reading only"));
-    assert!(refused(&*open(&qcow2, Access::ReadWrite)).ends_with(" is a qcow2 image: those cannot be written yet"));
+    assert!(
+        refused(&*open(&qcow2, Access::ReadWrite))
+            .ends_with(": qcow2 images are not written; --overlay leaves it as it is")
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::principal::Principal;
 use super::{Gate, Rules};
+use crate::disk::ReadOnly;
 use crate::format::{Format, Request};
 use crate::origin::Origin;
 use crate::{Disk, Error, Result, ResultExt};
@@ -28,9 +29,21 @@ impl Found {
         Self { origin, format, is_told, looks_like: None, principals: Vec::new() }
     }
 
+    /// Its bytes, for a reader of its format; with a writer only if that format has one.
+    pub fn file(&self) -> Arc<dyn Disk> {
+        let file = self.origin.disk();
+        match self.format {
+            Some(format) if !format.writes && file.writer(0..0).is_ok() => {
+                let why = format!("{file}: {} images are not written; --overlay leaves it as it is", format.name);
+                Arc::new(ReadOnly::new(file, why))
+            }
+            _ => file,
+        }
+    }
+
     /// Opens it as what it is: the image itself, or a file that the image behind `namer` names.
     pub fn open(&self, snapshot: Option<&str>, rules: Rules<'_>, namer: Option<&Gate<'_>>) -> Result<Arc<dyn Disk>> {
-        let file = self.origin.disk();
+        let file = self.file();
         if self.origin.has_writer() {
             log::warn!("{file} is open for writing in a running QEMU: what is read may not fit together");
         }

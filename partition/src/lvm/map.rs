@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use images::disk::View;
+use images::disk::{ReadOnly, View};
 use images::{Disk, Error, Result, corrupt};
 use lvm2_parser::{LogicalVolume, Mapping, SingleCache, Snapshot, Target, VolumeGroup};
 
@@ -181,12 +181,40 @@ impl<'s> Mapper<'s> {
         members
     }
 
-    /// What a logical volume is shown as.
+    /// What a logical volume is shown as. Only one that has each byte in one place can be written.
     fn shown(&mut self, index: usize) -> Built {
-        match self.special[index] {
+        let disk = match self.special[index] {
             Some(special) => self.snapshot(index, special).map_err(Arc::new),
             None => self.disk(index),
+        };
+        match self.why_not_written(index) {
+            None => disk,
+            Some(why) => Ok(Arc::new(ReadOnly::new(disk?, format!("{}: {why}", self.name(index))))),
         }
+    }
+
+    /// Why a logical volume is not written: what lies in copies, in a pool or under a snapshot would not fit together.
+    fn why_not_written(&self, index: usize) -> Option<String> {
+        let is_origin =
+            |special: &Option<Special>| matches!(special, Some(Special::Snapshot { origin, .. }) if *origin == index);
+        if self.special[index].is_some() {
+            return Some("snapshots, and volumes that one is merged into, are not written".into());
+        }
+        if self.special.iter().any(is_origin) {
+            return Some("a volume that has snapshots is not written: these would lose what was there".into());
+        }
+        let segments = &self.metadata.logical_volumes[index].segments;
+        let is_plain = |mapping: &Mapping| {
+            let on_disks = mapping.areas().iter().all(|area| matches!(area.target, Target::Physical(_)));
+            match mapping {
+                Mapping::Linear(_) | Mapping::Striped { .. } => on_disks,
+                Mapping::Zero | Mapping::Error => true,
+                _ => false,
+            }
+        };
+        let other = segments.iter().find(|segment| !is_plain(&segment.mapping))?;
+        let kind = other.mapping.kind().escape_debug();
+        Some(format!("volumes of the segment type {kind} are not written, only linear and striped ones"))
     }
 
     fn snapshot(&mut self, index: usize, special: Special) -> Result<Arc<dyn Disk>> {

@@ -201,7 +201,7 @@ impl Disk for Remapped {
     }
 
     fn writer(&self, _: Range<u64>) -> Result<Writer> {
-        Err(read_only!("{self} is a snapshot or is cached: such volumes cannot be written yet"))
+        Err(read_only!("{self} is a snapshot or is cached: such volumes are not written"))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use images::disk::{View, check_range};
-use images::{Disk, Extent, Properties, Result, Writer, read_only};
+use images::disk::{Layout, Parts, View, check_range};
+use images::{Disk, Extent, Properties, Result, Writer, corrupt};
 
 /// Stripes of equal size, read in turns.
 pub struct Striped {
@@ -28,10 +28,9 @@ impl Striped {
 
     /// The stripe that holds byte `offset`, the offset in that, and how many bytes of this turn follow.
     fn turn_at(&self, offset: u64) -> (&View, u64, u64) {
-        let (turn, inside) = (offset / self.stripe_size, offset % self.stripe_size);
-        let count = self.stripes.len() as u64;
-        let stripe = &self.stripes[(turn % count) as usize];
-        (stripe, turn / count * self.stripe_size + inside, self.stripe_size - inside)
+        let turns = Turns { stripe_size: self.stripe_size, count: self.stripes.len() as u64 };
+        let (index, at, left) = turns.part_at(offset);
+        (&self.stripes[index], at, left)
     }
 }
 
@@ -69,8 +68,39 @@ impl Disk for Striped {
         Properties::of_parts(self.stripes.iter().map(Disk::properties))
     }
 
-    fn writer(&self, _: Range<u64>) -> Result<Writer> {
-        Err(read_only!("{self} is striped: striped volumes cannot be written yet"))
+    fn writer(&self, bytes: Range<u64>) -> Result<Writer> {
+        if bytes.start > bytes.end || bytes.end > self.size {
+            let (name, size) = (self.name.as_str(), self.size);
+            return Err(corrupt!(name, bytes.start, "a writer up to byte {:#x} wanted, of {size:#x}", bytes.end));
+        }
+        let turns = Turns { stripe_size: self.stripe_size, count: self.stripes.len() as u64 };
+        let writer = |(index, stripe): (u64, &View)| {
+            stripe.writer(turns.share(index, bytes.start)..turns.share(index, bytes.end))
+        };
+        let writers = (0..).zip(&self.stripes).map(writer).collect::<Result<_>>()?;
+        Ok(Box::new(Parts { name: self.name.clone(), size: self.size, bytes, layout: turns, writers }))
+    }
+}
+
+/// So many stripes, which have so many bytes in turns.
+struct Turns {
+    stripe_size: u64,
+    count: u64,
+}
+
+impl Turns {
+    /// How many of the first `bytes` lie on the stripe of this number.
+    fn share(&self, index: u64, bytes: u64) -> u64 {
+        let (rounds, rest) = (bytes / (self.stripe_size * self.count), bytes % (self.stripe_size * self.count));
+        rounds * self.stripe_size + rest.saturating_sub(index * self.stripe_size).min(self.stripe_size)
+    }
+}
+
+impl Layout for Turns {
+    fn part_at(&self, offset: u64) -> (usize, u64, u64) {
+        let (turn, inside) = (offset / self.stripe_size, offset % self.stripe_size);
+        // Less than the number of stripes, which are in memory.
+        ((turn % self.count) as usize, turn / self.count * self.stripe_size + inside, self.stripe_size - inside)
     }
 }
 
@@ -101,5 +131,35 @@ mod tests {
         assert!(Striped::new("s", 5, vec![view(0, 12)]).is_none(), "no multiple");
         assert!(Striped::new("s", 4, vec![view(0, 12), view(0, 8)]).is_none(), "uneven");
         assert!(Striped::new("s", 0, vec![view(0, 12)]).is_none() && Striped::new("s", 4, vec![]).is_none());
+    }
+
+    #[test]
+    fn bytes_are_written_in_turns() {
+        let disk: Arc<dyn Disk> = Arc::new(Memory::new("m", vec![0; 200]));
+        let view = |start| View::new("stripe", disk.clone(), start, 12).unwrap();
+        let striped = Striped::new("s", 4, vec![view(100), view(0), view(50)]).unwrap();
+        let mut want = vec![0; 36];
+        for start in 0..36u64 {
+            for end in start..=36 {
+                let writer = striped.writer(start..end).unwrap();
+                assert!(start == end || striped.writer(end - 1..end).is_err(), "one writer");
+                let _behind = striped.writer(end..36).unwrap();
+                let data: Vec<u8> = (start..end).map(|at| (at * 7 + end) as u8).collect();
+                writer.write_at(&data, start).unwrap();
+                want[start as usize..end as usize].copy_from_slice(&data);
+                let mut now = vec![0; 36];
+                striped.read_at(&mut now, 0).unwrap();
+                assert_eq!(now, want);
+                assert!(writer.write_at(&[0; 2], end.saturating_sub(1)).is_err() && writer.grow(37).is_err());
+            }
+        }
+        let writer = striped.writer(0..36).unwrap();
+        writer.zero_at(3, 20).unwrap();
+        writer.flush().unwrap();
+        want[3..23].fill(0);
+        let mut now = vec![0; 36];
+        striped.read_at(&mut now, 0).unwrap();
+        assert_eq!(now, want);
+        assert!(striped.writer(0..37).is_err());
     }
 }

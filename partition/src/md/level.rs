@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use images::disk::{Concat, Piece, View};
+use images::disk::{Concat, Piece, ReadOnly, View};
 use images::{Disk, Result, corrupt, unsupported};
 
 use super::layout::LEVEL_LINEAR;
@@ -107,7 +107,8 @@ fn whole_legs(name: &str, of: &Superblock, legs: Vec<Option<Arc<dyn Disk>>>) -> 
 
 fn linear(name: &str, of: &Superblock, legs: Vec<Option<Arc<dyn Disk>>>) -> Result<Arc<dyn Disk>> {
     let legs = whole_legs(name, of, legs)?;
-    Ok(Arc::new(Concat::new(name, legs.into_iter().map(Piece::View))?))
+    let array = Concat::new(name, legs.into_iter().map(Piece::View))?;
+    Ok(Arc::new(ReadOnly::new(Arc::new(array), format!("{name} is an array: arrays are not written"))))
 }
 
 /// Stripes over all members as far as the smallest goes, then over those that go on, and so on: in zones.

@@ -195,6 +195,6 @@ impl Disk for Copies {
     }
 
     fn writer(&self, _: Range<u64>) -> Result<Writer> {
-        Err(read_only!("{self} is an array: arrays cannot be written yet"))
+        Err(read_only!("{self} is an array: arrays are not written"))
     }
 }

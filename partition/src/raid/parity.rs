@@ -235,6 +235,6 @@ impl Disk for Parity {
     }
 
     fn writer(&self, _: Range<u64>) -> Result<Writer> {
-        Err(read_only!("{self} is an array: arrays cannot be written yet"))
+        Err(read_only!("{self} is an array: arrays are not written"))
     }
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::cipher::{Cipher, IV_UNIT};
 use super::decrypted::{Content, Decrypted, Segment};
 use super::{Container, Sealed};
+use crate::disk::ReadOnly;
 use crate::{Disk, Result, ResultExt, corrupt, unsupported};
 use entries::{Entry, property};
 use layout::*;
@@ -81,7 +82,9 @@ fn open(sealed: &Sealed, find: impl Fn(&Protectors<'_>) -> Result<Option<Key>>) 
     };
     let cipher = Cipher::new(name, &halves, metadata.sector_size as usize)?.numbering_sectors();
     let segments = segments(&metadata, &Arc::new(cipher));
-    Ok(Some(Arc::new(Decrypted::new(&sealed.name, sealed.disk.clone(), segments)?)))
+    let inside = Decrypted::new(&sealed.name, sealed.disk.clone(), segments)?;
+    let why = format!("{inside} is a BitLocker volume: those are not written");
+    Ok(Some(Arc::new(ReadOnly::new(Arc::new(inside), why))))
 }
 
 /// The volume: its start, which lies elsewhere, then all in its place, with zeros where the metadata lies.
