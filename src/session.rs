@@ -13,9 +13,6 @@ use crate::domain;
 use crate::keys::{self, Keys};
 use crate::stack::Stack;
 
-/// What blkid calls a device that holds nothing but the journal of an ext file system.
-const JOURNAL: &str = "jbd";
-
 /// An image, and what is known of it beforehand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
@@ -146,11 +143,13 @@ impl Session {
         let options = images::Options { backing, budget, ..images::Options::default() };
         let disk = images::open(path, &options)?;
         match filesystems::identify(&disk)? {
-            Some((_, identity)) if identity.kind == JOURNAL => Ok(Member { disk, identity: Some(identity) }),
+            Some((driver, identity)) if driver.journal == Some(&identity.kind) => {
+                Ok(Member { disk, identity: Some(identity) })
+            }
             other => {
                 let holds = other.map_or("nothing that is known".to_owned(), |(_, identity)| identity.kind);
                 Err(Error::Usage(format!(
-                    "--journal {}: it holds {holds}, not the journal of an ext file system",
+                    "--journal {}: it holds {holds}, not the journal of a file system",
                     path.display()
                 )))
             }

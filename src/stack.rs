@@ -3,6 +3,7 @@
 mod listing;
 mod names;
 mod search;
+mod tables;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -17,7 +18,7 @@ pub use listing::some;
 use names::Index;
 pub use names::is_unlocked_by_uuid;
 use search::Search;
-pub use search::Tables;
+pub use tables::Tables;
 
 /// All devices that a set of images holds. Devices come after those that they lie on.
 pub struct Stack {
@@ -33,6 +34,7 @@ pub struct Stack {
     held: Vec<Reservation>,
     /// How many reads of images one read of each volume may take together.
     reads: u64,
+    tables: Tables,
     index: Index,
 }
 
@@ -180,6 +182,14 @@ impl Device {
         self.identity().and_then(|found| found.uuid.as_deref())
     }
 
+    /// Whether a user who says that it holds a file system of this type may mean what it holds.
+    pub fn is_called(&self, kind: &str) -> bool {
+        match &self.contents {
+            Contents::Known(driver, identity) => driver.is_called(&identity.kind, kind),
+            _ => self.contents_name() == kind,
+        }
+    }
+
     /// The type of the contents as blkid and guestmount call it: `ext4`, `LVM2_member`, `unknown`.
     pub fn contents_name(&self) -> &str {
         match &self.contents {
@@ -206,18 +216,18 @@ impl Stack {
     /// The same, and in the encrypted volumes that these keys open. `beside` are parts of file systems that are no devices
     /// of their own.
     pub fn with_keys(disks: Vec<Arc<dyn Disk>>, beside: Vec<Member>, options: Options, keys: &Keys) -> Result<Self> {
-        Search::new(Self::empty(beside, options), keys, Tables::default()).run(disks)
+        Search::new(Self::empty(beside, options, Tables::default()), keys).run(disks)
     }
 
     /// The same, by tables of the caller.
     pub fn with_tables(disks: Vec<Arc<dyn Disk>>, options: Options, keys: &Keys, tables: Tables) -> Result<Self> {
-        Search::new(Self::empty(Vec::new(), options), keys, tables).run(disks)
+        Search::new(Self::empty(Vec::new(), options, tables), keys).run(disks)
     }
 
-    fn empty(beside: Vec<Member>, options: Options) -> Self {
+    fn empty(beside: Vec<Member>, options: Options, tables: Tables) -> Self {
         let (devices, groups, index) = (Vec::new(), Vec::new(), Index::default());
         let members = beside.into_iter().collect();
-        Self { devices, groups, options, members, held: Vec::new(), reads: 0, index }
+        Self { devices, groups, options, members, held: Vec::new(), reads: 0, tables, index }
     }
 
     /// How file systems are opened.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use images::{Disk, Result};
+use images::Disk;
 
-use crate::{Identity, identify};
+use crate::identity::Identity;
 
 /// A disk that may be a part of a file system: a journal or a log, another device of several.
 #[derive(Clone)]
@@ -29,12 +29,6 @@ struct List {
 }
 
 impl Members {
-    /// These disks, asked what they are.
-    pub fn of(disks: impl IntoIterator<Item = Arc<dyn Disk>>) -> Result<Self> {
-        let member = |disk| Ok(Member { identity: identify(&disk)?.map(|(_, identity)| identity), disk });
-        Ok(disks.into_iter().map(member).collect::<Result<Vec<_>>>()?.into_iter().collect())
-    }
-
     /// Those whose own contents have this UUID, as [`Identity::uuid`] has it. The disk that is opened may be among them.
     pub fn with_uuid(&self, uuid: &str) -> impl Iterator<Item = &Member> {
         self.0.by_uuid.get(uuid).into_iter().flatten().filter_map(|at| self.0.all.get(*at))

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use images::{Budget, Disk, Result};
 
+#[cfg(doc)]
+use crate::volume::Name;
 use crate::volume::{Group, Volume};
 
 /// A partition table, a volume manager or a kind of array: a leaf of this crate, one line in [`SCHEMES`](crate::SCHEMES).
@@ -33,6 +35,9 @@ pub struct Members {
     pub name: &'static str,
     /// What a listing says of one that none of its scheme's volumes lies on, if that is worth a word.
     pub idle: Option<&'static str>,
+    /// What Linux's names for arrays begin with, for a scheme that makes arrays ([`Name::Array`]): `md` of `/dev/md0`,
+    /// `/dev/md/root` and `md-uuid-…`.
+    pub arrays: Option<&'static str>,
     /// For members that are nobody else's, whatever else they look like, as half a mirror begins like the whole: whether a
     /// disk that has a superblock of this scheme is a member although it has a table of these partitions too.
     pub hides: Option<fn(&dyn Disk, &[Volume]) -> bool>,
@@ -65,6 +70,6 @@ impl Scheme {
 impl Members {
     /// Members that blkid calls so.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, idle: None, hides: None, groups: None }
+        Self { name, idle: None, arrays: None, hides: None, groups: None }
     }
 }

@@ -17,6 +17,13 @@ pub struct Entry {
     pub options: String,
 }
 
+impl Entry {
+    /// Whether it is memory for the kernel, and mounts nothing.
+    pub fn is_swap(&self) -> bool {
+        self.kind == "swap"
+    }
+}
+
 /// The entries, and a sentence for each line that is none.
 pub fn parse(text: &str) -> (Vec<Entry>, Vec<String>) {
     let (mut entries, mut bad) = (Vec::new(), Vec::new());

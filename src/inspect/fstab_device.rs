@@ -203,7 +203,7 @@ impl<'a> Resolver<'a> {
             let found = self.tags.all(Tag::DmUuid, uuid.as_bytes());
             return found.first().map(|&at| Meaning::Device(at));
         }
-        if let Some(of_array) = value.strip_prefix("md-") {
+        if let Some(of_array) = self.stack.of_array(value, '-') {
             let (own, number) = stem_and_number(of_array).map_or((of_array, None), |(own, number)| (own, Some(number)));
             let whole = self.array(own.strip_prefix("uuid-"), own.strip_prefix("name-"))?;
             return number.map_or(Some(whole), |number| self.stack.inside(whole, number)).map(Meaning::Device);

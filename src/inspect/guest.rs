@@ -140,7 +140,7 @@ fn stored_mounts(
                 .iter()
                 .any(|skip| dir.strip_prefix(skip).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
         };
-        if !entry.dir.starts_with('/') || !stored(&entry.dir) || entry.kind == "swap" {
+        if !entry.dir.starts_with('/') || !stored(&entry.dir) || entry.is_swap() {
             continue;
         }
         match resolver.meaning(entry) {

@@ -102,14 +102,11 @@ impl DeviceAt {
                 },
             }
         }
-        let found = stack.devices[at].contents_name();
-        if let Some(kind) = &self.kind
-            && kind != found
-            && !(kind.starts_with("ext") && found.starts_with("ext"))
-        {
-            return refuse(format!("it holds {found}, not {kind}"));
+        let device = &stack.devices[at];
+        if let Some(kind) = self.kind.as_deref().filter(|kind| !device.is_called(kind)) {
+            return refuse(format!("it holds {}, not {kind}", device.contents_name()));
         }
-        if !matches!(stack.devices[at].contents, Contents::Known(..)) {
+        if !matches!(device.contents, Contents::Known(..)) {
             return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
         }
         let fs = if replay {

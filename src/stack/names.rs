@@ -51,7 +51,7 @@ impl Index {
             }
             Level::Array(own) => {
                 let short = own.split_once(':').map_or(own.as_str(), |(_, own)| own);
-                let number = device.name.strip_prefix("/dev/md").filter(|_| own.is_empty());
+                let number = device.name.rsplit(|c: char| !c.is_ascii_digit()).next().filter(|_| own.is_empty());
                 for name in
                     [Some(own.as_str()), Some(short), number].into_iter().flatten().filter(|name| !name.is_empty())
                 {
@@ -79,11 +79,11 @@ impl Stack {
         }
     }
 
-    /// Linux's name for an array that asks for this number: the next free one from 127 downwards, if it asks for none or
-    /// another array has it.
-    pub(super) fn array_name(&mut self, wanted: Option<u32>) -> String {
+    /// Linux's name for an array, which begins with `stem`, that asks for this number: the next free one from 127
+    /// downwards, if it asks for none or another array has it.
+    pub(super) fn array_name(&mut self, stem: &str, wanted: Option<u32>) -> String {
         let names = &self.index.names;
-        let is_free = |number: &u32| !names.contains_key(&format!("md{number}"));
+        let is_free = |number: &u32| !names.contains_key(&format!("{stem}{number}"));
         let mut others = (0..=127).rev().chain(128u32..).enumerate().skip(self.index.arrays_named);
         let number = wanted.filter(is_free).unwrap_or_else(|| {
             let (taken, number) =
@@ -92,7 +92,7 @@ impl Stack {
             self.index.arrays_named = taken;
             number
         });
-        format!("/dev/md{number}")
+        format!("/dev/{stem}{number}")
     }
 
     /// Adds a device under its names.
@@ -110,7 +110,7 @@ impl Stack {
         if let Some((disk, partition)) = disk_and_partition(bare) {
             return self.partition(disk, partition);
         }
-        if let Some(name) = bare.strip_prefix("md/") {
+        if let Some(name) = self.of_array(bare, '/') {
             return self.array(name);
         }
         self.mapped(bare.strip_prefix("mapper/")?)
@@ -120,6 +120,12 @@ impl Stack {
     /// or what is inside an encrypted volume.
     pub fn mapped(&self, name: &str) -> Option<usize> {
         self.index.mapped.get(name).copied()
+    }
+
+    /// What a name of an array says behind the word that those of its kind begin with, and `between`: `root` of `md/root`.
+    pub fn of_array<'a>(&self, name: &'a str, between: char) -> Option<&'a str> {
+        let mut stems = self.tables.schemes.iter().filter_map(|scheme| scheme.members?.arrays);
+        stems.find_map(|stem| name.strip_prefix(stem)?.strip_prefix(between))
     }
 
     /// The array of this name, with or without that of its host before it, or its partition: `root`, `box:root`, `root1`.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use filesystems::{Driver, Identity};
-use images::crypt::{self, CONTAINERS, Container, Sealed};
+use images::crypt::{self, Sealed};
 use images::disk::{Cached, Pages};
 use images::{Disk, Error, Result};
-use partition::{Claim, Name, SCHEMES, Scheme, Volume};
+use partition::{Claim, Name, Scheme, Volume};
 
 use super::{Contents, Device, Level, Lock, Stack};
 use crate::device_name::of_disk;
@@ -27,26 +27,10 @@ const MEMBER: u64 = 256;
 const PROBE_PAGE: usize = 4096;
 const PROBE_CACHE: u64 = 1 << 20;
 
-/// The leaves that devices are made by.
-#[derive(Clone, Copy)]
-pub struct Tables {
-    /// What cuts devices into volumes.
-    pub schemes: &'static [Scheme],
-    /// What encrypted volumes there are.
-    pub containers: &'static [Container],
-}
-
-impl Default for Tables {
-    fn default() -> Self {
-        Self { schemes: SCHEMES, containers: CONTAINERS }
-    }
-}
-
 /// A stack that is being made.
 pub(super) struct Search<'a> {
     stack: Stack,
     keys: &'a Keys,
-    tables: Tables,
     /// What probes read of all devices.
     pages: Arc<Pages>,
     /// The devices for probes, and what the schemes said of them.
@@ -56,9 +40,9 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// For a stack that has no device yet.
-    pub(super) fn new(stack: Stack, keys: &'a Keys, tables: Tables) -> Self {
+    pub(super) fn new(stack: Stack, keys: &'a Keys) -> Self {
         let pages = Pages::new(PROBE_PAGE, PROBE_CACHE);
-        Self { stack, keys, tables, pages, starts: HashMap::new(), claims: HashMap::new() }
+        Self { stack, keys, pages, starts: HashMap::new(), claims: HashMap::new() }
     }
 
     /// Finds everything in these disks.
@@ -94,7 +78,8 @@ impl<'a> Search<'a> {
                 continue;
             }
             if let Some(start) = self.start(at) {
-                self.stack.devices[at].contents = match filesystems::identify(&start) {
+                self.stack.devices[at].contents = match filesystems::identify_among(self.stack.tables.drivers, &*start)
+                {
                     Ok(Some((driver, identity))) => Contents::Known(driver, identity),
                     Ok(None) => Contents::Unknown,
                     Err(error) => Contents::Unreadable(Arc::new(error)),
@@ -122,7 +107,7 @@ impl<'a> Search<'a> {
             return claim.clone();
         }
         let start = self.start(at);
-        let ask = |start| partition::claim(&start, self.tables.schemes, &self.stack.options.budget);
+        let ask = |start| partition::claim(&start, self.stack.tables.schemes, &self.stack.options.budget);
         let claim = start.map_or(Ok(None), ask);
         self.claims.insert(at, claim.clone());
         claim
@@ -140,7 +125,7 @@ impl<'a> Search<'a> {
         let (Contents::Unknown, Ok(disk)) = (&device.contents, device.disk.clone()) else { return Ok(()) };
         let header = self.keys.header(&|id: &str| self.stack.find(id) == Some(at))?;
         let Some(lies) = header.clone().or_else(|| self.start(at)) else { return Ok(()) };
-        let container = match crypt::recognise_among(self.tables.containers, &*lies) {
+        let container = match crypt::recognise_among(self.stack.tables.containers, &*lies) {
             Ok(Some(container)) if self.depth(at) < MAX_LEVELS && !self.is_hidden(at) => container,
             // Whatever is wrong, the drivers say it when they are asked.
             _ => return Ok(()),
@@ -159,7 +144,7 @@ impl<'a> Search<'a> {
             Ok(None) => self.keys.unlock(&volume, |secret| (container.unlock)(&sealed, secret)),
             Err(error) => Err(error),
         };
-        let identity = filesystems::identify(&lies);
+        let identity = filesystems::identify_among(stack.tables.drivers, &*lies);
         let mut inside = match outcome {
             Ok(Outcome::Open(disk)) => Device::new(inside, Level::Unlocked, disk.size(), Ok(disk)),
             Ok(Outcome::NoKey) => return self.locked(at, Lock::NoKey, identity),
@@ -224,7 +209,7 @@ impl<'a> Search<'a> {
                     return Err(Error::Unsupported(format!("more than {MAX_DEVICES} devices in the images")));
                 }
                 let on: Vec<usize> = volume.members.iter().map(|&member| candidates[member]).collect();
-                let device = self.volume(volume, on);
+                let device = self.volume(found.scheme, volume, on);
                 self.stack.add(device);
             }
             for mut group in found.groups {
@@ -238,7 +223,7 @@ impl<'a> Search<'a> {
     }
 
     /// The device that a volume is.
-    fn volume(&mut self, volume: Volume, on: Vec<usize>) -> Device {
+    fn volume(&mut self, scheme: &Scheme, volume: Volume, on: Vec<usize>) -> Device {
         let (name, level) = match volume.name {
             Name::Number(number) => {
                 let whole = on.first().map_or("", |&at| &self.stack.devices[at].name);
@@ -247,7 +232,10 @@ impl<'a> Search<'a> {
                 (format!("{whole}{between}{number}"), Level::Partition(number))
             }
             Name::InGroup(group, own) => (format!("/dev/{group}/{own}"), Level::Logical(group, own)),
-            Name::Array { number, name } => (self.stack.array_name(number), Level::Array(name)),
+            Name::Array { number, name } => {
+                let stem = scheme.members.and_then(|members| members.arrays).unwrap_or(scheme.name);
+                (self.stack.array_name(stem, number), Level::Array(name))
+            }
         };
         let whole = Device::new(name, level, volume.size, self.count(volume.disk));
         let contents = if volume.frame { Contents::Frame } else { whole.contents };

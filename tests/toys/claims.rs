@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use filesystems::{DRIVERS, Driver, Identity};
 use images::crypt::{CONTAINERS, Container};
 use images::disk::{Counting, Memory};
-use images::{Disk, Result};
+use images::{Disk, Error, Result};
 use imgmount::keys::Keys;
-use imgmount::stack::{Stack, Tables};
+use imgmount::stack::{Contents, Stack, Tables};
 use partition::{SCHEMES, Scheme};
 
 /// How many pages of a device all leaves together look at, and those of the tables in it.
@@ -28,6 +29,11 @@ static WITH_COUNT: LazyLock<Vec<Scheme>> = LazyLock::new(|| {
 static CONTAINERS_WITH_COUNT: LazyLock<Vec<Container>> = LazyLock::new(|| {
     let counts = Container::new("counts", "counts", |disk| count("container", disk), |_, _| Ok(None));
     [CONTAINERS, &[counts]].concat()
+});
+
+static DRIVERS_WITH_COUNT: LazyLock<Vec<Driver>> = LazyLock::new(|| {
+    let probe = |disk: &dyn Disk| Ok(count("driver", disk)?.then(Identity::default));
+    [DRIVERS, &[Driver::new("counts", probe, |_| Err(Error::NotFound))]].concat()
 });
 
 /// A disk of 16 MiB with an MBR of two partitions, one of them an extended one of three.
@@ -54,15 +60,19 @@ fn partitioned() -> Vec<u8> {
 #[test]
 fn each_leaf_is_asked_once_what_a_device_is() {
     let counting = Arc::new(Counting::new(Arc::new(Memory::new("counted", partitioned()))));
-    let tables = Tables { schemes: &WITH_COUNT, containers: &CONTAINERS_WITH_COUNT };
+    let tables = Tables { schemes: &WITH_COUNT, containers: &CONTAINERS_WITH_COUNT, drivers: &DRIVERS_WITH_COUNT };
     let disk: Arc<dyn Disk> = counting.clone();
     let stack = Stack::with_tables(vec![disk], filesystems::Options::default(), &Keys::default(), tables).unwrap();
     assert_eq!(stack.devices.len(), 6, "the disk, a primary, an extended and three logical partitions");
     let asked = ASKED.lock().unwrap();
-    for device in stack.devices.iter().filter_map(|device| device.disk.as_ref().ok()) {
+    for device in &stack.devices {
+        let Ok(disk) = &device.disk else { continue };
         for kind in ["scheme", "container"] {
-            assert_eq!(asked.get(&(kind, device.to_string())), Some(&1), "{kind} of {device}");
+            assert_eq!(asked.get(&(kind, disk.to_string())), Some(&1), "{kind} of {disk}");
         }
+        // A disk with a partition table is no file system.
+        let want = matches!(device.contents, Contents::Unknown).then_some(&1);
+        assert_eq!(asked.get(&("driver", disk.to_string())), want, "drivers of {disk}");
     }
     let (reads, _) = counting.take();
     assert!(reads <= 5 * READS, "{reads} reads for five devices that can be read");

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // An unwrap that fails fails the test.
 
+mod driver;
 mod format;
 mod scheme;
 mod source;
 
 mod claims;
 mod servers;
+mod trees;
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use images::crypt::CONTAINERS;
+use filesystems::Driver;
 use images::disk::Memory;
 use images::{Disk, Format, Options, Source};
 use imgmount::keys::Keys;
@@ -21,6 +23,7 @@ use partition::{SCHEMES, Scheme};
 
 static FORMATS: LazyLock<Vec<Format>> = LazyLock::new(|| [images::FORMATS, &[format::FORMAT]].concat());
 static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| [images::SOURCES, &[source::SHELF, source::LONE]].concat());
+static DRIVERS: LazyLock<Vec<Driver>> = LazyLock::new(|| [filesystems::DRIVERS, &[driver::DRIVER]].concat());
 static TABLE: LazyLock<Vec<Scheme>> = LazyLock::new(|| [SCHEMES, &[scheme::SCHEME]].concat());
 
 fn options() -> Options {
@@ -57,7 +60,7 @@ fn a_toy_scheme_is_one_folder_and_one_line() {
         bytes.extend(text.as_bytes());
         Arc::new(Memory::new(format!("toy {digit}"), bytes))
     };
-    let tables = Tables { schemes: &TABLE, containers: CONTAINERS };
+    let tables = Tables { schemes: &TABLE, ..Tables::default() };
     let disks = vec![member('2', " world"), member('1', "hello")];
     let stack = Stack::with_tables(disks, filesystems::Options::default(), &Keys::default(), tables).unwrap();
     let names: Vec<_> = stack.devices.iter().map(|device| (&*device.name, device.contents_name())).collect();

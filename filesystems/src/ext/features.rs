@@ -161,6 +161,9 @@ pub struct Features {
     pub ro_compat: u32,
 }
 
+/// What blkid calls a disk that holds nothing but a journal.
+pub const JOURNAL: &str = "jbd";
+
 impl Features {
     /// Whether a compatible feature is on.
     pub fn has_compat(&self, flag: u32) -> bool {
@@ -180,7 +183,7 @@ impl Features {
     /// The type as blkid calls it: anything that ext3 did not know makes an ext4, a journal makes an ext3.
     pub fn kind(&self) -> &'static str {
         if self.has_incompat(incompat::JOURNAL_DEV) {
-            "jbd"
+            JOURNAL
         } else if self.incompat & !EXT3_INCOMPAT != 0 || self.ro_compat & !EXT3_RO_COMPAT != 0 {
             "ext4"
         } else if self.has_compat(compat::HAS_JOURNAL) {

@@ -46,7 +46,8 @@ use volume::Volume;
 use write::opening::Opened;
 
 /// ext2, ext3 and ext4.
-pub const DRIVER: Driver = Driver { name: "ext", probe, open };
+pub const DRIVER: Driver =
+    Driver { kinds: &["ext2", "ext3", "ext4"], journal: Some(features::JOURNAL), ..Driver::new("ext", probe, open) };
 
 /// The largest `s_rev_level` that exists.
 const MAX_REVISION: u32 = 1;

@@ -26,7 +26,7 @@ use self::layout::*;
 use crate::{Driver, FileSystem, Identity, NodeId, Request};
 
 /// The line in the table of drivers.
-pub const DRIVER: Driver = Driver { name: "fat", probe, open };
+pub const DRIVER: Driver = Driver::new("fat", probe, open);
 
 /// The root's node. No directory entry lies at byte 32: the first sector is the boot sector.
 const ROOT: NodeId = NodeId(1);

@@ -11,17 +11,16 @@ use std::sync::Arc;
 
 use images::{Disk, Error, Result, unsupported};
 
-use crate::{Driver, FileSystem, Identity, Request};
+use crate::driver::Probe;
+use crate::{Driver, FileSystem, Identity, Precedence, Request};
 
 /// Parts of something larger: RAID members, encrypted volumes. What they hold may show through at the start of the
-/// disk, so [`crate::identify`] believes them before any other driver.
-pub const CONTAINER: Driver = Driver { name: "container", probe: probe_containers, open };
+/// disk.
+pub const CONTAINER: Driver =
+    Driver { precedence: Precedence::Container, ..Driver::new("container", probe_containers, open) };
 
 /// File systems and swap.
-pub const CONTENTS: Driver = Driver { name: "known", probe: probe_contents, open };
-
-/// A probe of one family.
-type Probe = fn(&dyn Disk) -> Result<Option<Identity>>;
+pub const CONTENTS: Driver = Driver { precedence: Precedence::Signature, ..Driver::new("known", probe_contents, open) };
 
 /// The first match counts: an array of encrypted disks is an array.
 fn probe_containers(disk: &dyn Disk) -> Result<Option<Identity>> {

@@ -89,7 +89,9 @@ fn external_journal() {
     for (name, (bytes, journal)) in [("clean", (image.bytes(), fs::read(&journal).unwrap())), ("dirty", dirty)] {
         let disk = |name: &str, bytes| -> Arc<dyn images::Disk> { Arc::new(Memory::new(name, bytes)) };
         let (image, options) = (disk("image", bytes), filesystems::Options::default());
-        let members = filesystems::Members::of([image.clone(), disk("journal", journal)]).unwrap();
+        let journal = disk("journal", journal);
+        let identity = filesystems::identify(&journal).unwrap().map(|(_, identity)| identity);
+        let members = std::iter::once(filesystems::Member { disk: journal, identity }).collect();
         let fs = filesystems::open_request(&filesystems::Request::new(&image, &members, &options)).unwrap();
         let score = score(name, &*fs, &files, &|_, hash| files.values().any(|known| known == hash));
         assert_eq!(score.content, 120, "{name}: {:?}", score.missing);

@@ -24,6 +24,7 @@ use superblock::Superblock;
 pub const SCHEME: Scheme = Scheme {
     members: Some(Members {
         idle: Some("spare or left out of its array"),
+        arrays: Some("md"),
         hides: Some(hides),
         ..Members::new("linux_raid_member")
     }),

@@ -1,14 +1,19 @@
+//! A toy file system by the door that the program's own come through.
+
 use std::sync::Arc;
 
+use filesystems::path::{read_file, resolve};
+use filesystems::view::{Directory, Mounts};
+use filesystems::{FileSystem, Interned, NodeId, Options};
 use images::disk::Memory;
 use images::{Budget, Disk, Error};
+use imgmount::keys::Keys;
+use imgmount::place::DeviceAt;
+use imgmount::stack::{Stack, Tables};
 use zerocopy::IntoBytes;
 
-use super::layout::{Header, MAGIC, RECORDS_AT, Record};
-use crate::view::{Directory, Mounts};
-use crate::{
-    FileSystem, Interned, Members, NodeId, Options, Request, identify, open, open_request, read_file, resolve,
-};
+use crate::DRIVERS;
+use crate::driver::layout::{Header, MAGIC, RECORDS_AT, Record};
 
 const BIG: u64 = u64::MAX - 7;
 
@@ -48,11 +53,22 @@ fn disks() -> [Arc<dyn Disk>; 2] {
     [disk(0, RECORDS_AT, records.as_bytes()), disk(1, 512, b"onefour")]
 }
 
+/// All devices in these disks, by the program's tables and the toy.
+fn stack(disks: impl Into<Vec<Arc<dyn Disk>>>, options: &Options) -> Stack {
+    let tables = Tables { drivers: &DRIVERS, ..Tables::default() };
+    Stack::with_tables(disks.into(), options.clone(), &Keys::default(), tables).unwrap()
+}
+
+/// How it is opened where so many bytes may be held.
+fn within(bytes: u64) -> Options {
+    let mut options = Options::default();
+    options.budget = Budget::new(bytes);
+    options
+}
+
 fn opened(options: &Options) -> Arc<dyn FileSystem> {
-    let disks = disks();
-    let members = Members::of(disks.clone()).unwrap();
     // Whichever of its disks is shown.
-    open_request(&Request::new(&disks[1], &members, options)).unwrap()
+    stack(disks(), options).open(1).unwrap()
 }
 
 fn content(fs: &dyn FileSystem, path: &str) -> images::Result<Vec<u8>> {
@@ -61,13 +77,14 @@ fn content(fs: &dyn FileSystem, path: &str) -> images::Result<Vec<u8>> {
 
 #[test]
 fn two_disks_and_two_trees() {
-    let disks = disks();
-    assert!(disks.iter().all(|disk| identify(disk).unwrap().unwrap().1.kind == "toy"));
-    let alone = open(disks[0].clone(), &Options::default()).err().unwrap();
-    assert_eq!(alone.to_string(), "the first disk of the toy file system 77 is missing", "nobody says what there is");
-    let half = Members::of([disks[0].clone()]).unwrap();
-    let half = open_request(&Request::new(&disks[0], &half, &Options::default())).err().unwrap();
-    assert_eq!(half.to_string(), "the second disk of the toy file system 77 is missing");
+    let both = stack(disks(), &Options::default());
+    assert!(both.devices.iter().all(|device| device.contents_name() == "toy"));
+    for (there, missing) in [(0, "second"), (1, "first")] {
+        let half = stack([disks()[there].clone()], &Options::default()).open(0).err().unwrap();
+        assert_eq!(half.to_string(), format!("/dev/sda: the {missing} disk of the toy file system 77 is missing"));
+    }
+    let home = DeviceAt::parse("/dev/sda:/:subvol=home:toy").unwrap().open(&both).unwrap();
+    assert_eq!(content(&*home.tree, "b").unwrap(), b"four");
 
     let fs = opened(&Options::default());
     assert_eq!(content(&*fs, "dir/a").unwrap(), b"one");
@@ -90,7 +107,7 @@ fn two_disks_and_two_trees() {
 
 #[test]
 fn nodes_with_wide_keys_are_held_and_forgotten() {
-    let options = Options { budget: Budget::new(1 << 20), ..Options::default() };
+    let options = within(1 << 20);
     let free = || options.budget.free();
     let fs = opened(&options);
     let holds = fs.holds().unwrap();
@@ -119,7 +136,7 @@ fn nodes_with_wide_keys_are_held_and_forgotten() {
 
 #[test]
 fn mounted_trees_pass_on_what_is_forgotten() {
-    let options = Options { budget: Budget::new(1 << 20), ..Options::default() };
+    let options = within(1 << 20);
     let fs = opened(&options);
     let mut mounts = Mounts::new(Arc::new(Directory::new(&[b"toy".to_vec()]).unwrap()));
     assert!(mounts.holds().is_none(), "nothing to hold, nothing to tell");

@@ -1,9 +1,6 @@
-//! A driver as a stranger adds one: this folder and a line in `DRIVERS`. It lies on two disks, has several trees, and keys
-//! that are wider than an id.
+//! A toy driver: a file system on two disks, of several trees, whose keys are wider than an id.
 
-mod layout;
-#[cfg(test)]
-mod tests;
+pub mod layout;
 
 use std::sync::Arc;
 
@@ -11,13 +8,13 @@ use images::{Data, Disk, Error, Extent, Result, read_only, unsupported};
 use zerocopy::{FromZeros, IntoBytes};
 
 use self::layout::{Header, MAGIC, RECORDS_AT, Record};
-use crate::{
+use filesystems::{
     Driver, Entry, FileSystem, FileSystemMut, Forensics, Holds, Identity, Interned, Kind, NodeId, Options, Properties,
     Request, Space, Stat, Time, Trees,
 };
 
 /// The line in the table of drivers.
-pub const DRIVER: Driver = Driver { name: "toy", probe, open };
+pub const DRIVER: Driver = Driver::new("toy", probe, open);
 
 /// How many records are read: ours.
 const RECORDS_MAX: u32 = 1000;
