@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod acl;
 mod calendar;
 mod driver;
 mod drivers;

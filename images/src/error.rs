@@ -100,6 +100,9 @@ pub enum Error {
     /// The node's own flags forbid it: it is immutable, or can only be appended to.
     #[error("operation not permitted")]
     NotPermitted,
+    /// Something is mounted there.
+    #[error("device or resource busy")]
+    Busy,
     /// The two names lie in different file systems.
     #[error("invalid cross-device link")]
     CrossDevice,
