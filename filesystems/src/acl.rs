@@ -10,9 +10,6 @@ const VERSION: u32 = 2;
 const HEADER: usize = 4;
 const ENTRY: usize = 8;
 
-/// The id of an entry that is for nobody by name.
-const NO_ID: u32 = u32::MAX;
-
 /// The kinds of entries, in the order in which a list has them.
 const USER_OBJ: u16 = 0x01;
 const USER: u16 = 0x02;
@@ -125,6 +122,9 @@ impl Acl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The id of an entry that is for nobody by name.
+    const NO_ID: u32 = u32::MAX;
 
     fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
         let entries = entries.iter().map(|&(tag, permissions, id)| Entry { tag, permissions, id });

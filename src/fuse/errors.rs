@@ -43,13 +43,6 @@ pub fn errno(error: &Error) -> Errno {
         Error::NotPermitted => Errno::EPERM,
         Error::Busy => Errno::EBUSY,
         Error::CrossDevice => Errno::EXDEV,
-        Error::Exists => Errno::EEXIST,
-        Error::NotEmpty => Errno::ENOTEMPTY,
-        Error::NoSpace => Errno::ENOSPC,
-        Error::TooManyLinks => Errno::EMLINK,
-        Error::TooLarge => Errno::EFBIG,
-        Error::NotPermitted => Errno::EPERM,
-        Error::CrossDevice => Errno::EXDEV,
         _ => Errno::EIO,
     }
 }
@@ -69,6 +62,7 @@ fn is_ordinary(error: &Error) -> bool {
             | Error::TooManyLinks
             | Error::TooLarge
             | Error::NotPermitted
+            | Error::Busy
             | Error::CrossDevice
     )
 }
