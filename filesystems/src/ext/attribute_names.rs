@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use images::{Result, corrupt, unsupported};
 use zerocopy::FromBytes;
 
-use super::layout::{self, XATTR_MAGIC, XattrEntry};
+use super::layout::{self, XATTR_MAGIC};
 use super::superblock::Superblock;
 use super::volume::Volume;
 use super::xattr::{HEADER_SIZE, full_name};
+use super::xattr_entries::Entries;
 
 /// How much of inode tables and attribute blocks one pass reads, in bytes (ours): the tables of 262,144 inodes that
 /// were used once, and a few hundredths of a second.
@@ -90,25 +91,18 @@ impl Pass<'_> {
     }
 
     /// Takes the names of an area of entries, which four zero bytes or its end close.
-    fn entries(&mut self, mut rest: &[u8], offset: u64) -> Result<()> {
-        while rest.get(..4).is_some_and(|start| start != [0; 4]) {
-            let (entry, after) = XattrEntry::ref_from_prefix(rest).ok().ok_or_else(|| overflow(offset))?;
-            let len = usize::from(entry.e_name_len);
-            let name = after.get(..len).ok_or_else(|| overflow(offset))?;
+    fn entries(&mut self, area: &[u8], offset: u64) -> Result<()> {
+        for found in Entries::new(area, offset) {
+            let (entry, name, _) = found?;
             if let Some(full) = full_name(entry.e_name_index, name) {
                 self.names.insert(full);
             }
             if self.names.len() > MOST_NAMES {
                 return Err(unsupported!("more than {MOST_NAMES} names of extended attributes"));
             }
-            rest = after.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
         Ok(())
     }
-}
-
-fn overflow(offset: u64) -> images::Error {
-    corrupt!("extended attribute", offset, "the entry does not fit into its area")
 }
 
 /// The block with an inode's attributes, or 0.

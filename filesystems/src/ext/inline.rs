@@ -3,10 +3,9 @@
 //! The first 60 bytes are in `i_block`, the rest in the value of the attribute `system.data`, also in the inode.
 
 use images::{Result, corrupt};
-use zerocopy::FromBytes;
 
 use super::inode::Inode;
-use super::layout::XattrEntry;
+use super::xattr_entries::Entries;
 
 /// `e_name_index` of `system.`.
 const SYSTEM: u8 = 7;
@@ -26,21 +25,19 @@ pub(super) fn parts(inode: &Inode) -> Result<[Part<'_>; 2]> {
 fn system_data(inode: &Inode) -> Result<Part<'_>> {
     let entries = inode.tail.get(HEADER_SIZE..).unwrap_or_default();
     let start = inode.tail_offset + HEADER_SIZE as u64;
-    let what = || format!("inline data of inode {}", inode.number);
-    let mut at = 0;
-    // Every entry moves on by at least its 16 bytes. Four zero bytes end them.
-    while entries.get(at..at + 4).is_some_and(|bytes| bytes != [0; 4]) {
-        let Ok((entry, rest)) = XattrEntry::ref_from_prefix(&entries[at..]) else { break };
-        let name_len = usize::from(entry.e_name_len);
-        if entry.e_name_index == SYSTEM && rest.get(..name_len) == Some(b"data") {
+    for found in Entries::new(entries, start) {
+        let (entry, name, at) = found?;
+        if entry.e_name_index == SYSTEM && name == b"data" {
             let (from, len) = (usize::from(entry.e_value_offs.get()), entry.e_value_size.get() as usize);
             let value = entries.get(from..).and_then(|rest| rest.get(..len));
             return match value {
                 Some(value) if entry.e_value_inum.get() == 0 => Ok((value, start + from as u64)),
-                _ => Err(corrupt!(what(), start + at as u64, "{len} bytes at {from} of {}", entries.len())),
+                _ => {
+                    let what = format!("inline data of inode {}", inode.number);
+                    Err(corrupt!(what, at, "{len} bytes at {from} of {}", entries.len()))
+                }
             };
         }
-        at += size_of::<XattrEntry>() + name_len.next_multiple_of(4);
     }
     Ok((&[], start))
 }

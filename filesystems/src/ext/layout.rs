@@ -36,6 +36,10 @@ pub const DIR_TAIL_FILE_TYPE: u8 = 0xde;
 pub mod inode_flags {
     /// Compressed by the e2compr patches.
     pub const COMPR: u32 = 0x4;
+    /// Can be neither changed nor renamed, linked or removed.
+    pub const IMMUTABLE: u32 = 0x10;
+    /// Can only be appended to, and neither renamed nor removed.
+    pub const APPEND: u32 = 0x20;
     /// Has compressed clusters.
     pub const COMPRBLK: u32 = 0x200;
     /// Encrypted content, names or target.

@@ -31,6 +31,7 @@ pub mod superblock;
 pub mod volume;
 mod write;
 pub mod xattr;
+mod xattr_entries;
 
 use std::sync::Arc;
 

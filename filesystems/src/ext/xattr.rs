@@ -4,24 +4,26 @@
 
 use images::{Result, corrupt, unsupported};
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::crc32c;
 use super::features::incompat;
 use super::inode::Inode;
 use super::layout::{XATTR_MAGIC, XattrEntry, inode_flags};
+use super::superblock::Superblock;
 use super::volume::Volume;
+use super::xattr_entries::Entries;
 
 /// The longest value in an inode of its own: the kernel's limit for any value (`XATTR_SIZE_MAX`), in bytes.
-const MAX_VALUE: u32 = 64 * 1024;
+pub(super) const MAX_VALUE: u32 = 64 * 1024;
 /// All values of a node together, in bytes: ours. Many attributes may share one inode for their value, so that a small
 /// image could otherwise ask for gigabytes.
 const MAX_VALUES: usize = 16 << 20;
 
 /// `e_name_index` of the attributes of the kernel's own, such as the remainder of an inline file.
-const INDEX_SYSTEM: u8 = 7;
-const INDEX_ACL_ACCESS: u8 = 2;
-const INDEX_ACL_DEFAULT: u8 = 3;
+pub(super) const INDEX_SYSTEM: u8 = 7;
+pub(super) const INDEX_ACL_ACCESS: u8 = 2;
+pub(super) const INDEX_ACL_DEFAULT: u8 = 3;
 /// What a name of each `e_name_index` begins with, in the kernel and in e2fsprogs.
 const PREFIXES: &[(u8, &str)] = &[
     (1, "user."),
@@ -38,15 +40,16 @@ const PREFIXES: &[(u8, &str)] = &[
 pub(super) const HEADER_SIZE: usize = 32;
 
 /// The start of an attribute block.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
-struct XattrHeader {
-    h_magic: U32,
-    h_refcount: U32,
-    h_blocks: U32,
-    h_hash: U32,
-    h_checksum: U32,
-    h_reserved: [U32; 3],
+pub(super) struct XattrHeader {
+    pub h_magic: U32,
+    /// How many inodes share the block.
+    pub h_refcount: U32,
+    pub h_blocks: U32,
+    pub h_hash: U32,
+    pub h_checksum: U32,
+    pub h_reserved: [U32; 3],
 }
 const _: () = assert!(size_of::<XattrHeader>() == HEADER_SIZE);
 
@@ -70,7 +73,7 @@ pub fn list(volume: &Volume, inode: &Inode) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Checks the header of an attribute block and its checksum, and returns where it lies in bytes.
-fn check_block(volume: &Volume, number: u64, block: &[u8]) -> Result<u64> {
+pub(super) fn check_block(volume: &Volume, number: u64, block: &[u8]) -> Result<u64> {
     const WHAT: &str = "extended attribute block";
     let at = volume.superblock().block_offset(number)?;
     let Ok((header, _)) = XattrHeader::ref_from_prefix(block) else {
@@ -81,16 +84,20 @@ fn check_block(volume: &Volume, number: u64, block: &[u8]) -> Result<u64> {
         return Err(corrupt!(WHAT, at, "magic {magic:#x} and {blocks} blocks, want {XATTR_MAGIC:#x} and 1"));
     }
     if let Some(seed) = volume.superblock().checksum_seed {
-        // The checksum covers the block's number and the block with zeros in its place.
-        let (before, after) = (block.get(..16).unwrap_or_default(), block.get(20..).unwrap_or_default());
-        let crc = crc32c(crc32c(seed, &number.to_le_bytes()), before);
-        let want = crc32c(crc32c(crc, &[0; 4]), after);
+        let want = block_checksum(seed, number, block);
         let found = header.h_checksum.get();
         if found != want {
             return Err(corrupt!(WHAT, at, "checksum {found:#x}, want {want:#x}"));
         }
     }
     Ok(at)
+}
+
+/// The checksum of an attribute block: of its number, and of the block with zeros in the checksum's place.
+pub(super) fn block_checksum(seed: u32, number: u64, block: &[u8]) -> u32 {
+    let (before, after) = (block.get(..16).unwrap_or_default(), block.get(20..).unwrap_or_default());
+    let crc = crc32c(crc32c(seed, &number.to_le_bytes()), before);
+    crc32c(crc32c(crc, &[0; 4]), after)
 }
 
 /// Where entries lie, and what the offsets of their values count from.
@@ -112,22 +119,8 @@ struct Attributes<'a> {
 impl Attributes<'_> {
     /// Adds the entries of an area; each takes at least 16 bytes of it.
     fn add(&mut self, area: Area<'_>) -> Result<()> {
-        const WHAT: &str = "extended attribute";
-        let mut rest = area.entries;
-        // Four zero bytes end the list.
-        while rest.get(..4).is_some_and(|start| start != [0; 4]) {
-            let at = area.at.saturating_add((area.entries.len() - rest.len()) as u64);
-            let Ok((entry, after)) = XattrEntry::ref_from_prefix(rest) else {
-                return Err(corrupt!(WHAT, at, "the entry does not fit into its area"));
-            };
-            let len = usize::from(entry.e_name_len);
-            let Some(name) = after.get(..len) else {
-                return Err(corrupt!(WHAT, at, "a name of {len} bytes does not fit into its area"));
-            };
-            if name.contains(&0) {
-                return Err(corrupt!(WHAT, at, "a zero byte in the name"));
-            }
-            rest = after.get(len.next_multiple_of(4)..).unwrap_or_default();
+        for found in Entries::new(area.entries, area.at) {
+            let (entry, name, at) = found?;
             let Some(full) = full_name(entry.e_name_index, name) else { continue };
             let value = self.value(entry, name, area.values, at)?;
             let value = match entry.e_name_index {
@@ -189,16 +182,10 @@ impl Attributes<'_> {
         // Lustre's own values have no hash; their modification time is the number of the inode that they belong to.
         let (raw, owner) = (&inode.raw, self.inode);
         let lustre = raw.i_mtime.get() == owner.number && inode.generation == owner.generation;
-        // The seed is the same with and without metadata_csum.
-        let seed = if superblock.features.has_incompat(incompat::CSUM_SEED) {
-            superblock.raw.s_checksum_seed.get()
-        } else {
-            crc32c(!0, &superblock.raw.s_uuid)
-        };
-        let (hash, stored) = (crc32c(seed, &value), raw.i_atime.get());
-        let hashes = [entry_hash(name.iter().map(|byte| u32::from(*byte)), hash), {
+        let (hash, stored) = (value_hash(superblock, &value), raw.i_atime.get());
+        let hashes = [entry_hash(name.iter().map(|byte| u32::from(*byte)), [hash]), {
             // Older kernels on machines with signed characters.
-            entry_hash(name.iter().map(|byte| *byte as i8 as u32), hash)
+            entry_hash(name.iter().map(|byte| *byte as i8 as u32), [hash])
         }];
         if !lustre && (hash != stored || !hashes.contains(&entry.e_hash.get())) {
             return Err(corrupt!(WHAT, at, "the value in inode {number} does not match its hash"));
@@ -207,9 +194,33 @@ impl Attributes<'_> {
     }
 }
 
-/// The hash of an entry whose value is in an inode.
-fn entry_hash(name: impl Iterator<Item = u32>, value_hash: u32) -> u32 {
-    name.fold(0u32, |hash, byte| hash.rotate_left(5) ^ byte).rotate_left(16) ^ value_hash
+/// The hash of a value that is in an inode. Its seed is the same with and without metadata_csum.
+pub(super) fn value_hash(superblock: &Superblock, value: &[u8]) -> u32 {
+    let seed = if superblock.features.has_incompat(incompat::CSUM_SEED) {
+        superblock.raw.s_checksum_seed.get()
+    } else {
+        crc32c(!0, &superblock.raw.s_uuid)
+    };
+    crc32c(seed, value)
+}
+
+/// The hash of an entry: of its name, and of its value, which is given in words, or by its own hash if it is in an inode.
+pub(super) fn entry_hash(name: impl Iterator<Item = u32>, value: impl IntoIterator<Item = u32>) -> u32 {
+    let hash = name.fold(0u32, |hash, byte| hash.rotate_left(5) ^ byte);
+    value.into_iter().fold(hash, |hash, word| hash.rotate_left(16) ^ word)
+}
+
+/// The index and the rest of a full name; `None` if the file system cannot have it.
+#[allow(dead_code, reason = "the write half is being built")]
+pub(super) fn split_name(full: &[u8]) -> Option<(u8, &[u8])> {
+    let of = |(index, prefix): &(u8, &str)| Some((*index, full.strip_prefix(prefix.as_bytes())?));
+    let (index, name) = match PREFIXES.iter().filter(|(index, _)| *index != INDEX_SYSTEM).find_map(of)? {
+        // The whole name is the prefix.
+        (index @ (INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT), []) => (index, &[][..]),
+        (1 | 4 | 6, []) | (INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT | 8 | 10, _) => return None,
+        other => other,
+    };
+    Some((index, name))
 }
 
 /// The name as `listxattr` gives it; `None` if it is not to be listed.

@@ -6,6 +6,7 @@
 // The operations that use all of this come one after the other.
 #![allow(dead_code)]
 
+mod acl;
 pub(super) mod opening;
 pub(super) mod operation;
 pub(super) mod record;

@@ -1,6 +1,6 @@
 //! The record of an inode, as it is changed and written.
 
-use images::Result;
+use images::{Error, Result};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::{U16, U32};
 
@@ -52,6 +52,11 @@ impl Record {
     }
 
     /// What lies after the fixed fields: the room for extended attributes, where it has any.
+    pub fn tail(&self) -> &[u8] {
+        self.bytes.get(GOOD_OLD_INODE_SIZE + self.extra_size()..).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
     pub fn tail_mut(&mut self) -> &mut [u8] {
         let start = GOOD_OLD_INODE_SIZE + self.extra_size();
         self.bytes.get_mut(start..).unwrap_or_default()
@@ -83,6 +88,11 @@ impl Record {
     /// Whether a flag of `i_flags` is set.
     pub fn has(&self, flag: u32) -> bool {
         self.raw().i_flags.get() & flag != 0
+    }
+
+    /// Fails if its flags forbid every change of it.
+    pub fn check_changeable(&self) -> Result<()> {
+        if self.has(inode_flags::IMMUTABLE) { Err(Error::NotPermitted) } else { Ok(()) }
     }
 
     /// Sets or clears a flag of `i_flags`.
