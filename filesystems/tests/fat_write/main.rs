@@ -1,0 +1,32 @@
+//! The FAT driver's write half against a model, fsck.fat, mtools and the fatfs crate.
+
+#![allow(clippy::unwrap_used, reason = "a test panics")]
+
+#[path = "../model/mod.rs"]
+mod model;
+
+use std::sync::Arc;
+
+use filesystems::{FileSystem, Options};
+use images::disk::Memory;
+use images::{Disk, Error, Result};
+
+fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
+    filesystems::open(disk, options)
+}
+
+/// The bytes of a volume of so many KiB that mkfs.fat makes.
+fn volume(kilobytes: u64, args: &[&str]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(kilobytes << 10).unwrap();
+    let path = file.path().to_str().unwrap();
+    toolbox::run(toolbox::command("mkfs.fat").args([args, &[path]].concat()));
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn what_is_opened_for_reading_has_no_writer() {
+    let disk = Arc::new(Memory::new("m", volume(1440, &["-F", "12"])));
+    let fs = open(disk, &Options::default()).unwrap();
+    assert!(matches!(fs.writer(fs.root()), Err(Error::ReadOnly(_))));
+}
