@@ -2,7 +2,7 @@
 
 use cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 
-use super::cipher::{BLOCK, Mode};
+use super::mode::{BLOCK, Mode};
 use crate::{Result, unsupported};
 
 /// How many blocks one call of the cipher decrypts.

@@ -5,7 +5,7 @@
 use aes::Aes256;
 use cipher::{Array, BlockCipherEncrypt};
 
-use super::cipher::BLOCK;
+use super::mode::BLOCK;
 
 /// The length of a nonce, in bytes.
 pub(super) const NONCE: usize = 12;

@@ -10,21 +10,12 @@ use twofish::Twofish;
 use super::cbc::Cbc;
 use super::elephant::Elephant;
 use super::hash::Hash;
+use super::mode::{BLOCK, Mode, OneBlock};
 use super::xts::Xts;
 use crate::{Result, unsupported};
 
-/// The block of every cipher here, in bytes.
-pub(super) const BLOCK: usize = 16;
 /// The unit in which sectors are counted for their initialisation vectors, in bytes, whatever the size of the sectors.
 pub(super) const IV_UNIT: u64 = 512;
-
-/// A mode of operation with a cipher and its key.
-pub(super) trait Mode: Send + Sync {
-    /// Decrypts whole sectors of `sector_size` bytes in place, each with the next initialisation vector.
-    fn decrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>);
-    /// Encrypts them in the same way.
-    fn encrypt(&self, data: &mut [u8], sector_size: usize, ivs: &mut dyn Iterator<Item = [u8; BLOCK]>);
-}
 
 /// Where the initialisation vector of a sector comes from.
 enum Vector {
@@ -36,12 +27,6 @@ enum Vector {
     Essiv(Box<dyn OneBlock>),
     /// The sector's first byte on the volume, encrypted with the key itself: BitLocker's.
     Eboiv(Box<dyn OneBlock>),
-}
-
-/// Encrypts one block; what ESSIV needs of a cipher, for example.
-pub(super) trait OneBlock: Send + Sync {
-    /// Encrypts it in place.
-    fn encrypt(&self, block: &mut [u8; BLOCK]);
 }
 
 struct Single<C>(C);

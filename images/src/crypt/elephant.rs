@@ -3,7 +3,7 @@
 //! Niels Ferguson, [AES-CBC + Elephant diffuser](https://download.microsoft.com/download/0/2/3/0238acaf-d3bf-4a6d-b3d6-0a0be4bbb36e/bitlockercipher200608.pdf),
 //! sections 4.2 and 4.3.
 
-use super::cipher::{BLOCK, OneBlock};
+use super::mode::{BLOCK, MAX_SECTOR, OneBlock};
 
 /// How often diffuser A goes over a sector, and by how many bits its words are rotated.
 const A: (usize, [u32; 4]) = (5, [9, 0, 13, 0]);
@@ -23,7 +23,7 @@ impl Elephant {
 
     /// Undoes it for the sector at byte `offset` of the volume, after CBC was undone.
     pub(super) fn undo(&self, sector: &mut [u8], offset: u64) {
-        let mut words = [0u32; super::sectors::MAX_SECTOR / 4];
+        let mut words = [0u32; MAX_SECTOR / 4];
         let words = &mut words[..sector.len() / 4];
         for (word, bytes) in words.iter_mut().zip(sector.chunks_exact(4)) {
             *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

@@ -13,6 +13,7 @@ mod elephant;
 mod hash;
 mod image_key;
 mod luks;
+mod mode;
 mod sectors;
 mod xts;
 

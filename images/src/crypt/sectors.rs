@@ -3,13 +3,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cipher::{Cipher, IV_UNIT};
+use super::mode::MAX_SECTOR;
 use crate::{Disk, DiskMut, Result, Writer, read_only};
 
 /// How much is encrypted at a time, in bytes: a multiple of every sector.
 const BATCH: usize = 256 << 10;
-
-/// The largest sector, in bytes: dm-crypt's.
-pub(super) const MAX_SECTOR: usize = 4096;
 
 /// Consecutive sectors of a disk with one cipher.
 pub(super) struct Sectors<'a> {

@@ -11,7 +11,7 @@ use cipher::{
     BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
 };
 
-use super::cipher::{BLOCK, Mode};
+use super::mode::{BLOCK, Mode};
 use crate::{Result, unsupported};
 
 /// How many sectors' first masks one call of the cipher makes.

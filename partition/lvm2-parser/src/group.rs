@@ -76,6 +76,11 @@ pub struct LogicalVolume {
 }
 
 impl VolumeGroup {
+    /// The identifiers of its physical volumes, in the order of the text.
+    pub fn physical_uuids(&self) -> impl Iterator<Item = Uuid> {
+        self.physical_volumes.iter().map(|volume| volume.uuid)
+    }
+
     /// Parses a metadata text.
     ///
     /// ```

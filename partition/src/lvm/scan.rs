@@ -126,7 +126,7 @@ impl Scan {
         let (ignored, active): (Vec<_>, Vec<_>) = copies.into_iter().partition(|copy| copy.ignored);
         active.iter().for_each(&mut choose);
         // A physical volume whose own copy is not kept up to date usually is in a group that others tell of.
-        let claimed: HashSet<Uuid> = active.iter().flat_map(|copy| physical_uuids(&copy.metadata)).collect();
+        let claimed: HashSet<Uuid> = active.iter().flat_map(|copy| copy.metadata.physical_uuids()).collect();
         for copy in ignored.iter().filter(|copy| !claimed.contains(&copy.physical)) {
             choose(copy);
             let name = &copy.metadata.name;
@@ -178,7 +178,8 @@ impl Scan {
                 }
             }
             names.insert(name.clone());
-            let places = physical_uuids(&metadata)
+            let places = metadata
+                .physical_uuids()
                 .map(|uuid| match by_uuid.get(&uuid) {
                     Some(Place::Member(member)) => Place::Member(*member),
                     Some(Place::Twice(one, other)) => Place::Twice(*one, *other),
@@ -217,10 +218,6 @@ impl Scan {
             }
         }
     }
-}
-
-pub fn physical_uuids(metadata: &VolumeGroup) -> impl Iterator<Item = Uuid> {
-    metadata.physical_volumes.iter().map(|volume| volume.uuid)
 }
 
 /// The metadata in this area of a physical volume, if there is some, and whether the area is to be ignored.

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use images::{Budget, Reservation, Result, corrupt, unsupported};
 use lvm2_parser::{MAX_VALUES, Mapping, Uuid, VolumeGroup};
 
-use super::scan::physical_uuids;
-
 /// How many bytes of texts that differ are read. Ours: of so many physical volumes that each has the longest there is.
 const MAX_READ: u64 = 32 * lvm2_parser::MAX_TEXT_SIZE;
 /// What a value takes in memory while a text is parsed, in bytes: an entry with its name. A value has at least two bytes.
@@ -60,7 +58,7 @@ impl Texts {
         let kept = parsed.as_ref().map_or(0, size_of_group).min(self.held.bytes() - before);
         self.held.shrink(self.held.bytes() - before - kept);
         let metadata = Arc::new(parsed?);
-        let physical = physical_uuids(&metadata).collect();
+        let physical = metadata.physical_uuids().collect();
         Ok(Text { metadata, physical })
     }
 }
