@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use images::{Budget, Error, Reservation, Result, unsupported};
 
 use crate::NodeId;
-use crate::tree::FIRST_VIEW;
+use crate::node::FIRST_VIEW;
 
 /// What a node takes beside its key, which is there twice, in bytes, about.
 const NODE: usize = 96;

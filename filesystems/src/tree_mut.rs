@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use images::Result;
 
-use crate::tree::{NodeId, Time};
+use crate::node::{NodeId, Time};
 
 /// The write half of a [`FileSystem`](crate::FileSystem), which gives it, or the reason why there is none.
 ///

@@ -8,7 +8,7 @@ use super::features::incompat;
 use super::inode::Inode;
 use super::layout::{DIR_TAIL_FILE_TYPE, DirEntry, DirEntryTail, DxTail, inode_flags, mode};
 use super::superblock::Superblock;
-use crate::tree::Kind;
+use crate::node::Kind;
 
 /// Bytes before the name.
 const HEADER_SIZE: usize = size_of::<DirEntry>();

@@ -15,7 +15,8 @@ use super::volume::Volume;
 use super::write::Writing;
 use super::write::transaction::Transaction;
 use super::{overhead, xattr};
-use crate::tree::{Entry, FileSystem, Kind, NodeId, Properties, Space, Stat};
+use crate::node::{Entry, Kind, NodeId, Stat};
+use crate::tree::{FileSystem, Properties, Space};
 use crate::{Deleted, FileSystemMut, Forensics, Identity};
 
 /// `s_state`: the guest's kernel found errors.

@@ -7,7 +7,7 @@ use super::checksum::{crc32c, inode_seed};
 use super::features::{incompat, ro_compat};
 use super::layout::{self, GOOD_OLD_INODE_SIZE, InodeExtra, XATTR_MAGIC, inode_flags, mode};
 use super::superblock::Superblock;
-use crate::tree::{Kind, Stat, Time};
+use crate::node::{Kind, Stat, Time};
 
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;

@@ -12,7 +12,7 @@ use super::inode::Inode;
 use super::layout::inode_flags;
 use super::volume::Volume;
 use super::{casefold, inline, names};
-use crate::tree::{Entry, NodeId};
+use crate::node::{Entry, NodeId};
 
 /// Bytes of the parent's inode number, with which the first part of an inline directory starts.
 const INLINE_PARENT: usize = 4;

@@ -10,7 +10,7 @@ use super::inline;
 use super::inode::Inode;
 use super::layout::inode_flags;
 use super::volume::Volume;
-use crate::tree::Kind;
+use crate::node::Kind;
 
 /// The kernel's longest target that lies in `i_block`.
 const FAST_SYMLINK_MAX: u64 = 59;

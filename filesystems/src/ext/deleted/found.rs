@@ -6,7 +6,7 @@ use super::DELETED;
 use super::names;
 use super::version::Version;
 use crate::forensics::{Deleted, Evidence, Parent};
-use crate::tree::NodeId;
+use crate::node::NodeId;
 
 /// What a node takes in the list, in bytes, about, beside its inode, its evidence, its name and its places.
 pub(super) const FOUND: usize = 2 * size_of::<Found>() + size_of::<Version>() + size_of::<Deleted>() + 64;

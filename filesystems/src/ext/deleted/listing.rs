@@ -17,8 +17,8 @@ use super::version::Version;
 use crate::ext::inode::Inode;
 use crate::ext::run::State;
 use crate::forensics::{Deleted, Evidence, Parent};
+use crate::node::{NodeId, Time};
 use crate::room::Room;
-use crate::tree::{NodeId, Time};
 
 /// How many directories one in the other are followed (ours): the kernel's longest path has fewer.
 const MAX_DEPTH: usize = 4096;

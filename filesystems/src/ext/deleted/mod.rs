@@ -52,8 +52,8 @@ use super::inode::Inode;
 use super::run::State;
 use super::volume::Volume;
 use crate::forensics::{Deleted, Parent};
+use crate::node::{Entry, NodeId};
 use crate::room::Room;
-use crate::tree::{Entry, NodeId};
 
 use found::Found;
 use geometry::Geometry;

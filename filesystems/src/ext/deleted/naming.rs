@@ -6,7 +6,7 @@ use super::candidates::Identity;
 use super::names::{Name, Owner};
 use super::search::Search;
 use crate::forensics::Parent;
-use crate::tree::NodeId;
+use crate::node::NodeId;
 
 /// How many names of one inode are listed (ours).
 const MAX_NAMES: usize = 64;

@@ -6,6 +6,7 @@ use super::super::geometry::Geometry;
 use super::super::layout::FIRST_CLUSTER;
 use super::super::map::Use;
 use super::scan::Scan;
+use super::wanted::Wanted;
 use super::{Owner, evidence};
 use crate::{Evidence, State};
 
@@ -28,17 +29,6 @@ pub struct Content {
     pub pieces: Vec<Piece>,
     pub state: State,
     pub evidence: Vec<Evidence>,
-}
-
-/// A file that wants its clusters.
-pub struct Wanted {
-    /// Where its entry lies, in bytes.
-    pub at: u64,
-    pub first: u32,
-    pub clusters: u32,
-    /// When it was created, and when it was certainly still there.
-    pub created: u32,
-    pub last: u32,
 }
 
 /// Finds clusters, for one file after the other.

@@ -6,6 +6,7 @@ mod clusters;
 mod content;
 mod name;
 mod scan;
+mod wanted;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use images::{Budget, Disk, Error, Reservation, Result};
 use zerocopy::little_endian::U16;
 
-use self::content::{Content, Finder, Piece, Wanted, gone};
+use self::content::{Content, Finder, Piece, gone};
 use self::scan::{Found, Scan};
+use self::wanted::Wanted;
 use super::geometry::Geometry;
 use super::layout::*;
 use super::map::Use;
