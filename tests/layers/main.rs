@@ -1,10 +1,17 @@
-//! What may know what in a crate: modules make no circle, and only the command line knows the command line.
+//! What may know what in a crate: modules make no circle, files make none, and only the command line knows the command line.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use files::Files;
+
+mod files;
+
+/// The folders of the crates whose files make no circle.
+const CRATES: &[&str] = &["src", "filesystems/src"];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -66,11 +73,25 @@ fn is_of_name(c: char) -> bool {
 
 #[test]
 fn modules_make_no_circle() {
-    let all = ["src", "images/src", "partition/src"].map(modules);
+    let all = ["src", "images/src", "partition/src", "filesystems/src"].map(modules);
     assert!(all[0].len() > 20 && all[0]["commands"].contains("cli"), "{all:?}");
     assert!(all[1].len() > 20 && all[1]["gate"].contains("format"), "{all:?}");
     for modules in all {
         check(&modules);
+    }
+}
+
+/// A folder's first file and what is in the folder are one: what else a file names does not lead back to it.
+#[test]
+fn files_make_no_circle() {
+    for folder in CRATES {
+        let files = Files::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        let arrows = files.arrows();
+        let count: usize = arrows.values().map(BTreeSet::len).sum();
+        assert!(arrows.len() > 20 && count > arrows.len(), "{folder}: {count} of {}", arrows.len());
+        let path = |file: &files::File| format!("{folder}/{}", file.join("/"));
+        let named = arrows.iter().map(|(file, named)| (path(file), named.iter().map(|file| path(file)).collect()));
+        check(&named.collect());
     }
 }
 
