@@ -11,7 +11,7 @@ use super::record::Record;
 use super::transaction::Transaction;
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::{Block, Volume};
-use crate::tree::Time;
+use crate::node::Time;
 
 /// What an operation changes. What it changed is read by all from then on, by [`Volume::block`] too, for nobody reads beside
 /// it. Unless it is [finished](Self::finish), all of it is taken back when it is dropped.

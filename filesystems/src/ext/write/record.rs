@@ -9,7 +9,7 @@ use crate::ext::features::{incompat, ro_compat};
 use crate::ext::inode::Inode;
 use crate::ext::layout::{self, GOOD_OLD_INODE_SIZE, InodeExtra, inode_flags};
 use crate::ext::superblock::Superblock;
-use crate::tree::Time;
+use crate::node::Time;
 
 /// Where `i_checksum_lo` and `i_checksum_hi` lie in the record.
 const CHECKSUM_LO_AT: usize = 0x7c;
