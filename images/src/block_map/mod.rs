@@ -2,12 +2,18 @@
 //!
 //! A [`Map`] is a format's tables, and answers one question: where does this byte of the guest's disk lie? [`Mapped`] is
 //! the disk that it makes: it joins the answers, reads the blocks, decrypts them, and asks the parent for what is not there.
+//! A [`MapMut`] also gives blocks a place, and [`Writable`] is the disk of that.
 
+mod changes;
+mod content;
 mod mapped;
+mod writable;
 
 use std::convert::Infallible;
 
+pub use changes::{Allocation, Begun, Clear, Cleared, MapMut};
 pub use mapped::{Encryption, Mapped};
+pub use writable::Writable;
 
 use crate::Result;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cipher::{Cipher, IV_UNIT};
 use super::sectors::Sectors;
 use crate::location::Location;
-use crate::{Disk, Result};
+use crate::{Disk, Result, unsupported};
 
 /// The unit in which image formats encrypt, in bytes.
 const SECTOR: usize = IV_UNIT as usize;
@@ -80,6 +80,16 @@ impl ImageKey {
         let inside = numbered % IV_UNIT;
         let sectors = Sectors { disk, at: at - inside.min(at), first: numbered / IV_UNIT, cipher: &self.0 };
         sectors.read_at(buf, inside)
+    }
+
+    /// Encrypts whole sectors in place; `numbered` is the byte that the first is numbered by, a multiple of its size.
+    /// Fails if the cipher is one that is only read.
+    pub(crate) fn encrypt(&self, data: &mut [u8], numbered: u64) -> Result<()> {
+        if !self.0.encrypts() {
+            return Err(unsupported!("the cipher of the image is only read"));
+        }
+        self.0.encrypt(data, numbered / IV_UNIT);
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use std::ops::Range;
 
 pub(crate) use cached::next_number;
 pub use cached::{Cached, Page, Pages};
-pub(crate) use claim::check_claimed;
+pub(crate) use claim::{Claim, Claims, check_claimed};
 pub use concat::{Concat, Piece};
 pub use counting::{Counting, Written};
 pub use faulty::Faulty;

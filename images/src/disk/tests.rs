@@ -233,10 +233,16 @@ fn an_image_is_written_if_it_was_opened_for_that() {
     written.writer(0..65536).unwrap().write_at(&[2; 100], 0).unwrap();
     assert_eq!(content(&*open(&qcow2, Access::Read))[..101], [[2; 100].as_slice(), &[1]].concat());
     assert!(refused(&*open(&raw, Access::Read)).ends_with("raw is open for reading only"));
-    assert!(
-        refused(&*open(&qcow2, Access::ReadWrite))
-            .ends_with(": qcow2 images are not written; --overlay leaves it as it is")
-    );
+    assert!(refused(&*open(&qcow2, Access::Read)).ends_with("qcow2 is open for reading only"));
+    let written = open(&qcow2, Access::ReadWrite);
+    written.writer(0..65536).unwrap().write_at(&[3; 100], 0).unwrap();
+    assert_eq!(content(&*written)[..101], [[3; 100].as_slice(), &[1]].concat());
+    assert_eq!(std::fs::read(&raw).unwrap()[..101], [[2; 100].as_slice(), &[1]].concat(), "what it names is not");
+    let mut convert = toolbox::command("qemu-img");
+    let vmdk = folder.path().join("vmdk");
+    assert!(convert.args(["convert", "-O", "vmdk"]).args([&raw, &vmdk]).status().unwrap().success());
+    let refused = refused(&*open(&vmdk, Access::ReadWrite));
+    assert!(refused.ends_with("vmdk: vmdk images are not written; --overlay leaves it as it is"), "{refused}");
 }
 
 #[test]

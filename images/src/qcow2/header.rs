@@ -73,6 +73,10 @@ pub struct Header {
     pub lazy_refcounts: bool,
     /// The width of a refcount in bits, 1 to 64.
     pub refcount_bits: u32,
+    /// Where the refcount table lies, in bytes, and how many clusters it has; not checked, only writers need it.
+    pub refcount_table: (u64, u32),
+    /// `autoclear_features`: what a writer that does not know these bits must clear.
+    pub autoclear: u64,
 }
 
 /// The extensions that matter for reading.
@@ -129,6 +133,8 @@ impl Header {
             dirty: features.incompatible & INCOMPATIBLE_DIRTY != 0,
             lazy_refcounts: features.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0,
             refcount_bits: 1 << features.refcount_order,
+            refcount_table: (raw.refcount_table_offset.get(), raw.refcount_table_clusters.get()),
+            autoclear: features.autoclear,
         })
     }
 }

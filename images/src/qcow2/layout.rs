@@ -149,6 +149,13 @@ pub const L2_COMPRESSED: u64 = 1 << 62;
 /// Standard L2 entry, bit 0: the cluster reads as zeros.
 pub const L2_ZERO: u64 = 1 << 0;
 
+/// Refcount table entries: bits 9 to 63, an offset into the file.
+pub const REFCOUNT_BLOCK_OFFSET: u64 = 0xffff_ffff_ffff_fe00;
+/// QEMU's limit of a refcount table, in bytes.
+pub const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
+/// Where `autoclear_features` lies in the header, 8 bytes.
+pub const AUTOCLEAR_FEATURES_OFFSET: u64 = 88;
+
 /// The unit of the size field of a compressed cluster's descriptor, in bytes.
 pub const COMPRESSED_SECTOR: u64 = 512;
 /// Subclusters of a cluster with an extended L2 entry.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::compressed::Compressed;
 use super::header::{Header, L1Table};
 use super::layout::*;
+use super::pages::Pages;
+use super::write::Facts;
 use crate::block_map::{self, Map, Mapping};
 use crate::cache::TABLE_PAGE;
-use crate::disk::{Cached, Page};
+use crate::disk::Page;
 use crate::{Budget, Disk, Error, Result, corrupt};
 
 /// Where a compressed cluster lies in the image file.
@@ -25,14 +27,17 @@ type Run = block_map::Run<Descriptor>;
 /// The tables of one image, active or of a snapshot.
 pub struct Tables {
     /// The image file in pages, across which no table entry lies: both levels of tables are kept here.
-    file: Cached,
-    l1: L1Table,
-    cluster_bits: u32,
-    extended: bool,
+    pub(super) pages: Pages,
+    pub(super) l1: L1Table,
+    pub(super) cluster_bits: u32,
+    pub(super) extended: bool,
     /// Version 2 has no zero clusters.
-    zero_flag: bool,
-    external: bool,
+    pub(super) zero_flag: bool,
+    pub(super) external: bool,
     compressed: Compressed,
+    /// What writers need to know.
+    pub(super) facts: Facts,
+    pub(super) budget: Budget,
 }
 
 impl Tables {
@@ -41,26 +46,28 @@ impl Tables {
         // An L2 table is a cluster. Where it is small, what surrounds it is data, which would only fill the cache.
         let page_size = TABLE_PAGE.min(1 << header.cluster_bits);
         Self {
-            file: budget.tables(file.clone(), page_size),
+            pages: Pages::new(budget.tables(file.clone(), page_size)),
             l1,
             cluster_bits: header.cluster_bits,
             extended: header.extended_l2,
             zero_flag: header.version >= 3,
             external: header.data_file.is_some(),
             compressed: Compressed::new(file.clone(), header.compression, 1 << header.cluster_bits, budget),
+            facts: Facts::of(header),
+            budget: budget.clone(),
         }
     }
 
-    fn cluster_size(&self) -> u64 {
+    pub(super) fn cluster_size(&self) -> u64 {
         1 << self.cluster_bits
     }
 
-    fn l2_entry_size(&self) -> u64 {
+    pub(super) fn l2_entry_size(&self) -> u64 {
         if self.extended { 16 } else { 8 }
     }
 
     /// How many bits of an offset one L1 entry covers.
-    fn l1_shift(&self) -> u32 {
+    pub(super) fn l1_shift(&self) -> u32 {
         2 * self.cluster_bits - if self.extended { 4 } else { 3 }
     }
 
@@ -119,7 +126,7 @@ impl Tables {
 
     /// The byte of the data file for `offset` by a standard cluster's entry, if the cluster has a place there. The
     /// place is checked even where zeros make it unimportant, as QEMU does.
-    fn host_at(&self, word: u64, at: u64, offset: u64) -> Result<Option<u64>> {
+    pub(super) fn host_at(&self, word: u64, at: u64, offset: u64) -> Result<Option<u64>> {
         let host = word & ENTRY_OFFSET;
         // Offset 0 is a place in an external data file only.
         if host == 0 && !(self.external && word & L2_COPIED != 0) {
@@ -141,7 +148,7 @@ impl Tables {
     }
 
     /// The descriptor of a compressed cluster: `x = 62 - (cluster_bits - 8)` bits of offset, then the sectors.
-    fn descriptor(&self, word: u64) -> Descriptor {
+    pub(super) fn descriptor(&self, word: u64) -> Descriptor {
         let offset_bits = 62 - (self.cluster_bits - 8);
         let offset = word & ((1 << offset_bits) - 1);
         let more_sectors = (word & (L2_COMPRESSED - 1)) >> offset_bits;
@@ -149,20 +156,20 @@ impl Tables {
     }
 
     /// The cached page with the entry of `len` bytes at `at`.
-    fn page_at(&self, what: &str, at: u64, len: u64) -> Result<Page> {
+    pub(super) fn page_at(&self, what: &str, at: u64, len: u64) -> Result<Page> {
         match at.checked_add(len) {
-            Some(end) if end <= self.file.size() => self.file.page_at(at),
+            Some(end) if end <= self.pages.size() => self.pages.page_at(at),
             _ => Err(self.past_end(what, at)),
         }
     }
 
     /// The part of `page` from byte `at` of the file.
-    fn entries_from<'a>(&self, page: &'a [u8], at: u64) -> &'a [u8] {
-        page.get((at % self.file.page_size() as u64) as usize..).unwrap_or_default()
+    pub(super) fn entries_from<'a>(&self, page: &'a [u8], at: u64) -> &'a [u8] {
+        page.get((at % self.pages.page_size()) as usize..).unwrap_or_default()
     }
 
-    fn past_end(&self, what: &str, at: u64) -> Error {
-        let size = self.file.size();
+    pub(super) fn past_end(&self, what: &str, at: u64) -> Error {
+        let size = self.pages.size();
         corrupt!(what, at, "lies past the end of the file at byte {size:#x}: truncated?")
     }
 }
@@ -228,14 +235,14 @@ impl Map for Tables {
 }
 
 /// How many bits of `bits` from bit `first` on are equal.
-fn same_bits(bits: u32, first: u32) -> u32 {
+pub(super) fn same_bits(bits: u32, first: u32) -> u32 {
     let rest = bits >> first;
     let same = if rest & 1 == 1 { rest.trailing_ones() } else { rest.trailing_zeros() };
     same.min(SUBCLUSTERS - first)
 }
 
 /// The first 8 bytes of an entry as a number.
-fn be64(bytes: &[u8]) -> u64 {
+pub(super) fn be64(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk))
 }
 

@@ -6,7 +6,9 @@ mod encryption;
 mod header;
 mod layout;
 mod mapping;
+mod pages;
 mod snapshot;
+mod write;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -20,13 +22,15 @@ use header::Header;
 pub(crate) use mapping::Descriptor;
 use mapping::Tables;
 
-use crate::block_map::Mapped;
+use crate::block_map::{Mapped, Writable};
 use crate::cache::TABLE_PAGE;
+use crate::disk::ReadOnly;
 use crate::format::Request;
 use crate::{Disk, Format, Result, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format = Format { describe: Some(|file, _| describe(file)), ..Format::new("qcow2", probe, open) };
+pub const FORMAT: Format =
+    Format { describe: Some(|file, _| describe(file)), writes: true, ..Format::new("qcow2", probe, open) };
 
 /// Whether the file starts with the magic of qcow2, and with another version than qcow, which shares it.
 fn probe(file: &dyn Disk) -> Result<bool> {
@@ -68,5 +72,14 @@ fn open(file: Arc<dyn Disk>, request: &Request<'_>) -> Result<Arc<dyn Disk>> {
         None => file.clone(),
     };
     let tables = Tables::new(&file, &header, l1, request.budget);
-    Ok(Arc::new(Mapped { name, parent, encryption, ..Mapped::new(data, size, tables) }))
+    let is_written = file.writer(0..0).is_ok();
+    let disk = Mapped { name, parent, encryption, ..Mapped::new(data, size, tables) };
+    Ok(match (is_written, request.snapshot) {
+        (false, _) => Arc::new(disk),
+        (true, None) => Arc::new(Writable::new(disk)),
+        (true, Some(_)) => {
+            let why = format!("{disk}: internal snapshots are not written; --overlay leaves them as they are");
+            Arc::new(ReadOnly::new(Arc::new(disk), why))
+        }
+    })
 }

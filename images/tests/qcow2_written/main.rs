@@ -1,0 +1,8 @@
+//! qcow2 images that this crate writes, against QEMU's own tools: what is read, what is checked, what others keep.
+
+#![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
+
+mod images;
+mod model;
+#[path = "../tools/mod.rs"]
+mod tools;
