@@ -67,6 +67,27 @@ pub struct Stat {
     pub created: Option<Time>,
 }
 
+impl Stat {
+    /// A directory of root's that anyone may read, without a size, a time, or directories in it.
+    pub(crate) fn directory() -> Self {
+        Self {
+            kind: Kind::Directory,
+            generation: 0,
+            permissions: 0o755,
+            links: 2,
+            owner: 0,
+            group: 0,
+            size: 0,
+            blocks: 0,
+            device: (0, 0),
+            accessed: Time::default(),
+            modified: Time::default(),
+            changed: Time::default(),
+            created: None,
+        }
+    }
+}
+
 /// One name in a directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {

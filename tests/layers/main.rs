@@ -10,8 +10,8 @@ use files::Files;
 
 mod files;
 
-/// The folders of the crates whose files make no circle.
-const CRATES: &[&str] = &["src", "filesystems/src"];
+/// The folders of the crates in which nothing makes a circle.
+const CRATES: [&str; 4] = ["src", "images/src", "partition/src", "filesystems/src"];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -73,7 +73,7 @@ fn is_of_name(c: char) -> bool {
 
 #[test]
 fn modules_make_no_circle() {
-    let all = ["src", "images/src", "partition/src", "filesystems/src"].map(modules);
+    let all = CRATES.map(modules);
     assert!(all[0].len() > 20 && all[0]["commands"].contains("cli"), "{all:?}");
     assert!(all[1].len() > 20 && all[1]["gate"].contains("format"), "{all:?}");
     for modules in all {

@@ -4,20 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use images::disk::Cached;
-use images::{Budget, Data, Disk, Error, Extent, Result, corrupt, read_only};
+use images::{Budget, Disk, Error, Extent, Result, read_only};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use zerocopy::FromBytes;
 
 use super::chain::{self, Chain};
-use super::deleted::{self, Node};
+use super::deleted;
 use super::directory::{Entries, Found, Index, Place};
 use super::free_space::FreeSpace;
 use super::geometry::{self, Geometry, Root};
 use super::layout::*;
 use super::map::Map;
-use super::{ROOT, identity, time, truncated};
-use crate::{Deleted, Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
+use super::node::{File, Node};
+use super::{ROOT, identity, truncated};
+use crate::{Deleted, Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 /// What is kept of the FAT and of directories, in bytes.
 const METADATA_CACHE: u64 = 4 << 20;
@@ -127,17 +128,27 @@ impl Fat {
         self.chains.get_or_insert_with(&(first, wanted), read).expect("reading a chain keeps its errors")
     }
 
+    /// The node with this id: here it is decided whether it lives.
+    fn node(&self, id: NodeId) -> Result<Node<'_>> {
+        if id == ROOT {
+            return Ok(Node::Root);
+        }
+        let deleted = self.deleted.get().and_then(|all| all.as_ref().ok()?.nodes.get(&id));
+        deleted.map_or_else(|| self.entry(id).map(|entry| Node::Live(id, entry)), |node| Ok(Node::Deleted(node)))
+    }
+
     /// Where a directory lies. Fails with `NotDirectory` for other nodes.
-    fn place(&self, dir: NodeId) -> Result<Place> {
+    fn place(&self, dir: &Node<'_>) -> Result<Place> {
         let max = Place::clusters_max(&self.geometry);
-        if dir == ROOT {
-            return Ok(Place::of_root(&self.geometry, |at, first| self.chain(at, first, max)));
+        match dir {
+            Node::Root => Ok(Place::of_root(&self.geometry, |at, first| self.chain(at, first, max))),
+            Node::Live(_, entry) if entry.attr & ATTR_DIRECTORY == 0 => Err(Error::NotDirectory),
+            Node::Live(id, entry) => {
+                Ok(Place::Clusters(self.chain(id.0 * SLOT + FST_CLUS_LO, self.first_cluster(entry), max)))
+            }
+            // What was in it is found as deleted nodes are, not through its clusters.
+            Node::Deleted(_) => Err(Error::NotFound),
         }
-        let entry = self.entry(dir)?;
-        if entry.attr & ATTR_DIRECTORY == 0 {
-            return Err(Error::NotDirectory);
-        }
-        Ok(Place::Clusters(self.chain(dir.0 * SLOT + FST_CLUS_LO, self.first_cluster(&entry), max)))
     }
 
     fn index(&self, dir: NodeId, place: &Place) -> Arc<Index> {
@@ -145,67 +156,16 @@ impl Fat {
         self.indices.get_or_insert_with(&dir, read).expect("reading a directory keeps its errors")
     }
 
-    /// The entry of a file and its chain, as far as its size wants it.
-    fn file(&self, file: NodeId) -> Result<(DirEntry, Arc<Chain>)> {
-        if file == ROOT {
-            return Err(Error::IsDirectory);
-        }
-        let entry = self.entry(file)?;
-        if entry.attr & ATTR_DIRECTORY != 0 {
-            return Err(Error::IsDirectory);
-        }
-        let wanted = self.geometry.clusters_for(entry.file_size.get().into());
-        let chain = self.chain(file.0 * SLOT + FST_CLUS_LO, self.first_cluster(&entry), wanted);
-        Ok((entry, chain))
-    }
-
-    /// Where byte `offset` of a file lies on the disk, and how many bytes follow it there. `offset` is inside.
-    fn run_at(&self, file: NodeId, chain: &Chain, size: u64, offset: u64) -> Result<(u64, u64)> {
-        let cluster_size = u64::from(self.geometry.cluster_size);
-        let index = u32::try_from(offset / cluster_size).expect("files are below 4 GiB");
-        let Some((cluster, count)) = chain.find(index)? else {
-            let at = file.0 * SLOT;
-            let clusters = chain.clusters();
-            return Err(corrupt!("cluster chain", at, "ends after {clusters} clusters, the file has {size} bytes"));
-        };
-        let inside = offset % cluster_size;
-        let len = u64::from(count) * cluster_size - inside;
-        Ok((self.geometry.offset_of(cluster) + inside, len.min(size - offset)))
-    }
-
-    fn deleted_node(&self, node: NodeId) -> Option<&Node> {
-        self.deleted.get()?.as_ref().ok()?.nodes.get(&node)
-    }
-
-    fn read_deleted(&self, file: &Node, buf: &mut [u8], offset: u64) -> Result<usize> {
-        if file.is_directory() {
-            return Err(Error::IsDirectory);
-        }
-        let len = usize::try_from(file.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
-        let (mut rest, mut at) = (&mut buf[..len], offset);
-        while !rest.is_empty() {
-            let (on_disk, follow) = match file.place(&self.geometry, at) {
-                deleted::Place::Disk(on_disk, follow) => (on_disk, follow),
-                deleted::Place::Gone(_) => return Err(deleted::lost(at)),
-            };
-            let len = usize::try_from(follow).unwrap_or(usize::MAX).min(rest.len());
-            let (now, later) = rest.split_at_mut(len);
-            self.disk.read_at(now, on_disk)?;
-            (rest, at) = (later, at + len as u64);
-        }
-        Ok(len)
-    }
-
-    fn deleted_extent(&self, file: &Node, offset: u64) -> Result<Extent<'_>> {
-        if file.is_directory() {
-            return Err(Error::IsDirectory);
-        }
-        if offset >= file.size {
-            return Err(Error::Invalid);
-        }
-        match file.place(&self.geometry, offset) {
-            deleted::Place::Disk(at, len) => Ok(self.disk.extent_at(at)?.at_most(len)),
-            deleted::Place::Gone(len) => Ok(Extent { len, data: Data::Opaque }),
+    /// A file and where its content lies. Fails with `IsDirectory` for other nodes.
+    fn file(&self, id: NodeId) -> Result<File<'_>> {
+        match self.node(id)? {
+            Node::Live(id, entry) if entry.attr & ATTR_DIRECTORY == 0 => {
+                let (at, size) = (id.0 * SLOT, entry.file_size.get().into());
+                let wanted = self.geometry.clusters_for(size);
+                Ok(File::Live(at, size, self.chain(at + FST_CLUS_LO, self.first_cluster(&entry), wanted)))
+            }
+            Node::Deleted(deleted) if !deleted.is_directory() => Ok(File::Deleted(deleted)),
+            _ => Err(Error::IsDirectory),
         }
     }
 
@@ -233,39 +193,6 @@ impl Fat {
     }
 }
 
-/// What an entry says of a node; kind, links and size are for the caller to set.
-fn attributes(entry: Option<&DirEntry>) -> Stat {
-    let mut stat = Stat {
-        kind: Kind::Directory,
-        generation: 0,
-        permissions: 0o755,
-        links: 2,
-        owner: 0,
-        group: 0,
-        size: 0,
-        blocks: 0,
-        device: (0, 0),
-        accessed: Time::default(),
-        modified: Time::default(),
-        changed: Time::default(),
-        created: None,
-    };
-    if let Some(entry) = entry {
-        stat.modified = time::time(entry.wrt_date.get(), entry.wrt_time.get(), 0);
-        stat.changed = stat.modified;
-        stat.accessed = match entry.lst_acc_date.get() {
-            0 => stat.modified,
-            date => time::time(date, 0, 0),
-        };
-        let created = entry.crt_date.get();
-        stat.created = (created != 0).then(|| time::time(created, entry.crt_time.get(), entry.crt_time_tenth));
-        if entry.attr & ATTR_READ_ONLY != 0 {
-            stat.permissions = 0o555;
-        }
-    }
-    stat
-}
-
 impl FileSystem for Fat {
     fn may_have_xattr(&self, _name: &[u8]) -> bool {
         false
@@ -291,40 +218,28 @@ impl FileSystem for Fat {
         ROOT
     }
 
-    fn stat(&self, node: NodeId) -> Result<Stat> {
-        if let Some(deleted) = self.deleted_node(node) {
-            let stat = attributes(deleted.entry.as_ref());
-            let kind = if deleted.is_directory() { Kind::Directory } else { Kind::File };
-            let (links, permissions) = if kind == Kind::Directory { (2, 0o755) } else { (1, stat.permissions) };
-            let blocks = deleted.size.next_multiple_of(self.geometry.cluster_size.into()) / 512;
-            return Ok(Stat { kind, links, permissions, size: deleted.size, blocks, ..stat });
-        }
-        let entry = if node == ROOT { None } else { Some(self.entry(node)?) };
-        let mut stat = attributes(entry.as_ref());
+    fn stat(&self, id: NodeId) -> Result<Stat> {
+        let node = self.node(id)?;
+        let mut stat = node.stat();
         let cluster_size = u64::from(self.geometry.cluster_size);
-        match entry {
-            Some(entry) if entry.attr & ATTR_DIRECTORY == 0 => {
-                stat.kind = Kind::File;
-                stat.links = 1;
-                stat.size = entry.file_size.get().into();
-                stat.blocks = stat.size.next_multiple_of(cluster_size) / 512;
-            }
-            _ => {
-                stat.permissions = 0o755;
-                let place = self.place(node)?;
-                stat.links += self.index(node, &place).subdirectories;
-                stat.size = match &place {
-                    Place::Fixed(_, slots) => u64::from(*slots) * SLOT,
-                    Place::Clusters(chain) => u64::from(chain.clusters()) * cluster_size,
-                };
-                stat.blocks = stat.size.div_ceil(512);
-            }
+        if stat.kind == Kind::File {
+            stat.blocks = stat.size.next_multiple_of(cluster_size) / 512;
+            return Ok(stat);
         }
+        if !matches!(node, Node::Deleted(_)) {
+            let place = self.place(&node)?;
+            stat.links += self.index(id, &place).subdirectories;
+            stat.size = match &place {
+                Place::Fixed(_, slots) => u64::from(*slots) * SLOT,
+                Place::Clusters(chain) => u64::from(chain.clusters()) * cluster_size,
+            };
+        }
+        stat.blocks = stat.size.div_ceil(512);
         Ok(stat)
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
-        let place = self.place(dir)?;
+        let place = self.place(&self.node(dir)?)?;
         let Ok(name) = std::str::from_utf8(name) else { return Err(Error::NotFound) };
         let index = self.index(dir, &place);
         let find = |name| index.find(&self.metadata, &self.geometry, &place, name);
@@ -338,7 +253,7 @@ impl FileSystem for Fat {
     }
 
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
-        let place = self.place(dir)?;
+        let place = self.place(&self.node(dir)?)?;
         let from = u32::try_from(from).unwrap_or(u32::MAX).min(DIRECTORY_SLOTS_MAX);
         let mut entries = Entries::new(&self.metadata, &self.geometry, &place, from);
         let damage = || self.damage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -377,41 +292,16 @@ impl FileSystem for Fat {
     }
 
     fn read_at(&self, file: NodeId, buf: &mut [u8], offset: u64) -> Result<usize> {
-        if let Some(deleted) = self.deleted_node(file) {
-            return self.read_deleted(deleted, buf, offset);
-        }
-        let (entry, chain) = self.file(file)?;
-        let size = u64::from(entry.file_size.get());
-        let len = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
-        let (mut rest, mut at) = (&mut buf[..len], offset);
-        while !rest.is_empty() {
-            let (on_disk, follow) = self.run_at(file, &chain, size, at)?;
-            let len = usize::try_from(follow).unwrap_or(usize::MAX).min(rest.len());
-            let (now, later) = rest.split_at_mut(len);
-            self.disk.read_at(now, on_disk)?;
-            (rest, at) = (later, at + len as u64);
-        }
-        Ok(len)
+        self.file(file)?.read(&*self.disk, &self.geometry, buf, offset)
     }
 
     fn read_link(&self, link: NodeId) -> Result<Vec<u8>> {
-        if link != ROOT && self.deleted_node(link).is_none() {
-            self.entry(link)?;
-        }
+        self.node(link)?;
         Err(Error::Invalid)
     }
 
     fn extent_at(&self, file: NodeId, offset: u64) -> Result<Extent<'_>> {
-        if let Some(deleted) = self.deleted_node(file) {
-            return self.deleted_extent(deleted, offset);
-        }
-        let (entry, chain) = self.file(file)?;
-        let size = u64::from(entry.file_size.get());
-        if offset >= size {
-            return Err(Error::Invalid);
-        }
-        let (at, len) = self.run_at(file, &chain, size, offset)?;
-        Ok(self.disk.extent_at(at)?.at_most(len))
+        self.file(file)?.extent_at(&*self.disk, &self.geometry, offset)
     }
 
     fn forensics(&self) -> Result<&dyn Forensics> {

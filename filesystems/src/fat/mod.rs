@@ -11,6 +11,7 @@ mod geometry;
 mod layout;
 mod map;
 mod name;
+mod node;
 mod time;
 mod window;
 

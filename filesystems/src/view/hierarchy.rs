@@ -2,7 +2,7 @@
 
 use images::{Error, Result, unsupported};
 
-use crate::{Entry, Identity, Kind, NodeId, Properties, Space, Stat, Time};
+use crate::{Entry, Identity, Kind, NodeId, Properties, Space, Stat};
 
 /// The root; the node with index `i` is `FIRST + i`.
 const FIRST: u64 = 1;
@@ -84,21 +84,8 @@ impl Hierarchy {
     /// The attributes that a made-up directory has.
     pub fn stat(&self, node: NodeId) -> Result<Stat> {
         let children = self.nodes[self.index(node)?].children.len();
-        Ok(Stat {
-            kind: Kind::Directory,
-            generation: 0,
-            permissions: 0o755,
-            links: 2 + u32::try_from(children).unwrap_or(u32::MAX - 2),
-            owner: 0,
-            group: 0,
-            size: 0,
-            blocks: 0,
-            device: (0, 0),
-            accessed: Time::default(),
-            modified: Time::default(),
-            changed: Time::default(),
-            created: None,
-        })
+        let subdirectories = u32::try_from(children).unwrap_or(u32::MAX - 2);
+        Ok(Stat { links: 2 + subdirectories, ..Stat::directory() })
     }
 
     pub fn properties(&self) -> &Properties {

@@ -2,7 +2,7 @@
 
 use images::{Data, Error, Extent, Result, read_only, unsupported};
 
-use crate::{Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat, Time};
+use crate::{Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 struct Node {
     parent: u64,
@@ -53,21 +53,7 @@ impl FileSystem for Sample {
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
         let node = self.node(node)?;
-        Ok(Stat {
-            kind: node.kind,
-            generation: 0,
-            permissions: 0o755,
-            links: 1,
-            owner: 0,
-            group: 0,
-            size: node.content.len() as u64,
-            blocks: 0,
-            device: (0, 0),
-            accessed: Time::default(),
-            modified: Time::default(),
-            changed: Time::default(),
-            created: None,
-        })
+        Ok(Stat { kind: node.kind, links: 1, size: node.content.len() as u64, ..Stat::directory() })
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
