@@ -5,7 +5,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use images::disk::Page;
 
-/// The blocks by their numbers: those of the running transaction, and those of the one that is being committed.
+/// The blocks by their numbers: those of the running transaction, of the one that is being committed, and of older ones, which
+/// are in the journal.
 #[derive(Default)]
 pub(super) struct Changed(RwLock<Layers>);
 
@@ -13,13 +14,14 @@ pub(super) struct Changed(RwLock<Layers>);
 struct Layers {
     running: HashMap<u64, Page>,
     committing: HashMap<u64, Page>,
+    committed: HashMap<u64, Page>,
 }
 
 impl Changed {
     /// The content of a block, if it was changed.
     pub fn get(&self, block: u64) -> Option<Page> {
-        let layers = self.read();
-        layers.running.get(&block).or_else(|| layers.committing.get(&block)).cloned()
+        let Layers { running, committing, committed } = &*self.read();
+        running.get(&block).or_else(|| committing.get(&block)).or_else(|| committed.get(&block)).cloned()
     }
 
     /// Puts a block into the running transaction, or takes it out again. Gives what was there.
@@ -36,20 +38,37 @@ impl Changed {
         self.read().running.len()
     }
 
-    /// Begins to commit: the blocks of the running transaction, by number. They are read from here until they
-    /// [lie on the disk](Self::settle); no other commit may begin before that.
+    /// Begins to commit: the blocks of the running transaction, by number. No other commit may begin before this one is
+    /// [settled](Self::settle).
     pub fn commit(&self) -> Vec<(u64, Page)> {
         let layers = &mut *self.write();
         debug_assert!(layers.committing.is_empty(), "one commit at a time");
         layers.committing = std::mem::take(&mut layers.running);
-        let mut blocks: Vec<_> = layers.committing.iter().map(|(block, page)| (*block, page.clone())).collect();
-        blocks.sort_unstable_by_key(|(block, _)| *block);
-        blocks
+        sorted(&layers.committing)
     }
 
-    /// The blocks of the commit lie where they belong.
-    pub fn settle(&self) {
-        self.write().committing.clear();
+    /// The commit is durable. What it revoked does not go where it belonged any more.
+    pub fn settle(&self, revoked: impl IntoIterator<Item = u64>) {
+        let layers = &mut *self.write();
+        layers.committed.extend(layers.committing.drain());
+        for block in revoked {
+            layers.committed.remove(&block);
+        }
+    }
+
+    /// The blocks of all commits, by number, that do not lie where they belong.
+    pub fn committed(&self) -> Vec<(u64, Page)> {
+        sorted(&self.read().committed)
+    }
+
+    /// How many these are.
+    pub fn committed_count(&self) -> usize {
+        self.read().committed.len()
+    }
+
+    /// All of them lie where they belong.
+    pub fn went_home(&self) {
+        self.write().committed.clear();
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Layers> {
@@ -59,6 +78,12 @@ impl Changed {
     fn write(&self) -> RwLockWriteGuard<'_, Layers> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn sorted(blocks: &HashMap<u64, Page>) -> Vec<(u64, Page)> {
+    let mut blocks: Vec<_> = blocks.iter().map(|(block, page)| (*block, page.clone())).collect();
+    blocks.sort_unstable_by_key(|(block, _)| *block);
+    blocks
 }
 
 #[cfg(test)]
@@ -76,7 +101,13 @@ mod tests {
         assert_eq!(changed.get(7), page(3));
         assert_eq!(changed.set(7, None), page(3), "taken back");
         assert_eq!(changed.get(7), page(1));
-        changed.settle();
+        changed.settle([]);
+        assert_eq!((changed.get(7), changed.get(3)), (page(1), page(2)), "until they lie where they belong");
+        changed.set(7, page(4));
+        changed.commit();
+        changed.settle([3]);
+        assert_eq!(changed.committed(), [(7, page(4).unwrap())], "what was revoked never does");
+        changed.went_home();
         assert_eq!((changed.get(7), changed.get(3)), (None, None));
     }
 }

@@ -144,6 +144,13 @@ impl Superblock {
         }
     }
 
+    /// Writes the checksum of a superblock of this file system, where it has one.
+    pub(super) fn seal(&self, raw: &mut layout::SuperBlock) {
+        if self.checksum_seed.is_some() {
+            raw.s_checksum = crc32c(!0, &raw.as_bytes()[..1020]).into();
+        }
+    }
+
     /// The label without its padding, if there is one.
     pub fn label(&self) -> Option<Vec<u8>> {
         label(&self.raw)

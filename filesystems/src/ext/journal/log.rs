@@ -29,6 +29,8 @@ pub struct Log {
     pub disk: Arc<dyn Disk>,
     /// The journal's superblock.
     pub superblock: Superblock,
+    /// Where that lies on the disk, in bytes.
+    pub superblock_at: u64,
     runs: Vec<Run>,
 }
 
@@ -96,7 +98,7 @@ impl Log {
         let mut block = [0; size_of::<JournalSuperblock>()];
         disk.read_at(&mut block, at)?;
         let superblock = Superblock::parse(&block, at, block_size, length)?;
-        Ok(Self { disk, superblock, runs })
+        Ok(Self { disk, superblock, superblock_at: at, runs })
     }
 
     /// Where the journal's blocks lie.

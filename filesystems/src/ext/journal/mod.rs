@@ -1,4 +1,4 @@
-//! The journal of ext3 and ext4 (jbd2): replayed into memory, the image is never written.
+//! The journal of ext3 and ext4 (jbd2): replayed into memory, and written.
 //!
 //! [`replay`] gives a disk that reads as after a replay by the kernel. [`Log`] is the journal by itself: any of its
 //! blocks as a [record](log::Record), for whoever looks for older versions of blocks.
@@ -15,7 +15,9 @@ pub mod recovery;
 pub mod superblock;
 #[cfg(test)]
 mod tests;
+pub(super) mod transaction;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use images::disk::Overlay;
@@ -36,6 +38,10 @@ const ADVICE: &str = "--no-replay shows the disk as it is";
 pub struct Replayed {
     /// The disk as it reads after the replay. Its superblock may differ from the one before.
     pub disk: Arc<dyn Disk>,
+    /// The blocks that read differently, by number.
+    pub blocks: BTreeSet<u64>,
+    /// A number that none of its transactions has, nor what is left of an incomplete one.
+    pub next: u32,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
     /// The memory that the disk takes for the copies in the journal.
@@ -73,19 +79,22 @@ fn replay_unadvised(disk: Arc<dyn Disk>, superblock: &Superblock, budget: &Budge
             format!("journal replayed in memory: {count} and {fast}")
         }
     }];
+    let mut blocks: BTreeSet<u64> = recovered.blocks.keys().copied().collect();
+    let next = recovered.next.wrapping_add(1);
     let replayed: Arc<dyn Disk> = if recovered.blocks.is_empty() {
         disk
     } else {
         Arc::new(Overlay::new(disk, superblock.block_size, recovered.blocks))
     };
     if commits.operations.is_empty() {
-        return Ok(Replayed { disk: replayed, notes, held: recovered.held });
+        return Ok(Replayed { disk: replayed, blocks, next, notes, held: recovered.held });
     }
     // The transactions may have changed the superblock.
     let superblock = Superblock::read(&*replayed)?;
     let changed = fast_commit::replay(Volume::new(replayed.clone(), superblock.clone()), &log, commits.operations)?;
+    blocks.extend(changed.keys());
     let disk = Arc::new(Overlay::new(replayed, superblock.block_size, changed));
-    Ok(Replayed { disk, notes, held: recovered.held })
+    Ok(Replayed { disk, blocks, next, notes, held: recovered.held })
 }
 
 /// `1 transaction`, `2 transactions`.

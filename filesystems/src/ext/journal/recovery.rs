@@ -71,6 +71,11 @@ pub fn recover(log: &Log, blocks: u64, budget: &Budget) -> Result<Recovered> {
     Ok(Recovered { blocks: replacements, transactions, next, held })
 }
 
+/// How many transactions are complete.
+pub fn transactions(log: &Log) -> Result<u32> {
+    log.superblock.start.map_or(Ok(0), |start| complete_transactions(log, start))
+}
+
 /// Counts the transactions from `start` that are complete.
 ///
 /// A transaction without a commit block was interrupted, and ends the log. A wrong checksum is damage, with two

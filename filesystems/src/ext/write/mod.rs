@@ -1,29 +1,32 @@
 //! The write half of ext2, ext3 and ext4.
 //!
 //! An [`Operation`] changes metadata blocks in memory, all of what it wants or nothing; a [`Transaction`] gathers many and is
-//! committed as a whole. Content of files is written at once where it belongs, before the transaction that makes it part
-//! of a file. Operations come one after the other, and readers beside them see whole ones.
+//! [committed](commits) as a whole. Content of files is written at once where it belongs, before the transaction that makes it
+//! part of a file. Operations come one after the other, and readers beside them see whole ones.
 // The operations that use all of this come one after the other.
 #![allow(dead_code)]
 
 mod acl;
+mod commits;
+mod journal;
+mod marks;
 pub(super) mod opening;
 pub(super) mod operation;
+pub(super) mod orphans;
 pub(super) mod record;
+pub(super) mod superblock;
 pub(super) mod transaction;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use images::disk::Page;
-use images::{Error, Result, Writer, read_only};
+use images::{Error, Result, Writer, read_only, unsupported};
 
+use commits::{Commits, Limits};
 use operation::Operation;
-use transaction::{Committing, Transaction};
+use transaction::Transaction;
 
 use super::volume::Volume;
-
-/// How many bytes of changed blocks are gathered before they are committed (ours). While they are, as much may gather again.
-const MOST_CHANGED: u64 = 16 << 20;
 
 /// What an open file system has more if it is written.
 pub(super) struct Writing {
@@ -31,18 +34,26 @@ pub(super) struct Writing {
     /// Read by those who read the tree, written by operations.
     transaction: RwLock<Transaction>,
     /// Taken by whoever commits: one at a time.
-    commits: Mutex<()>,
+    commits: Mutex<Commits>,
+    /// How many commits began.
+    begun: AtomicU64,
+    limits: Limits,
     /// Why nothing is written any more.
     ended: OnceLock<String>,
 }
 
 impl Writing {
-    /// The write half of a volume that was [made for it](Volume::writable).
+    /// The write half of a volume that was [made for it](Volume::writable). Fails with `Unsupported` if its journal is one
+    /// that is only read.
     pub fn new(volume: &Volume) -> Result<Self> {
+        let writer = volume.writer()?;
+        let commits = Commits::open(volume)?;
         Ok(Self {
-            writer: volume.writer()?,
+            writer,
             transaction: RwLock::default(),
-            commits: Mutex::default(),
+            limits: commits.limits(volume),
+            commits: Mutex::new(commits),
+            begun: AtomicU64::new(0),
             ended: OnceLock::new(),
         })
     }
@@ -57,27 +68,41 @@ impl Writing {
     }
 
     /// Runs an operation: all of it is done, or, after an error, nothing. It may run twice, the second time after a commit that
-    /// gave free what the first one found to be in use.
+    /// gave free what the first one found to be in use, or made room for all that it changes.
     pub fn operate<T>(&self, volume: &Volume, mut operation: impl FnMut(&mut Operation<'_>) -> Result<T>) -> Result<T> {
         let mut again = true;
         loop {
             self.check()?;
-            let (answer, has_released, is_full) = {
+            let mut is_full = false;
+            let answer = {
                 let mut transaction = self.transaction();
+                let is_first = transaction.is_empty();
                 let mut now = Operation::new(volume, &*self.writer, &mut transaction);
                 let answer = operation(&mut now);
+                let (changed, revoked) = (volume.changed()?.running(), now.revoked());
                 let has_released = now.has_released();
-                if answer.is_ok() {
-                    now.finish();
-                } else {
-                    drop(now);
+                match answer {
+                    Ok(_) if !self.limits.holds(changed, revoked) => {
+                        drop(now);
+                        if is_first || !again {
+                            return Err(unsupported!(
+                                "not written: {changed} changed blocks at once, more than the journal holds"
+                            ));
+                        }
+                        None
+                    }
+                    Ok(answer) => {
+                        now.finish();
+                        is_full = self.limits.is_full(changed, revoked);
+                        Some(Ok(answer))
+                    }
+                    Err(Error::NoSpace) if again && has_released => None,
+                    Err(error) => Some(Err(error)),
                 }
-                let bytes = volume.changed()?.running() as u64 * volume.block_size();
-                (answer, has_released, bytes >= MOST_CHANGED)
             };
             match answer {
-                Err(Error::NoSpace) if again && has_released => self.commit(volume)?,
-                answer => {
+                None => self.commit(volume)?,
+                Some(answer) => {
                     if is_full {
                         self.commit(volume)?;
                     }
@@ -88,42 +113,28 @@ impl Writing {
         }
     }
 
-    /// Makes durable all operations that are done. After a failure nothing is written any more.
+    /// Makes durable all operations that are done, and all content that was written. After a failure nothing is written any more.
     pub fn commit(&self, volume: &Volume) -> Result<()> {
-        let commit = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.begun.load(Ordering::SeqCst);
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        self.commit_alone(volume, &commit).inspect_err(|error| self.end(format!("writing failed: {error}")))
-    }
-
-    fn commit_alone(&self, volume: &Volume, _: &MutexGuard<'_, ()>) -> Result<()> {
-        let changed = volume.changed()?;
-        let (blocks, committing) = {
-            let mut transaction = self.transaction();
-            if transaction.is_empty() {
-                drop(transaction);
-                return self.writer.flush();
-            }
-            (changed.commit(), transaction.commit())
-        };
-        self.make_durable(volume, &blocks, &committing)?;
-        changed.settle();
-        self.transaction().settle();
-        Ok(())
-    }
-
-    /// Writes the blocks of a transaction where they belong, and all that was written before.
-    fn make_durable(&self, volume: &Volume, blocks: &[(u64, Page)], _: &Committing) -> Result<()> {
-        for (block, content) in blocks {
-            self.writer.write_at(content, volume.superblock().block_offset(*block)?)?;
+        // One that began after this was called has done it.
+        if self.begun.load(Ordering::SeqCst) > before {
+            return Ok(());
         }
-        self.writer.flush()
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        commits.commit(self, volume).inspect_err(|error| self.end(volume, format!("writing failed: {error}")))
     }
 
-    /// Makes everything durable; then nothing is written any more.
+    /// Makes everything durable and the file system clean; then nothing is written any more.
     pub fn close(&self, volume: &Volume) -> Result<()> {
         self.commit(volume)?;
-        self.end("the file system is closed".into());
-        Ok(())
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        commits
+            .close(self, volume)
+            .inspect(|()| self.end(volume, "the file system is closed".into()))
+            .inspect_err(|error| self.end(volume, format!("closing failed: {error}")))
     }
 
     /// Fails if nothing is written any more.
@@ -131,9 +142,13 @@ impl Writing {
         self.ended.get().map_or(Ok(()), |why| Err(read_only!("{why}")))
     }
 
-    fn end(&self, why: String) {
-        if self.ended.set(why.clone()).is_ok() {
-            log::info!("{why}");
+    fn end(&self, volume: &Volume, why: String) {
+        let line = format!("{} is not written any more: {why}", volume.disk());
+        if self.ended.set(why).is_ok() {
+            log::info!("{line}");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

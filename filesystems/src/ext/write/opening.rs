@@ -1,12 +1,15 @@
 //! How a file system is opened to be written.
 
-use images::{Error, Result, read_only};
+use std::sync::Arc;
 
-use super::Writing;
-use crate::Request;
-use crate::ext::features::compat;
+use images::{Disk, DiskMut, Error, Result, read_only};
+
+use super::{Writing, journal, marks, orphans};
+use crate::ext::gathered::Gathered;
+use crate::ext::journal::{external, replay};
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::Volume;
+use crate::{Options, Request};
 
 /// A file system that is opened to be written.
 pub(in crate::ext) struct Opened {
@@ -16,17 +19,69 @@ pub(in crate::ext) struct Opened {
     pub notes: Vec<String>,
 }
 
-/// Opens it. Fails with `ReadOnly` if something keeps it from being written.
+/// Opens it, with its journal replayed onto the disk if it must be. Fails with `ReadOnly` if something keeps it from being
+/// written; then nothing was.
 pub(in crate::ext) fn open(request: &Request<'_>) -> Result<Opened> {
-    let superblock = match Superblock::read(&**request.disk) {
-        Err(error @ Error::Corrupt { .. }) => return Err(read_only!("{error}")),
-        superblock => superblock?,
-    };
-    superblock.features.check_writable()?;
-    if superblock.features.has_compat(compat::HAS_JOURNAL) {
-        return Err(read_only!("it has a journal, and this program does not write journals"));
+    let (disk, mut notes) = (request.disk.clone(), Vec::new());
+    let mut superblock = check(&*disk)?;
+    if external::is_external(&superblock) {
+        return Err(read_only!("not written: its journal is on another device"));
     }
-    let volume = Volume::writable(request.disk.clone(), superblock);
-    let writing = Writing::new(&volume)?;
-    Ok(Opened { volume, writing, notes: Vec::new() })
+    if superblock.needs_recovery() {
+        notes.extend(replay_onto_disk(&disk, &superblock, request.options)?);
+        // All that was read before may be another one now.
+        superblock = check(&*disk)?;
+    }
+    let volume = Volume::writable(disk, superblock);
+    let writing = Writing::new(&volume).map_err(refusal)?;
+    if !orphans::all(&volume).map_err(refusal)?.is_empty() {
+        return Err(read_only!("not written: it has files without a name that are to be freed; e2fsck -p does that"));
+    }
+    Ok(Opened { volume, writing, notes })
+}
+
+/// The superblock, with which the file system can be written.
+fn check(disk: &dyn Disk) -> Result<Superblock> {
+    let superblock = Superblock::read(disk).map_err(refusal)?;
+    superblock.features.check_writable()?;
+    Ok(superblock)
+}
+
+/// What keeps it from being written need not keep it from being read.
+fn refusal(error: Error) -> Error {
+    match error {
+        Error::Corrupt { .. } => read_only!("{error}"),
+        Error::Unsupported(why) => read_only!("not written: {why}"),
+        error => error,
+    }
+}
+
+/// Replays the journal and empties it. A crash on the way leaves it to be replayed again.
+fn replay_onto_disk(disk: &Arc<dyn Disk>, superblock: &Superblock, options: &Options) -> Result<Vec<String>> {
+    if !options.replay {
+        return Err(read_only!("not written: its journal is not to be replayed"));
+    }
+    let replayed = replay(disk.clone(), superblock, &options.budget)?;
+    // Its transactions may have turned on features.
+    let superblock = check(&*replayed.disk)?;
+    let writer = disk.writer(0..disk.size())?;
+    let mut gathered = Gathered::new(&*writer);
+    let mut content = vec![0; superblock.block_size as usize];
+    for block in &replayed.blocks {
+        let offset = superblock.block_offset(*block)?;
+        replayed.disk.read_at(&mut content, offset)?;
+        gathered.put(&content, offset)?;
+    }
+    gathered.write()?;
+    writer.flush()?;
+    let volume = Volume::new(disk.clone(), superblock);
+    journal::empty_after_replay(&volume, &*writer, replayed.next)?;
+    clear_recovery(&volume, &*writer)?;
+    Ok(replayed.notes.iter().map(|note| note.replace("replayed in memory", "replayed onto the disk")).collect())
+}
+
+/// Says that no recovery is needed. That there are orphans stays.
+fn clear_recovery(volume: &Volume, writer: &dyn DiskMut) -> Result<()> {
+    marks::write(volume, writer, |raw| marks::end(volume.superblock(), raw, true))?;
+    writer.flush()
 }

@@ -98,6 +98,11 @@ impl<'a> Operation<'a> {
         self.transaction.has_released()
     }
 
+    /// How many blocks the transaction revokes with what this one does.
+    pub(super) fn revoked(&self) -> usize {
+        self.transaction.revoked_with(&self.revoked)
+    }
+
     /// The record of an inode, its checksum verified.
     pub fn record(&self, number: u32) -> Result<Record> {
         let inode = self.volume.inode(number)?;

@@ -60,6 +60,12 @@ impl Transaction {
         self.inodes.contains(&inode)
     }
 
+    /// How many blocks the next commit revokes at most if `more` are added.
+    pub fn revoked_with(&self, more: &[Range<u64>]) -> usize {
+        let more = more.iter().map(|range| range.end.saturating_sub(range.start)).fold(0, u64::saturating_add);
+        self.revoked.len().saturating_add(usize::try_from(more).unwrap_or(usize::MAX))
+    }
+
     /// Whether blocks that were freed may be used again after a commit.
     pub fn has_released(&self) -> bool {
         !self.freed.is_empty() || !self.freeing.is_empty()
