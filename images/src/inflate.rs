@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use crate::length::in_memory;
+
 /// What is around the deflate stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrapping {
@@ -45,8 +47,8 @@ pub fn inflate(wrapping: Wrapping, packed: &[u8], out: &mut [u8]) -> Result<Infl
         state.reset(wrapping == Wrapping::Zlib);
         match state.decompress(packed, out, FlushDecompress::Finish) {
             // No overflow: it is at most the length of `out`.
-            Ok(Status::StreamEnd) => Ok(Inflated::Ended(state.total_out() as usize)),
-            Ok(_) if state.total_out() as usize == out.len() => Ok(Inflated::Full),
+            Ok(Status::StreamEnd) => Ok(Inflated::Ended(in_memory(state.total_out()))),
+            Ok(_) if state.total_out() == out.len() as u64 => Ok(Inflated::Full),
             Ok(_) => Err("the compressed bytes end too early".to_owned()),
             Err(error) => Err(format!("deflate: {error}")),
         }

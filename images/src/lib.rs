@@ -16,13 +16,18 @@
 //! # }
 //! ```
 
+// What a disk says is never cut to fit: `length`, `try_from`, or a type that holds it.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod address;
+#[allow(clippy::cast_possible_truncation)]
 mod block_map;
 pub mod budget;
 mod cache;
 pub mod compressed;
 pub mod crypt;
 pub mod description;
+#[allow(clippy::cast_possible_truncation)]
 pub mod disk;
 pub mod error;
 mod ewf;
@@ -32,7 +37,9 @@ mod gate;
 mod image;
 mod inflate;
 pub mod info;
+pub mod length;
 mod location;
+#[allow(clippy::cast_possible_truncation)]
 mod lock;
 mod name;
 mod origin;
@@ -41,6 +48,7 @@ mod parallels;
 mod parent;
 pub mod progress;
 mod qcow1;
+#[allow(clippy::cast_possible_truncation)]
 mod qcow2;
 mod qed;
 mod source;

@@ -92,7 +92,7 @@ struct Parts<'a> {
     /// How many digits or letters it has.
     width: usize,
     /// The first digit or letter, and how many there are.
-    base: (u8, u32),
+    base: (u8, u8),
     /// The number of the first part.
     first: u32,
 }
@@ -125,8 +125,8 @@ impl<'a> Parts<'a> {
         let mut rest = self.first + index;
         let mut number = vec![zero; self.width];
         for digit in number.iter_mut().rev() {
-            *digit += (rest % base) as u8;
-            rest /= base;
+            *digit += u8::try_from(rest % u32::from(base)).expect("less than the base");
+            rest /= u32::from(base);
         }
         (rest == 0).then(|| OsString::from_vec([self.stem, &number].concat()))
     }
@@ -134,7 +134,7 @@ impl<'a> Parts<'a> {
     /// The name that `split` goes on with after `yz` or `89`, if nobody tells it how long names are.
     fn longer(&self) -> Option<OsString> {
         let (zero, base) = self.base;
-        let last = zero + (base - 1) as u8;
+        let last = zero + base - 1;
         (self.first == 0).then(|| OsString::from_vec([self.stem, &[last], &vec![zero; self.width + 1][..]].concat()))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::format::Request;
 use crate::gate::Gate;
 use crate::image::{self, Options};
+use crate::length::in_memory;
 use crate::{Disk, Error, Result, ResultExt};
 
 pub use crate::stored::{Algorithm, Stored, hex};
@@ -81,7 +82,7 @@ fn groups(stored: &[Stored]) -> Vec<Vec<usize>> {
 }
 
 fn read_all(disk: &dyn Disk, each: &mut dyn FnMut(&[u8])) -> Result<()> {
-    let mut buf = vec![0; PIECE.min(disk.size()) as usize];
+    let mut buf = vec![0; in_memory(PIECE.min(disk.size()))];
     let mut at = 0;
     while at < disk.size() {
         let len = (disk.size() - at).min(PIECE) as usize;

@@ -2,6 +2,7 @@
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use crate::length::in_memory;
 use crate::{Disk, Result, corrupt, unsupported};
 
 /// The longest XML that is read, in bytes; ours. An appliance of ten disks has about 50 KiB.
@@ -46,7 +47,7 @@ pub fn read(file: &dyn Disk, what: &str) -> Result<String> {
     if size > MAX_XML {
         return Err(unsupported!("the {what} is {size} bytes long, {MAX_XML} is our limit"));
     }
-    let mut bytes = vec![0; size as usize];
+    let mut bytes = vec![0; in_memory(size)];
     file.read_at(&mut bytes, 0)?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),

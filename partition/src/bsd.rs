@@ -46,7 +46,7 @@ pub(crate) struct Slice {
 /// One partition of a label.
 pub(crate) struct Entry {
     /// 0 for `a`.
-    letter: usize,
+    letter: u32,
     /// In sectors of the whole disk.
     start: u64,
     size: u64,
@@ -97,8 +97,8 @@ impl Label {
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
         let count = usize::from(self.0.d_npartitions.get());
-        let used = |(_, entry): &(usize, &Partition)| entry.p_fstype != FS_UNUSED && entry.p_size.get() != 0;
-        self.0.d_partitions.iter().take(count).enumerate().filter(used).map(|(letter, entry)| Entry {
+        let used = |(_, entry): &(u32, &Partition)| entry.p_fstype != FS_UNUSED && entry.p_size.get() != 0;
+        (0u32..).zip(self.0.d_partitions.iter().take(count)).filter(used).map(|(letter, entry)| Entry {
             letter,
             start: entry.p_offset.get().into(),
             size: entry.p_size.get().into(),
@@ -142,7 +142,7 @@ fn volumes(members: &[Arc<dyn Disk>], _: &Budget) -> Result<Vec<Volume>> {
         let all = disk.size() / sector_size;
         // `c` is the disk itself.
         let parts = label.entries().filter(|entry| (entry.start, entry.size) != (0, all));
-        volumes.extend(parts.map(|entry| entry.volume(disk, member, entry.letter as u32 + 1, sector_size)));
+        volumes.extend(parts.map(|entry| entry.volume(disk, member, entry.letter + 1, sector_size)));
         Ok(volumes)
     })
 }

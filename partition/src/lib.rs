@@ -17,6 +17,9 @@
 //! # }
 //! ```
 
+// What a disk says is never cut to fit: `images::length`, `try_from`, or a type that holds it.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod amplification;
 mod apple;
 mod bsd;

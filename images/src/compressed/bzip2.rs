@@ -12,6 +12,7 @@ use ::bzip2::{Decompress, Status};
 use super::input::{Input, truncated};
 use super::whole::{once, whole};
 use super::{Decoder, open_content, warn_of_garbage};
+use crate::length::in_memory;
 use crate::{Budget, Disk, Error, Request, Reservation, Result, corrupt};
 
 /// What a stream starts with; the number of 100,000 bytes of a block follows as a digit.
@@ -87,8 +88,8 @@ impl Decoder for Streams {
             let is_end = packed.is_empty();
             let (read, written) = (stream.total_in(), stream.total_out());
             let status = stream.decompress(packed, out).map_err(|error| failed(start, at, error))?;
-            let (read, written) = (stream.total_in() - read, (stream.total_out() - written) as usize);
-            self.input.consume(read as usize);
+            let (read, written) = (stream.total_in() - read, in_memory(stream.total_out() - written));
+            self.input.consume(in_memory(read));
             if status == Status::StreamEnd {
                 self.stream = None;
             } else if written == 0 && is_end {

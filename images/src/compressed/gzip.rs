@@ -12,6 +12,7 @@ use super::input::{Input, truncated};
 use super::parts::Parts;
 use super::whole::{once, whole};
 use super::{Codec, Decoder, open_content, warn_of_garbage};
+use crate::length::{at_most, in_memory};
 use crate::{Budget, Disk, Request, Reservation, Result, corrupt};
 
 /// The first bytes of a member: the magic number, and deflate as the method.
@@ -35,8 +36,8 @@ const PROBED: usize = 4096;
 /// Whether the file starts with a member whose header is sound, and whose deflate stream begins well.
 pub fn probe(file: &dyn Disk) -> Result<bool> {
     // The longest header, and what can hold a deflate block's code lengths and some content.
-    let mut start = vec![0; (file.size().min(192 << 10)) as usize];
-    file.read_at(&mut start[..MAGIC.len().min(file.size() as usize)], 0)?;
+    let mut start = vec![0; at_most(file.size(), 192 << 10)];
+    file.read_at(&mut start[..at_most(file.size(), MAGIC.len())], 0)?;
     if !start.starts_with(&MAGIC) {
         return Ok(false);
     }
@@ -48,14 +49,14 @@ pub fn probe(file: &dyn Disk) -> Result<bool> {
     }
     let mut inflate = Decompress::new(false);
     let mut out = [0; PROBED];
-    while (inflate.total_out() as usize) < PROBED {
+    while inflate.total_out() < PROBED as u64 {
         let (before, packed) = (inflate.total_in(), input.fill()?);
         if packed.is_empty() {
             break;
         }
         match inflate.decompress(packed, &mut out, FlushDecompress::None) {
             Ok(Status::StreamEnd) => return Ok(true),
-            Ok(_) => input.consume((inflate.total_in() - before) as usize),
+            Ok(_) => input.consume(in_memory(inflate.total_in() - before)),
             Err(_) => return Ok(false),
         }
     }
@@ -108,12 +109,21 @@ fn header(input: &mut Input) -> Result<Option<u64>> {
         }
     }
     if flags & FHCRC != 0 {
-        let (want, found) = (input.take("gzip header").map(u16::from_le_bytes)?, crc.sum() as u16);
+        let want = input.take("gzip header").map(u16::from_le_bytes)?;
+        // The two least significant bytes.
+        let [low, high, ..] = crc.sum().to_le_bytes();
+        let found = u16::from_le_bytes([low, high]);
         if want != found {
             return Err(corrupt!("gzip header", at, "checksum {found:#x}, want {want:#x}"));
         }
     }
     Ok(size)
+}
+
+/// A size modulo 2^32, as the trailer has it.
+fn low_half(size: u64) -> u32 {
+    let [a, b, c, d, ..] = size.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// What BGZF's subfield of the extra field says: the size of the member in bytes.
@@ -222,7 +232,7 @@ impl Members {
                 "checksum {want:#010x}, but the content of the member at byte {member:#x} has {found:#010x}"
             ));
         }
-        let (want, found) = (u32::from_le_bytes(size), self.inflate.total_out() as u32);
+        let (want, found) = (u32::from_le_bytes(size), low_half(self.inflate.total_out()));
         if want != found {
             return Err(corrupt!("gzip trailer", at, "size {want}, but the content has {found} (modulo 2^32)"));
         }
@@ -248,9 +258,9 @@ impl Decoder for Members {
             let is_end = packed.is_empty();
             let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
             let status = self.inflate.decompress(packed, out, FlushDecompress::None);
-            let (read, written) = (self.inflate.total_in() - read, (self.inflate.total_out() - written) as usize);
+            let (read, written) = (self.inflate.total_in() - read, in_memory(self.inflate.total_out() - written));
             let status = status.map_err(|error| corrupt!("deflate stream", at, "{error}, near this byte"))?;
-            self.input.consume(read as usize);
+            self.input.consume(in_memory(read));
             self.crc.update(&out[..written]);
             if status == Status::StreamEnd {
                 self.check_trailer(member)?;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::length::in_memory;
 use crate::{Disk, Error, Result, corrupt};
 
 /// How much is read at a time, in bytes.
@@ -63,7 +64,7 @@ impl Input {
     /// Reads the next piece behind the first `keep` bytes of this one.
     fn read_piece(&mut self, keep: usize) -> Result<()> {
         let len = (self.end - self.next).min(PIECE);
-        self.piece.resize(keep + len as usize, 0);
+        self.piece.resize(keep + in_memory(len), 0);
         self.used = 0;
         self.file.read_at(&mut self.piece[keep..], self.next)?;
         self.next += len;
@@ -79,7 +80,7 @@ impl Input {
     pub fn skip(&mut self, len: u64) {
         let inside = (self.piece.len() - self.used) as u64;
         match len.checked_sub(inside) {
-            None => self.used += len as usize,
+            None => self.used += in_memory(len),
             Some(more) => {
                 self.used = self.piece.len();
                 self.next = self.next.saturating_add(more).min(self.end);

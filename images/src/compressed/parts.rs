@@ -15,6 +15,7 @@ use super::spool::Spool;
 use super::whole::{STEP, WHAT, fill};
 use super::{Codec, Decoder, content_of};
 use crate::disk::{HostFile, Page, Pages, check_range, next_number};
+use crate::length::{at_most, in_memory};
 use crate::progress::{self, Progress};
 use crate::turns::{self, Turns};
 use crate::{Budget, Data, Disk, Error, Extent, Properties, Reservation, Result, Writer, corrupt, read_only};
@@ -94,7 +95,7 @@ impl Parts {
         let make = || {
             // Where it is kept is counted by the cache.
             let _memory = self.budget.take_decoder(part.len, "a part of a compressed file")?;
-            let mut bytes = vec![0; part.len as usize];
+            let mut bytes = vec![0; in_memory(part.len)];
             let mut decoder = self.codec.begin(&self.file, part, &self.budget)?;
             let len = fill(&mut *decoder, &mut bytes)?;
             check_len(part, len as u64)?;
@@ -171,7 +172,7 @@ impl Parts {
                 let mut again = 0;
                 end = if done > 0 { part.len } else { end };
                 while again < done {
-                    let want = (done - again).min(STEP as u64) as usize;
+                    let want = at_most(done - again, STEP);
                     let len = fill(&mut *decoder, &mut buf[..want])? as u64;
                     again += len;
                     if len < want as u64 {
@@ -182,7 +183,7 @@ impl Parts {
             }
         };
         while done < end {
-            let want = (part.len - done).min(STEP as u64) as usize;
+            let want = at_most(part.len - done, STEP);
             let len = fill(&mut *decoder, &mut buf[..want])?;
             if len < want {
                 check_len(part, done + len as u64)?;
@@ -257,11 +258,11 @@ impl Disk for Parts {
         while !buf.is_empty() {
             let part = self.index.part_at(offset);
             let inside = offset - part.start;
-            let len = usize::try_from(part.len - inside).unwrap_or(usize::MAX).min(buf.len());
+            let len = at_most(part.len - inside, buf.len());
             let (now, rest) = buf.split_at_mut(len);
             match &self.large {
                 Some(large) if part.len > SMALL => self.read_large(large, part, now, inside)?,
-                _ => now.copy_from_slice(&self.small(part)?[inside as usize..][..len]),
+                _ => now.copy_from_slice(&self.small(part)?[in_memory(inside)..][..len]),
             }
             buf = rest;
             offset += len as u64;

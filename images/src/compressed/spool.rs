@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::disk::{HostFile, next_number, printable};
+use crate::length::remainder;
 use crate::storage::Storage;
 use crate::{Budget, Error, Result};
 
@@ -62,7 +63,7 @@ impl Spool {
             for (end, wants_zeros) in [(0, false), (1, true)] {
                 let mut at = ends[0];
                 while at < bytes.len() {
-                    let block = BLOCK - ((offset + at as u64) % BLOCK as u64) as usize;
+                    let block = BLOCK - remainder(offset + at as u64, BLOCK);
                     let block = &bytes[at..bytes.len().min(at + block)];
                     if (block == &ZEROS[..block.len()]) != wants_zeros {
                         break;

@@ -13,6 +13,7 @@ use super::input::{Input, truncated};
 use super::parts::Parts;
 use super::whole::{once, whole};
 use super::{Codec, Decoder, open_content, warn_of_garbage};
+use crate::length::at_most;
 use crate::{Budget, Disk, Error, Request, Reservation, Result, corrupt, unsupported};
 
 const MAGIC: u32 = 0xfd2f_b528;
@@ -90,7 +91,7 @@ struct Header {
 /// The frame that begins at `at`; `None` if something else does.
 fn frame_at(file: &dyn Disk, at: u64) -> Result<Option<Frame>> {
     let mut bytes = [0; MAX_HEADER];
-    let len = file.size().saturating_sub(at).min(MAX_HEADER as u64) as usize;
+    let len = at_most(file.size().saturating_sub(at), MAX_HEADER);
     file.read_at(&mut bytes[..len], at)?;
     let bytes = &bytes[..len];
     let Some((&[a, b, c, d], rest)) = bytes.split_first_chunk() else { return Ok(None) };

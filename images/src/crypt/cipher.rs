@@ -15,7 +15,9 @@ use super::xts::Xts;
 use crate::{Result, unsupported};
 
 /// The unit in which sectors are counted for their initialisation vectors, in bytes, whatever the size of the sectors.
-pub(super) const IV_UNIT: u64 = 512;
+pub(super) const IV_UNIT: u64 = SECTOR as u64;
+/// The smallest sector, in bytes: what images and LUKS 1 encrypt by.
+pub(super) const SECTOR: usize = 512;
 
 /// Where the initialisation vector of a sector comes from.
 enum Vector {

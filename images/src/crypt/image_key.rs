@@ -3,13 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cipher::{Cipher, IV_UNIT};
+use super::cipher::{Cipher, IV_UNIT, SECTOR};
 use super::sectors::Sectors;
 use crate::location::Location;
 use crate::{Disk, Result, unsupported};
-
-/// The unit in which image formats encrypt, in bytes.
-const SECTOR: usize = IV_UNIT as usize;
 
 /// Tries one secret on an image: its key if that is the right one.
 pub type Attempt<'a> = dyn FnMut(&[u8]) -> Result<Option<ImageKey>> + 'a;

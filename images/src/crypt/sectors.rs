@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cipher::{Cipher, IV_UNIT};
 use super::mode::MAX_SECTOR;
+use crate::length::{at_most, in_memory, remainder};
 use crate::{Disk, DiskMut, Result, Writer, read_only};
 
 /// How much is encrypted at a time, in bytes: a multiple of every sector.
@@ -27,7 +28,7 @@ impl Sectors<'_> {
     pub(super) fn read_at(&self, mut buf: &mut [u8], mut inside: u64) -> Result<()> {
         let sector = self.cipher.sector_size();
         while !buf.is_empty() {
-            let skip = (inside % sector as u64) as usize;
+            let skip = remainder(inside, sector);
             let whole = buf.len() / sector * sector;
             let now;
             if skip == 0 && whole > 0 {
@@ -75,10 +76,10 @@ pub(super) struct SectorWriter {
 impl SectorWriter {
     /// Encrypts whole sectors, `len` bytes of them, of which `fill` makes each part from the byte that it is given.
     fn write_whole(&self, inside: u64, len: u64, fill: impl Fn(&mut [u8], u64)) -> Result<()> {
-        let mut batch = vec![0; len.min(BATCH as u64) as usize];
+        let mut batch = vec![0; at_most(len, BATCH)];
         let mut done = 0;
         while done < len {
-            let now = (len - done).min(BATCH as u64) as usize;
+            let now = at_most(len - done, BATCH);
             let batch = &mut batch[..now];
             fill(batch, done);
             self.cipher.encrypt(batch, self.first.wrapping_add((inside + done) / IV_UNIT));
@@ -106,7 +107,7 @@ impl SectorWriter {
                 let mut old = vec![0; self.cipher.sector_size()];
                 let sectors = Sectors { disk: &*self.disk, at: self.at, first: self.first, cipher: &self.cipher };
                 sectors.read_at(&mut old, at - skip)?;
-                fill(&mut old[skip as usize..][..part as usize], done);
+                fill(&mut old[in_memory(skip)..][..in_memory(part)], done);
                 self.write_whole(at - skip, sector, |buf, _| buf.copy_from_slice(&old))?;
                 part
             };
@@ -118,7 +119,7 @@ impl SectorWriter {
 
 impl DiskMut for SectorWriter {
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let part = |buf: &mut [u8], from: u64| buf.copy_from_slice(&data[from as usize..][..buf.len()]);
+        let part = |buf: &mut [u8], from: u64| buf.copy_from_slice(&data[in_memory(from)..][..buf.len()]);
         self.write(offset, data.len() as u64, part)
     }
 

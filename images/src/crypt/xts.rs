@@ -79,8 +79,8 @@ struct Mask([u64; 2]);
 impl Mask {
     #[inline(always)]
     fn of(first: &Block) -> Self {
-        let number = u128::from_le_bytes(first.0);
-        Self([number as u64, (number >> 64) as u64])
+        let (halves, _) = first.0.as_chunks::<8>();
+        Self([u64::from_le_bytes(halves[0]), u64::from_le_bytes(halves[1])])
     }
 
     /// Puts this mask and those of the blocks that follow into `masks`, and becomes the one after these.

@@ -12,6 +12,7 @@ use super::table::{Place, Table};
 use crate::block_map::{Map, Mapping, Run};
 use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, next_number};
+use crate::length::{at_most, in_memory};
 use crate::unpacked::{KEPT_BUFFER, Unit, Units};
 use crate::{Budget, Disk, Reservation, Result, ResultExt, corrupt};
 
@@ -52,7 +53,7 @@ impl Chunks {
 
     /// How many bytes of the disk chunk `index` has.
     fn needed(&self, index: u64) -> usize {
-        (self.geometry.size - index * self.geometry.chunk).min(self.geometry.chunk) as usize
+        in_memory((self.geometry.size - index * self.geometry.chunk).min(self.geometry.chunk))
     }
 
     /// The most bytes that a chunk takes when it is stored: zlib makes incompressible bytes longer by five in 16 KiB,
@@ -64,7 +65,7 @@ impl Chunks {
     /// The chunk `index`, whole, from a cache.
     fn chunk(&self, index: u64) -> Result<Unit> {
         let make = || {
-            let mut chunk = vec![0; self.geometry.chunk as usize];
+            let mut chunk = vec![0; in_memory(self.geometry.chunk)];
             self.unpack_to(&mut chunk, index)?;
             Ok(chunk)
         };
@@ -124,13 +125,13 @@ impl Chunks {
         out: &mut [u8],
         place: &Place,
     ) -> Result<std::result::Result<usize, String>> {
-        packed.resize(place.room.min(self.most()) as usize, 0);
+        packed.resize(in_memory(place.room.min(self.most())), 0);
         self.file.read_at(packed, place.at)?;
         Ok(INFLATE.with_borrow_mut(|state| {
             state.reset(true);
             match state.decompress(packed, out, FlushDecompress::Finish) {
-                Ok(Status::StreamEnd) => Ok(state.total_out() as usize),
-                Ok(_) if state.total_out() as usize == out.len() => Err("longer than a chunk".to_owned()),
+                Ok(Status::StreamEnd) => Ok(in_memory(state.total_out())),
+                Ok(_) if state.total_out() == out.len() as u64 => Err("longer than a chunk".to_owned()),
                 Ok(_) => Err("the compressed bytes end too early".to_owned()),
                 Err(error) => Err(format!("zlib: {error}")),
             }
@@ -140,14 +141,14 @@ impl Chunks {
     /// The same of a chunk that is not compressed, with its checksum behind it. The last one of the disk, of which
     /// `needed` bytes are wanted, is stored as long as it is, or filled up to a whole chunk.
     fn copy(&self, out: &mut [u8], place: &Place, needed: usize) -> Result<std::result::Result<usize, String>> {
-        let room = place.room.saturating_sub(CHECKSUM_SIZE).min(out.len() as u64) as usize;
+        let room = at_most(place.room.saturating_sub(CHECKSUM_SIZE), out.len());
         if room < needed {
             return Ok(Ok(room));
         }
         self.file.read_at(&mut out[..room], place.at)?;
         let mut wrong = String::new();
         for len in [room, needed] {
-            let mut stored = [0; CHECKSUM_SIZE as usize];
+            let mut stored = [0; size_of::<u32>()];
             self.file.read_at(&mut stored, place.at + len as u64)?;
             let (stored, computed) = (u32::from_le_bytes(stored), adler2::adler32_slice(&out[..len]));
             if stored == computed {
@@ -175,8 +176,8 @@ impl Map for Chunks {
 
     fn unpack(&self, (): (), mut buf: &mut [u8], mut offset: u64) -> Result<()> {
         while !buf.is_empty() {
-            let (index, inside) = (offset / self.geometry.chunk, (offset % self.geometry.chunk) as usize);
-            let len = buf.len().min(self.geometry.chunk as usize - inside);
+            let (index, inside) = (offset / self.geometry.chunk, offset % self.geometry.chunk);
+            let len = at_most(self.geometry.chunk - inside, buf.len());
             let (now, rest) = buf.split_at_mut(len);
             if now.len() as u64 == self.geometry.chunk {
                 match self.units.get(&(self.number, index, 0)) {
@@ -184,7 +185,7 @@ impl Map for Chunks {
                     None => self.unpack_to(now, index)?,
                 }
             } else {
-                now.copy_from_slice(&self.chunk(index)?[inside..][..len]);
+                now.copy_from_slice(&self.chunk(index)?[in_memory(inside)..][..len]);
             }
             buf = rest;
             offset += len as u64;

@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::*;
 use super::table::Table;
+use crate::length::at_most;
 use crate::{Disk, Reservation, Result, corrupt, structure, unsupported};
 
 /// Our limit of the sections of an image: three for each table.
@@ -112,7 +113,7 @@ impl Sections {
         loop {
             // With what most often follows: the header of a table.
             let mut bytes = [0; size_of::<SectionDescriptor>() + size_of::<TableHeader>()];
-            let there = file.size().saturating_sub(at).min(bytes.len() as u64) as usize;
+            let there = at_most(file.size().saturating_sub(at), bytes.len());
             let bytes = &mut bytes[..there.max(size_of::<SectionDescriptor>())];
             structure::fill(file, WHAT, bytes, at)?;
             let (descriptor, rest) = bytes.split_at(size_of::<SectionDescriptor>());
@@ -142,8 +143,7 @@ impl Sections {
                     "{kind}, the next one is at {next:#x}, but the file has {size:#x} bytes: truncated?"
                 ));
             }
-            let section =
-                Section { file, data: data..next, start: &rest[..(next - data).min(rest.len() as u64) as usize] };
+            let section = Section { file, data: data..next, start: &rest[..at_most(next - data, rest.len())] };
             let before = self.tables.len();
             self.take(kind, &section, segment, start)?;
             // A list that grows takes up to twice what it holds; a table that is damaged keeps its error.

@@ -56,12 +56,9 @@ impl Names {
         let first = name.pop()?;
         let (a, z) = if first.is_ascii_uppercase() { (b'A', b'Z') } else { (b'a', b'z') };
         let beyond = number - LAST_DECIMAL - 1;
-        let lead = u32::from(first) + beyond / PAIRS;
-        if lead > u32::from(z) {
-            return None;
-        }
-        let letter = |index: u32| a + (index % 26) as u8;
-        name.extend([lead as u8, letter(beyond / 26), letter(beyond)]);
+        let lead = first.checked_add(u8::try_from(beyond / PAIRS).ok()?).filter(|lead| *lead <= z)?;
+        let letter = |index: u32| (a..=z).nth(index as usize % 26);
+        name.extend([lead, letter(beyond / 26)?, letter(beyond)?]);
         Some(OsString::from_vec(name))
     }
 }

@@ -7,6 +7,7 @@ use adler2::Adler32;
 
 use super::layout::*;
 use crate::disk::Cached;
+use crate::length::at_most;
 use crate::{Disk, Error, Result, corrupt};
 
 /// How much of a table is read at a time while its checksum is computed, in bytes.
@@ -94,7 +95,7 @@ impl Table {
     /// a chunk takes when it is stored.
     pub fn place(&self, file: &dyn Disk, tables: &Cached, index: u32, most: u64) -> Result<Place> {
         let checked = self.checked(file, most)?;
-        let mut pair = [0; 2 * ENTRY_SIZE as usize];
+        let mut pair = [0; 2 * size_of::<u32>()];
         let is_last = index + 1 == self.count;
         let len = if is_last { pair.len() / 2 } else { pair.len() };
         let at = checked.entries + u64::from(index) * ENTRY_SIZE;
@@ -142,16 +143,16 @@ impl Table {
     fn check(&self, file: &dyn Disk, entries: u64, most: u64) -> Result<Checked> {
         let end = entries + u64::from(self.count) * ENTRY_SIZE;
         let (mut sum, mut wide, mut before) = (Adler32::new(), u32::MAX, 0);
-        let mut buf = vec![0; PIECE.min((end - entries) as usize)];
+        let mut buf = vec![0; at_most(end - entries, PIECE)];
         let (mut at, mut index) = (entries, 0u32);
         let mut first = None;
         while at < end {
-            let piece = buf.len().min((end - at) as usize);
+            let piece = at_most(end - at, buf.len());
             let piece = &mut buf[..piece];
             file.read_at(piece, at)?;
             sum.write_slice(piece);
-            for entry in piece.chunks_exact(ENTRY_SIZE as usize) {
-                let raw = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            for entry in piece.as_chunks().0 {
+                let raw = u32::from_le_bytes(*entry);
                 let offset = split(raw, index >= wide).0;
                 // EnCase 6.7 let the offset run into the topmost bit where the chunks of a table passed 2 GiB.
                 if offset < before && raw >= before && u64::from(raw - before) <= most {
@@ -166,7 +167,7 @@ impl Table {
         // Where the chunks follow the entries, the first of them may stand where the checksum would.
         let in_place = first.is_some_and(|first| self.base + u64::from(first) == end);
         if self.has_checksum && !in_place {
-            let mut stored = [0; CHECKSUM_SIZE as usize];
+            let mut stored = [0; size_of::<u32>()];
             file.read_at(&mut stored, end)?;
             let (stored, computed) = (u32::from_le_bytes(stored), sum.checksum());
             if stored != computed {

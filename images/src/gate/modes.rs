@@ -32,7 +32,7 @@ impl Modes {
     fn check(&self, file: BorrowedFd<'_>, bit: u32) -> Result<()> {
         let stat = fstat(file)?;
         let all = if self.0 == Some(stat.st_uid) { bit << 6 } else { bit << 6 | bit << 3 | bit };
-        let kind = fstatfs(file)?.f_type as u32;
+        let kind = kind(file)?;
         let is_granted = stat.st_mode & all == all && !DECIDED_ELSEWHERE.contains(&kind);
         // An owner's rights are those of the mode, whatever list there is.
         let has_list = || self.0 != Some(stat.st_uid) && has_access_list(file);
@@ -58,5 +58,14 @@ fn is_access_list(name: &[u8]) -> bool {
 
 /// Whether a program says whose the file is, and not the kernel.
 pub fn is_fuse(file: BorrowedFd<'_>) -> Result<bool> {
-    Ok(fstatfs(file)?.f_type as u32 == FUSE)
+    Ok(kind(file)? == FUSE)
+}
+
+/// The kind of the file system that a file is on.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a magic number has 32 bits, in a word that may be longer and signed"
+)]
+fn kind(file: BorrowedFd<'_>) -> Result<u32> {
+    Ok(fstatfs(file)?.f_type as u32)
 }

@@ -34,7 +34,7 @@ pub struct Header {
     pub prefix: [u8; 155],
     pub padding: [u8; 12],
 }
-const _: () = assert!(size_of::<Header>() == BLOCK as usize);
+const _: () = assert!(size_of::<Header>() as u64 == BLOCK);
 
 /// `magic` of POSIX.
 pub const USTAR: [u8; 6] = *b"ustar\0";

@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::layout::*;
 use crate::disk::{Cached, View};
+use crate::length::in_memory;
 use crate::{Budget, Disk, Error, Reservation, Result, corrupt, structure, unsupported};
 
 /// Our limit of the members of an archive.
@@ -195,7 +196,7 @@ impl Walk<'_> {
                 "{size} bytes of records before a member of an archive, {MAX_RECORDS} is our limit"
             ));
         }
-        let mut bytes = vec![0; size as usize];
+        let mut bytes = vec![0; in_memory(size)];
         self.file.read_at(&mut bytes, start)?;
         match typeflag {
             GNU_NAME => extension.name = Some(text(&bytes).to_owned()),

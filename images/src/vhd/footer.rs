@@ -3,6 +3,7 @@
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::layout::{self, *};
+use crate::length::at_most;
 use crate::{Disk, Result, corrupt, structure, unsupported};
 
 /// How a disk is stored.
@@ -103,7 +104,7 @@ fn read_at(file: &dyn Disk, at: u64) -> Result<layout::Footer> {
 fn read_raw(file: &dyn Disk, at: u64) -> Result<layout::Footer> {
     let mut raw = layout::Footer::new_zeroed();
     // The byte that old footers lack is zero for the checksum.
-    let len = (file.size() - at).min(size_of::<layout::Footer>() as u64) as usize;
+    let len = at_most(file.size() - at, size_of::<layout::Footer>());
     structure::fill(file, "VHD footer", &mut raw.as_mut_bytes()[..len], at)?;
     if raw.cookie != COOKIE {
         return Err(corrupt!("VHD footer", at, "no cookie, want {:?}: truncated?", "conectix"));

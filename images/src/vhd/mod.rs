@@ -16,6 +16,7 @@ use crate::block_map::{Map, Mapped, Mapping, Run};
 use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, View};
 use crate::format::Request;
+use crate::length::at_most;
 use crate::parent::{Candidates, MAX_PATH_BYTES, utf16, utf16_le};
 use crate::{Disk, Format, Result, corrupt, structure};
 
@@ -34,8 +35,8 @@ fn probe(file: &dyn Disk) -> Result<bool> {
         return Ok(true);
     }
     // One short read for the many files that are no VHD.
-    let mut end = [0; SECTOR as usize];
-    let len = end.len().min(usize::try_from(file.size()).unwrap_or(usize::MAX));
+    let mut end = [0; size_of::<layout::Footer>()];
+    let len = at_most(file.size(), end.len());
     let end = &mut end[..len];
     file.read_at(end, file.size() - len as u64)?;
     let found = end.starts_with(&COOKIE) || end[len - OLD_FOOTER_SIZE..].starts_with(&COOKIE);
@@ -121,7 +122,7 @@ fn file_address(bytes: &[u8]) -> Option<PathBuf> {
         match (byte, after) {
             (b'%', [high, low, after @ ..]) => {
                 let digit = |digit: u8| char::from(digit).to_digit(16);
-                decoded.push((digit(*high)? << 4 | digit(*low)?) as u8);
+                decoded.push(u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?);
                 rest = after;
             }
             _ => decoded.push(*byte),

@@ -115,7 +115,7 @@ pub struct LogDataSector {
     pub data: [u8; 4084],
     pub sequence_low: U32,
 }
-const _: () = assert!(size_of::<LogDataSector>() == LOG_SECTOR as usize);
+const _: () = assert!(size_of::<LogDataSector>() == LOG_SECTOR_SIZE as usize);
 
 /// `signature` of a log entry.
 pub const LOG_ENTRY_SIGNATURE: [u8; 4] = *b"loge";
@@ -126,7 +126,8 @@ pub const LOG_DESCRIPTOR_SIGNATURE: [u8; 4] = *b"desc";
 /// `signature` of a data sector.
 pub const LOG_DATA_SIGNATURE: [u8; 4] = *b"data";
 /// The unit of the log, and of what it replaces, in bytes.
-pub const LOG_SECTOR: u64 = 4 << 10;
+pub const LOG_SECTOR_SIZE: u32 = 4 << 10;
+pub const LOG_SECTOR: u64 = LOG_SECTOR_SIZE as u64;
 
 /// 2.6.1.1.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

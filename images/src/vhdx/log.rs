@@ -73,7 +73,7 @@ pub fn replay(file: Arc<dyn Disk>, header: &Header, budget: &Budget) -> Result<A
     };
     let kept = sectors.len() as u64 * (LOG_SECTOR + ZEROED_MEMORY);
     memory.shrink(memory.bytes().saturating_sub(kept));
-    Ok(Arc::new(Overlay::new(whole, LOG_SECTOR as u32, sectors).holding(memory)))
+    Ok(Arc::new(Overlay::new(whole, LOG_SECTOR_SIZE, sectors).holding(memory)))
 }
 
 /// The bytes of a log, a ring of sectors.
@@ -99,7 +99,7 @@ impl Log<'_> {
     fn active_sequence(&self) -> Result<Option<Vec<Entry>>> {
         let mut checked = 0;
         let mut heads: Vec<(u64, usize)> = Vec::new();
-        for start in (0..self.bytes.len()).step_by(LOG_SECTOR as usize) {
+        for start in (0..self.bytes.len()).step_by(LOG_SECTOR_SIZE as usize) {
             if let Some(entry) = self.entry_at(start, &mut checked)? {
                 heads.push((entry.header.sequence_number.get(), start));
             }
@@ -148,7 +148,7 @@ impl Log<'_> {
             return Ok(None);
         };
         let length = header.entry_length.get() as usize;
-        let sector = LOG_SECTOR as usize;
+        let sector = LOG_SECTOR_SIZE as usize;
         let descriptors = header.descriptor_count.get() as usize;
         let fits = length >= sector
             && length <= self.bytes.len()
@@ -190,7 +190,7 @@ impl Log<'_> {
             let first = at / LOG_SECTOR;
             if descriptor.signature == LOG_DESCRIPTOR_SIGNATURE {
                 let sector = data.next().expect("the entry is whole");
-                let middle = &sector[8..LOG_SECTOR as usize - 4];
+                let middle = &sector[8..LOG_SECTOR_SIZE as usize - 4];
                 let bytes = [descriptor.leading_bytes.as_bytes(), middle, &descriptor.trailing_bytes].concat();
                 sectors.insert(first, Replacement::Bytes(bytes.into()));
                 continue;
@@ -217,7 +217,7 @@ impl Entry {
     fn descriptor_sectors(&self) -> usize {
         let count = self.header.descriptor_count.get() as usize;
         let bytes = size_of::<LogEntryHeader>() + count * size_of::<LogDescriptor>();
-        bytes.div_ceil(LOG_SECTOR as usize)
+        bytes.div_ceil(LOG_SECTOR_SIZE as usize)
     }
 
     fn descriptors(&self) -> impl Iterator<Item = LogDescriptor> {
@@ -229,7 +229,7 @@ impl Entry {
 
     /// The sectors of data, one for each data descriptor.
     fn data(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes.chunks_exact(LOG_SECTOR as usize).skip(self.descriptor_sectors())
+        self.bytes.chunks_exact(LOG_SECTOR_SIZE as usize).skip(self.descriptor_sectors())
     }
 
     /// Whether every descriptor and every sector of data belongs to this entry, and none is missing.

@@ -169,7 +169,7 @@ fn read_locator(file: &dyn Disk, item: Item) -> Result<ParentLocator> {
             utf16_le(bytes).ok_or_else(|| corrupt!(WHAT, item.at, "a key or value that is no UTF-16"))
         };
         // An unknown key is as good as none. Texts may share their bytes, so that only those that count are read.
-        if entry.key_length.get() > MAX_KEY_LENGTH {
+        if usize::from(entry.key_length.get()) > MAX_KEY_LENGTH {
             continue;
         }
         let key = text(entry.key_offset, entry.key_length.get())?;
@@ -181,6 +181,6 @@ fn read_locator(file: &dyn Disk, item: Item) -> Result<ParentLocator> {
 }
 
 /// The length of the longest of [`KEYS`] in bytes of UTF-16.
-const MAX_KEY_LENGTH: u16 = 2 * "absolute_win32_path".len() as u16;
+const MAX_KEY_LENGTH: usize = 2 * "absolute_win32_path".len();
 /// The keys that the specification defines.
 const KEYS: [&str; 5] = ["parent_linkage", "parent_linkage2", "relative_path", "volume_path", "absolute_win32_path"];

@@ -9,6 +9,7 @@ use super::header::{Header, Packing};
 use super::layout::{GrainMarker, SECTOR};
 use crate::disk::next_number;
 use crate::inflate::{Inflated, Wrapping, inflate};
+use crate::length::in_memory;
 use crate::unpacked::{KEPT_BUFFER, Units};
 use crate::{Budget, Disk, Result, corrupt};
 
@@ -55,7 +56,7 @@ impl Compressed {
         let start = offset - inside;
         let at = Place { offset: place, needed: self.grain.min(self.capacity - start), lba: start / SECTOR };
         // Below 2 MiB.
-        let (len, inside) = (self.grain as usize, inside as usize);
+        let (len, inside) = (in_memory(self.grain), in_memory(inside));
         self.units.read((self.number, place, at.lba), len, buf, inside, |grain| self.unpack(&at, grain))
     }
 
@@ -82,12 +83,12 @@ impl Compressed {
         let marker = match self.packing {
             Packing::Marked => size_of::<GrainMarker>(),
             Packing::Bare => {
-                packed.resize(left.min(most) as usize, 0);
+                packed.resize(in_memory(left.min(most)), 0);
                 self.file.read_at(packed, at.offset)?;
                 return Ok(0);
             }
         };
-        let first = left.min(FIRST_READ) as usize;
+        let first = in_memory(left.min(FIRST_READ));
         packed.resize(first, 0);
         self.file.read_at(packed, at.offset)?;
         let Ok((raw, _)) = GrainMarker::read_from_prefix(packed) else { return Err(self.past_end(at)) };
@@ -103,7 +104,7 @@ impl Compressed {
         if len > left {
             return Err(self.past_end(at));
         }
-        packed.resize(len as usize, 0);
+        packed.resize(in_memory(len), 0);
         if packed.len() > first {
             self.file.read_at(&mut packed[first..], at.offset + first as u64)?;
         }

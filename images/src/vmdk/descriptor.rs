@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use encoding_rs::Encoding;
 
 use super::layout::SECTOR;
+use crate::length::in_memory;
 use crate::{Disk, Result, corrupt, unsupported};
 
 /// Our limit of a descriptor, in bytes; QEMU's is the same.
@@ -107,7 +108,7 @@ impl Descriptor {
         if len > MAX_DESCRIPTOR {
             return Err(corrupt!("descriptor", at, "{len} bytes long, {MAX_DESCRIPTOR} is the most"));
         }
-        let mut text = vec![0; len as usize];
+        let mut text = vec![0; in_memory(len)];
         match at.checked_add(len) {
             Some(end) if end <= file.size() => file.read_at(&mut text, at)?,
             _ => return Err(corrupt!("descriptor", at, "past the end of the file at byte {:#x}", file.size())),

@@ -43,7 +43,7 @@ pub struct SparseExtentHeader {
     pub compress_algorithm: U16,
     pub pad: [u8; 433],
 }
-const _: () = assert!(size_of::<SparseExtentHeader>() == SECTOR as usize);
+const _: () = assert!(size_of::<SparseExtentHeader>() as u64 == SECTOR);
 
 /// `flags` bit 0: `end_line_chars` are there to detect a transfer as text.
 pub const FLAG_NEW_LINE: u32 = 1 << 0;
@@ -80,7 +80,7 @@ pub struct MetaDataMarker {
     pub kind: U32,
     pub pad: [u8; 496],
 }
-const _: () = assert!(size_of::<MetaDataMarker>() == SECTOR as usize);
+const _: () = assert!(size_of::<MetaDataMarker>() as u64 == SECTOR);
 
 /// `MetaDataMarker::kind`: the end of the stream.
 pub const MARKER_EOS: u32 = 0;
@@ -158,7 +158,7 @@ pub struct SeConstHeader {
     pub grains_size: U64,
     pub pad: [u8; 304],
 }
-const _: () = assert!(size_of::<SeConstHeader>() == SECTOR as usize);
+const _: () = assert!(size_of::<SeConstHeader>() as u64 == SECTOR);
 
 /// The start of the volatile header; the rest of its sector is zero.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

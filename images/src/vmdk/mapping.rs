@@ -9,6 +9,7 @@ use super::layout::*;
 use crate::block_map::{self, Map, Mapping};
 use crate::cache::TABLE_PAGE;
 use crate::disk::{Cached, Page};
+use crate::length::{in_memory, remainder};
 use crate::{Budget, Disk, Error, Result, corrupt};
 
 /// Consecutive bytes of the extent with one mapping; a compressed grain is found by its first byte in the file.
@@ -48,7 +49,7 @@ impl Tables {
         // No overflow: the table was found to lie inside the file.
         let mut at = table_at + first * entries.size();
         let page = self.page_at("grain table", at, entries.size())?;
-        let mut table = entries_from(&page, at).chunks_exact(entries.size() as usize);
+        let mut table = entries_from(&page, at).chunks_exact(in_memory(entries.size()));
         let Some(entry) = table.next() else { return Err(self.past_end("grain table", at)) };
         let first = self.grain_run(entry, at, offset)?;
         Ok(first.joined(want, usize::MAX, |done| {
@@ -119,7 +120,7 @@ impl Tables {
         // No overflow: the directory lies inside the file.
         let at = directory + index * size;
         let page = self.page_at("grain directory", at, size)?;
-        let mut entries = entries_from(&page, at).chunks_exact(size as usize);
+        let mut entries = entries_from(&page, at).chunks_exact(in_memory(size));
         let Some(entry) = entries.next() else { return Err(self.past_end("grain directory", at)) };
         let table = self.table(entry, at)?;
         let same = match table {
@@ -199,7 +200,7 @@ impl Map for Tables {
 
 /// The part of `page` from byte `at` of the file.
 fn entries_from(page: &[u8], at: u64) -> &[u8] {
-    page.get((at % TABLE_PAGE as u64) as usize..).unwrap_or_default()
+    page.get(remainder(at, TABLE_PAGE)..).unwrap_or_default()
 }
 
 fn le32(bytes: &[u8]) -> u32 {

@@ -2,7 +2,7 @@
 
 use crate::config::Section;
 use crate::layout::SECTOR_SIZE;
-use crate::segment::{Mapping, Names, Segment, Target};
+use crate::segment::{self, Mapping, Names, Segment, Target};
 use crate::{Result, Uuid};
 
 /// What `contents` of a text says.
@@ -177,7 +177,7 @@ impl VolumeGroup {
     fn check(&self, segment: &Segment) -> std::result::Result<(), String> {
         let areas = segment.mapping.areas();
         if let Mapping::Striped { stripe_size, .. } = segment.mapping {
-            let count = areas.len() as u32;
+            let count = segment::count(areas);
             let sectors = u64::from(segment.share()) * u64::from(self.extent_size);
             if !segment.extents.is_multiple_of(count) {
                 return Err(format!("{} extents cannot be shared by {count} stripes", segment.extents));

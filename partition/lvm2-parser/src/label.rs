@@ -56,7 +56,7 @@ impl Label {
     /// ```
     pub fn find(start: &[u8; 2048]) -> Result<Option<Self>> {
         let mut damaged = None;
-        for (number, sector) in (0..LABEL_SCAN_SECTORS as u8).zip(start.chunks_exact(SECTOR_SIZE)) {
+        for (number, sector) in (0..).zip(start.chunks_exact(SECTOR_SIZE).take(LABEL_SCAN_SECTORS)) {
             if sector.starts_with(LABEL_ID) {
                 match Self::parse(sector, number) {
                     Ok(label) => return Ok(Some(label)),

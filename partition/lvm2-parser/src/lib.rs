@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// What a disk says is never cut to fit: `try_from`, or a type that holds it.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
 
 mod area;
 mod checksum;

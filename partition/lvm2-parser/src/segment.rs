@@ -99,10 +99,15 @@ pub struct Raid {
     pub images: Vec<RaidImage>,
 }
 
+/// How many there are: each was named in a text, which is shorter than 4 GiB.
+pub(crate) fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).expect("a text is shorter")
+}
+
 impl Raid {
     /// How many images there would be without redundancy.
     fn data_images(&self) -> u32 {
-        let (images, is) = (self.images.len() as u32, |level| self.kind.starts_with(level));
+        let (images, is) = (count(&self.images), |level| self.kind.starts_with(level));
         match () {
             () if is("raid10") => images / self.data_copies.unwrap_or(2).max(1),
             () if is("raid1") => 1,
@@ -297,7 +302,7 @@ impl Segment {
     /// How many extents of each of its areas it takes.
     pub fn share(&self) -> u32 {
         match &self.mapping {
-            Mapping::Striped { areas, .. } => self.extents.checked_div(areas.len() as u32).unwrap_or(0),
+            Mapping::Striped { areas, .. } => self.extents.checked_div(count(areas)).unwrap_or(0),
             _ => self.extents,
         }
     }

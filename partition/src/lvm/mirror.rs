@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use images::disk::{View, check_range};
+use images::length::in_memory;
 use images::{Data, Disk, Error, Extent, Properties, Reservation, Result, Writer, corrupt, read_only, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
@@ -159,11 +160,11 @@ impl Equal {
         }
         // Going through the bits takes longer than reading them.
         bounds.count(log, regions)?;
-        let mut bits = vec![0; regions.div_ceil(8) as usize];
+        let mut bits = vec![0; in_memory(regions.div_ceil(8))];
         log.read_at(&mut bits, BITS)?;
         let mut runs: Vec<(bool, u64)> = Vec::new();
         for region in 0..regions {
-            let equal = bits.get((region / 8) as usize).is_some_and(|byte| byte >> (region % 8) & 1 != 0);
+            let equal = bits.get(in_memory(region / 8)).is_some_and(|byte| byte >> (region % 8) & 1 != 0);
             // The last region may be cut.
             let end = (region + 1).saturating_mul(region_size).min(size);
             if let Some(last) = runs.last_mut().filter(|last| last.0 == equal) {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use images::length::in_memory;
 use images::{Budget, Data, Disk, Error, Reservation, Result, ResultExt, corrupt, unsupported};
 use lvm2_parser::{Label, Location, MetadataArea, Uuid, VolumeGroup, checksum};
 
@@ -245,7 +246,7 @@ fn read_text(disk: &dyn Disk, area: &MetadataArea, want: u32) -> Result<Vec<u8>>
     let mut bytes = Vec::new();
     for range in area.text_ranges().into_iter().filter(|range| !range.is_empty()) {
         // The parser bounds a text, and so both parts of it.
-        let len = (range.end - range.start) as usize;
+        let len = in_memory(range.end - range.start);
         if range.end > disk.size() {
             return Err(corrupt!("metadata text", range.start, "{len} bytes, but {disk} ends at {:#x}", disk.size()));
         }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use images::length::in_memory;
 use images::{Disk, Result, corrupt, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
@@ -81,10 +82,10 @@ fn exceptions(store: &dyn Disk, chunk_size: u64, bounds: &Bounds) -> Result<Runs
     let chunks = store.size() / chunk_size;
     let mut runs = Runs::new(chunk_size, &bounds.budget);
     // Areas are as long as chunks, and both are powers of two.
-    let mut batch = vec![0; BATCH.min(chunk_size) as usize];
-    let batches = (1..chunks).step_by(per_area as usize + 1).flat_map(|chunk| {
+    let mut batch = vec![0; in_memory(BATCH.min(chunk_size))];
+    let batches = (1..chunks).step_by(in_memory(per_area) + 1).flat_map(|chunk| {
         let area = chunk * chunk_size..(chunk + 1) * chunk_size;
-        area.step_by(BATCH.min(chunk_size) as usize)
+        area.step_by(in_memory(BATCH.min(chunk_size)))
     });
     for at in batches {
         bounds.count(store, batch.len() as u64)?;

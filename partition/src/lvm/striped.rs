@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use images::disk::{Layout, Parts, View, check_range};
+use images::length::in_memory;
 use images::{Disk, Extent, Properties, Result, Writer, corrupt};
 
 /// Stripes of equal size, read in turns.
@@ -100,7 +101,7 @@ impl Layout for Turns {
     fn part_at(&self, offset: u64) -> (usize, u64, u64) {
         let (turn, inside) = (offset / self.stripe_size, offset % self.stripe_size);
         // Less than the number of stripes, which are in memory.
-        ((turn % self.count) as usize, turn / self.count * self.stripe_size + inside, self.stripe_size - inside)
+        (in_memory(turn % self.count), turn / self.count * self.stripe_size + inside, self.stripe_size - inside)
     }
 }
 

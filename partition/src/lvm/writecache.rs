@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use images::length::in_memory;
 use images::{Disk, Reservation, Result, corrupt, unsupported};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, KnownLayout, Unaligned};
@@ -122,7 +123,7 @@ impl Waiting {
                 first += zeros;
                 continue;
             }
-            let batch = &mut batch[..count as usize * size_of::<Entry>()];
+            let batch = &mut batch[..in_memory(count * size)];
             self.cache.read_at(batch, at)?;
             let entries = <[Entry]>::ref_from_bytes(batch).map_err(|_| corrupt!("writecache", at, "an odd size"))?;
             for (number, entry) in (first..).zip(entries) {

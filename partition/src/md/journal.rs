@@ -47,9 +47,9 @@ fn blocks_of(mut payload: &[u8]) -> Option<u64> {
         // Data: sectors, then where they go, and a checksum for each block. Flush: bytes of what follows.
         let described = match kind {
             DATA | PARITY => {
-                let count = size / (JOURNAL_BLOCK_SIZE as u32 / SECTOR_SIZE as u32);
-                blocks = blocks.checked_add(count.into())?;
-                8 + 4 * u64::from(count)
+                let count = u64::from(size) / (JOURNAL_BLOCK_SIZE as u64 / SECTOR_SIZE);
+                blocks = blocks.checked_add(count)?;
+                8 + 4 * count
             }
             FLUSH => size.into(),
             _ => return None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use images::disk::{Concat, Piece, ReadOnly, View};
+use images::length::remainder;
 use images::{Disk, Result, corrupt, unsupported};
 
 use super::layout::LEVEL_LINEAR;
@@ -138,12 +139,12 @@ fn raid0(name: &str, of: &Superblock, legs: Vec<Option<Arc<dyn Disk>>>) -> Resul
             let part = View::new(leg.to_string(), leg.clone(), from, to - from)?;
             zone.push(Some(Arc::new(part) as Arc<dyn Disk>));
         }
-        let count = zone.len() as u64;
+        let count = zone.len();
         // The kernel of old counted the chunks from the start of the array, and not of the zone, to choose the member.
         if rotates {
-            zone.rotate_left((chunks % count) as usize);
+            zone.rotate_left(remainder(chunks, count));
         }
-        chunks = chunks.saturating_add(((to - from) / of.chunk).saturating_mul(count));
+        chunks = chunks.saturating_add(((to - from) / of.chunk).saturating_mul(count as u64));
         let zone = raid::open(name.to_owned(), &Layout { level: Level::Striped, chunk: of.chunk }, zone)?;
         zones.push(Piece::View(View::new(name, zone.clone(), 0, zone.size())?));
         from = to;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use images::disk::check_range;
+use images::length::in_memory;
 use images::{Disk, Error, Extent, Properties, Result, Writer, read_only, unsupported};
 
 use super::{Legs, Level, by_chunk, by_sector};
@@ -115,7 +116,7 @@ impl Copies {
             // A copy that does not fit in the row goes on in the next.
             let row = row * self.pattern.depth() + leg / legs;
             let leg = self.pattern.far_leg(legs, leg % legs, far);
-            (leg as usize, row.saturating_mul(self.chunk).saturating_add(far.saturating_mul(self.stride)))
+            (in_memory(leg), row.saturating_mul(self.chunk).saturating_add(far.saturating_mul(self.stride)))
         })
     }
 

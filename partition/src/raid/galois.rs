@@ -12,10 +12,11 @@ const TABLES: ([u8; ORDER], [u8; 256]) = tables();
 
 const fn tables() -> ([u8; ORDER], [u8; 256]) {
     let (mut powers, mut logarithms) = ([0; ORDER], [0; 256]);
-    let (mut element, mut exponent) = (1u16, 0);
-    while exponent < ORDER {
-        powers[exponent] = element as u8;
-        logarithms[element as usize] = exponent as u8;
+    let (mut element, mut exponent) = (1u16, 0u8);
+    while (exponent as usize) < ORDER {
+        let [low, _] = element.to_le_bytes();
+        powers[exponent as usize] = low;
+        logarithms[low as usize] = exponent;
         element <<= 1;
         if element > 0xff {
             element ^= POLYNOMIAL;

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use images::disk::check_range;
+use images::length::remainder;
 use images::{Data, Disk, Error, Extent, Properties, Result, corrupt, unsupported};
 
 pub use rotation::{Rotation, Rotation6};
@@ -184,7 +185,7 @@ fn missing(name: &str, level: &Level, there: usize, of: usize) -> Error {
 }
 
 /// The least that is read on its own where a longer read failed, in bytes: the smallest sectors that disks have.
-const SECTOR_SIZE: u64 = 512;
+const SECTOR_SIZE: usize = 512;
 
 /// Reads `buf` from `at` sector by sector, after reading all of it `failed`. Ends at the first sector for which nothing else
 /// can stand in. Not by halves: in arrays on arrays the halves of each would multiply.
@@ -194,12 +195,12 @@ fn by_sector(
     failed: Error,
     mut read: impl FnMut(&mut [u8], u64) -> Result<()>,
 ) -> Result<()> {
-    let first = buf.len().min((SECTOR_SIZE - at % SECTOR_SIZE) as usize);
+    let first = buf.len().min(SECTOR_SIZE - remainder(at, SECTOR_SIZE));
     if first == buf.len() {
         return Err(failed);
     }
     let (first, rest) = buf.split_at_mut(first);
-    for sector in std::iter::once(first).chain(rest.chunks_mut(SECTOR_SIZE as usize)) {
+    for sector in std::iter::once(first).chain(rest.chunks_mut(SECTOR_SIZE)) {
         read(sector, at)?;
         at += sector.len() as u64;
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use images::disk::check_range;
+use images::length::in_memory;
 use images::{Data, Disk, Error, Extent, Properties, Result, Writer, read_only, unsupported};
 
 use super::rotation::{Rotation, Rotation6, Row};
@@ -78,7 +79,7 @@ impl Parity {
         let (number, inside) = (offset / self.chunk, offset % self.chunk);
         let (row, index) = (number / self.data, number % self.data);
         let roles = self.parities.row(self.legs.len(), row);
-        (roles, roles.data(index as usize), row * self.chunk + inside)
+        (roles, roles.data(in_memory(index)), row * self.chunk + inside)
     }
 
     /// Makes what `wanted` should hold at `at`, and cannot be read there, maybe for this reason, from the other legs. Those

@@ -2,6 +2,8 @@
 //!
 //! The names are MD's: <https://man7.org/linux/man-pages/man4/md.4.html>, `mdadm --layout`, and those of LVM's segment types.
 
+use images::length::remainder;
+
 /// How the parity of RAID 5 moves from row to row, and where the data begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
@@ -52,7 +54,7 @@ pub struct Row {
 impl Rotation {
     /// The leg of `legs` that has the parity in row `row`.
     fn parity(self, legs: usize, row: u64) -> usize {
-        let turn = (row % legs as u64) as usize;
+        let turn = remainder(row, legs);
         match self {
             Self::LeftAsymmetric | Self::LeftSymmetric => legs - 1 - turn,
             Self::RightAsymmetric | Self::RightSymmetric => turn,

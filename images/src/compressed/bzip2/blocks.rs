@@ -12,6 +12,7 @@ use ::bzip2::{Decompress, Status};
 use super::super::input::Input;
 use super::super::whole::{STEP, Sink};
 use super::{BLOCK, MAGIC, MEMORY, STREAM_END, is_stream};
+use crate::length::in_memory;
 use crate::{Budget, Disk, Result};
 
 /// The most threads.
@@ -22,8 +23,8 @@ const BLOCKS_A_THREAD: usize = 2;
 const MAX_BITS: u64 = 8 * (1 << 20);
 /// What a thread takes: of each of its blocks the compressed bytes twice, a decoder, and what comes out.
 const THREAD_MEMORY: u64 = BLOCKS_A_THREAD as u64 * (2 * MAX_BITS / 8 + MEMORY + STEP as u64);
-const MAGIC_BITS: u64 = 48;
-const CRC_BITS: u64 = 32;
+const MAGIC_BITS: u32 = 48;
+const CRC_BITS: u32 = 32;
 const MASK: u64 = (1 << MAGIC_BITS) - 1;
 
 /// All of the content of `file`; `None` if it must be decompressed in order.
@@ -116,10 +117,10 @@ impl Block {
 impl Begun {
     /// Fills `out` again. Whether that went well.
     fn advance(&mut self) -> bool {
-        let (read, written) = (self.state.total_in() as usize, self.state.total_out());
+        let (read, written) = (in_memory(self.state.total_in()), self.state.total_out());
         self.out.resize(STEP, 0);
         let status = self.state.decompress(&self.bytes[read..], &mut self.out);
-        let written = (self.state.total_out() - written) as usize;
+        let written = in_memory(self.state.total_out() - written);
         self.out.truncate(written);
         self.is_end = matches!(status, Ok(Status::StreamEnd));
         status.is_ok() && (self.is_end || written > 0)
@@ -184,10 +185,10 @@ impl Scan {
         let found = match magic {
             BLOCK => self.block(bits)?,
             STREAM_END => {
-                let Some((crc, _)) = self.take_bits(bits, CRC_BITS)? else { return Ok(Some(Found::Nothing)) };
+                let Some((crc, _)) = self.take_crc(bits)? else { return Ok(Some(Found::Nothing)) };
                 // What is left of the last byte is padding.
                 self.state = State::Stream;
-                Found::End(crc as u32)
+                Found::End(crc)
             }
             _ => Found::Nothing,
         };
@@ -195,27 +196,33 @@ impl Scan {
     }
 
     /// The next `count` bits, 48 at most, after those of `bits` that are used.
-    fn take_bits(&mut self, mut bits: Bits, count: u64) -> Result<Option<(u64, Bits)>> {
-        while u64::from(bits.unused) < count {
+    fn take_bits(&mut self, mut bits: Bits, count: u32) -> Result<Option<(u64, Bits)>> {
+        while bits.unused < count {
             if self.input.left() == 0 {
                 return Ok(None);
             }
             let [byte] = self.input.take(TAKEN)?;
             bits = Bits { last: bits.last << 8 | u64::from(byte), unused: bits.unused + 8 };
         }
-        bits.unused -= count as u32;
+        bits.unused -= count;
         Ok(Some((bits.last >> bits.unused & ((1 << count) - 1), bits)))
+    }
+
+    /// A checksum in the same way.
+    fn take_crc(&mut self, bits: Bits) -> Result<Option<(u32, Bits)>> {
+        let taken = self.take_bits(bits, CRC_BITS)?;
+        Ok(taken.map(|(crc, bits)| (u32::try_from(crc).expect("so many bits were taken"), bits)))
     }
 
     /// The block whose magic number came before `bits`, up to the next magic number.
     fn block(&mut self, bits: Bits) -> Result<Found> {
-        let Some((crc, mut bits)) = self.take_bits(bits, CRC_BITS)? else { return Ok(Found::Nothing) };
+        let Some((crc, mut bits)) = self.take_crc(bits)? else { return Ok(Found::Nothing) };
         let mut out = Writer::default();
         out.bytes.extend([MAGIC[0], MAGIC[1], MAGIC[2], b'9']);
-        out.push(BLOCK, MAGIC_BITS as u32);
-        out.push(crc, CRC_BITS as u32);
+        out.push(BLOCK, MAGIC_BITS);
+        out.push(crc.into(), CRC_BITS);
         // Bits that were read and are not yet known to belong to the block: up to 48, which may be a magic number.
-        let mut held = u64::from(bits.unused);
+        let mut held = bits.unused;
         let mut window = bits.last & ((1 << bits.unused) - 1);
         for _ in 0..MAX_BITS / 8 {
             let byte = match self.input.fill()?.first() {
@@ -235,18 +242,14 @@ impl Scan {
                 magic == BLOCK || magic == STREAM_END
             }) {
                 let before = held - MAGIC_BITS - after;
-                out.push(window >> (MAGIC_BITS + after), before as u32);
+                out.push(window >> (MAGIC_BITS + after), before);
                 let magic = window >> after & MASK;
-                self.state = State::Inside { magic, bits: Bits { last: bits.last, unused: after as u32 } };
-                return Ok(Found::Block(Block {
-                    bytes: out.ended(crc as u32),
-                    crc: crc as u32,
-                    position: self.input.position(),
-                }));
+                self.state = State::Inside { magic, bits: Bits { last: bits.last, unused: after } };
+                return Ok(Found::Block(Block { bytes: out.ended(crc), crc, position: self.input.position() }));
             }
             // 47 bits may be the start of one that ends in the next byte.
             let sure = held - (MAGIC_BITS - 1);
-            out.push(window >> (held - sure), sure as u32);
+            out.push(window >> (held - sure), sure);
             held -= sure;
             window &= (1 << held) - 1;
         }
@@ -273,15 +276,15 @@ impl Writer {
         self.count += count;
         while self.count >= 8 {
             self.count -= 8;
-            self.bytes.push((self.rest >> self.count) as u8);
+            self.bytes.push((self.rest >> self.count).to_le_bytes()[0]);
         }
         self.rest &= (1 << self.count) - 1;
     }
 
     /// The bytes as a stream of one block, whose checksum is the block's.
     fn ended(mut self, crc: u32) -> Vec<u8> {
-        self.push(STREAM_END, MAGIC_BITS as u32);
-        self.push(crc.into(), CRC_BITS as u32);
+        self.push(STREAM_END, MAGIC_BITS);
+        self.push(crc.into(), CRC_BITS);
         self.push(0, (8 - self.count) % 8);
         self.bytes
     }

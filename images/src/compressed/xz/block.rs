@@ -126,9 +126,10 @@ impl Block {
             // A dictionary longer than the content is never filled.
             let filter = match filter {
                 Filter::Lzma2(size) => {
-                    let size = u64::from(size).min(len.max(MIN_DICTIONARY).next_multiple_of(16));
-                    budget.grow_decoder(&mut memory, size, "the dictionary to decompress xz")?;
-                    Filter::Lzma2(size as u32)
+                    let most = len.max(MIN_DICTIONARY).checked_next_multiple_of(16);
+                    let size = most.and_then(|most| u32::try_from(most).ok()).map_or(size, |most| size.min(most));
+                    budget.grow_decoder(&mut memory, size.into(), "the dictionary to decompress xz")?;
+                    Filter::Lzma2(size)
                 }
                 filter => filter,
             };
@@ -223,7 +224,7 @@ fn header(input: &mut Input) -> Result<Header> {
     let at = input.position();
     let len = match input.peek(1)? {
         [0] => return Err(corrupt!("block header", at, "it is an index")),
-        [size] => (usize::from(*size) + 1) * UNIT as usize,
+        [size] => (usize::from(*size) + 1) * WORD,
         _ => return Err(truncated("block header", at)),
     };
     let bytes = input.peek(len)?;

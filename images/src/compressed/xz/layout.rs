@@ -39,7 +39,8 @@ pub const STREAM_END: u64 = 12;
 /// The first byte of an index, where a block has the size of its header: section 4.1.
 pub const INDEX_INDICATOR: u8 = 0;
 /// Headers, padding, indexes: all are multiples of this many bytes.
-pub const UNIT: u64 = 4;
+pub const UNIT: u64 = WORD as u64;
+pub const WORD: usize = 4;
 /// The most bytes of a multibyte integer: section 1.2.
 pub const MAX_INTEGER: usize = 9;
 

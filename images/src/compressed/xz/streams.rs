@@ -5,9 +5,10 @@ use std::sync::Arc;
 use zerocopy::FromBytes;
 
 use super::super::warn_of_garbage;
-use super::layout::{FOOTER_MAGIC, INDEX_INDICATOR, MAX_INTEGER, STREAM_END, StreamFooter, StreamHeader, UNIT};
+use super::layout::{FOOTER_MAGIC, INDEX_INDICATOR, MAX_INTEGER, STREAM_END, StreamFooter, StreamHeader, UNIT, WORD};
 use super::{Check, Index, crc32, is_sound};
 use crate::compressed::input::Input;
+use crate::length::{in_memory, remainder};
 use crate::{Budget, Disk, Reservation, Result, corrupt, unsupported};
 
 /// How far from the end of the file the last stream's footer is looked for, in bytes; ours.
@@ -19,7 +20,7 @@ const MAX_STREAMS: usize = 1 << 16;
 /// Our limit of the blocks of one file, with those that are empty.
 const MAX_BLOCKS: u64 = 1 << 19;
 /// How much padding is read at a time, in bytes.
-const PADDING: u64 = 64 << 10;
+const PADDING: usize = 64 << 10;
 
 /// Where the blocks are, and what checks they have.
 pub struct Streams {
@@ -85,11 +86,11 @@ fn end_of_last(file: &Arc<dyn Disk>, memory: &mut Reservation) -> Result<u64> {
     // Streams are multiples of four bytes long.
     let last = size - size % UNIT;
     let first = last.saturating_sub(MAX_GARBAGE);
-    let mut bytes = vec![0; (last - first) as usize];
+    let mut bytes = vec![0; in_memory(last - first)];
     file.read_at(&mut bytes, first)?;
     let mut tries = 0;
-    for at in (0..=bytes.len().saturating_sub(STREAM_END as usize)).rev().step_by(UNIT as usize) {
-        let found = bytes.get(at..at + STREAM_END as usize).is_some_and(|bytes| sound_footer(bytes).is_some());
+    for at in (0..=bytes.len().saturating_sub(size_of::<StreamFooter>())).rev().step_by(WORD) {
+        let found = bytes.get(at..at + size_of::<StreamFooter>()).is_some_and(|bytes| sound_footer(bytes).is_some());
         let end = first + at as u64 + STREAM_END;
         if !found {
             continue;
@@ -109,7 +110,7 @@ fn end_of_last(file: &Arc<dyn Disk>, memory: &mut Reservation) -> Result<u64> {
 /// The footer that ends at `end`, if one does.
 fn footer(file: &Arc<dyn Disk>, end: u64) -> Result<Option<StreamFooter>> {
     let Some(at) = end.checked_sub(STREAM_END) else { return Ok(None) };
-    let mut bytes = [0; STREAM_END as usize];
+    let mut bytes = [0; size_of::<StreamFooter>()];
     file.read_at(&mut bytes, at)?;
     Ok(sound_footer(&bytes))
 }
@@ -121,12 +122,16 @@ fn sound_footer(bytes: &[u8]) -> Option<StreamFooter> {
 
 /// The end of the stream whose padding ends at `end`: section 2.2.
 fn skip_padding(file: &Arc<dyn Disk>, mut end: u64) -> Result<u64> {
-    let mut bytes = [0; PADDING as usize];
+    let mut bytes = [0; PADDING];
     while end > 0 {
-        let len = if end.is_multiple_of(PADDING) { PADDING } else { end % PADDING };
-        let bytes = &mut bytes[..len as usize];
+        let len = match remainder(end, PADDING) {
+            0 => PADDING,
+            rest => rest,
+        };
+        let bytes = &mut bytes[..len];
+        let len = len as u64;
         file.read_at(bytes, end - len)?;
-        let used = bytes.chunks(UNIT as usize).rposition(|word| word.iter().any(|byte| *byte != 0));
+        let used = bytes.chunks(WORD).rposition(|word| word.iter().any(|byte| *byte != 0));
         match used {
             Some(word) => return Ok(end - len + (word as u64 + 1) * UNIT),
             None => end -= len,
@@ -181,7 +186,7 @@ fn read_index(input: &mut Input, most: u64, memory: &mut Reservation) -> Result<
         return Err(unsupported!("it has more than {MAX_BLOCKS} blocks"));
     }
     memory.grow(count * size_of::<(u64, u64)>() as u64, "the index of an xz file")?;
-    let mut records = Vec::with_capacity(count as usize);
+    let mut records = Vec::with_capacity(in_memory(count));
     for _ in 0..count {
         let at = summed.input.position();
         let record = (summed.integer()?, summed.integer()?);

@@ -33,7 +33,7 @@ const _: () = assert!(size_of::<Information>() == 40);
 
 /// Where [`Information`] lies in the first sector, and where in that of BitLocker To Go, in bytes.
 pub(super) const INFORMATION_AT: u64 = 160;
-pub(super) const INFORMATION_AT_TO_GO: u64 = 424;
+pub(super) const INFORMATION_AT_TO_GO: usize = 424;
 /// How many copies of the metadata there are.
 pub(super) const BLOCKS: usize = 3;
 /// `identifier`: 4967d63b-2e29-4ad8-8399-f6a339e3d001.

@@ -32,7 +32,7 @@ pub(super) fn kind(disk: &dyn Disk) -> Result<Option<Kind>> {
         (SIGNATURE, VISTA_ENTRY) => Some(Kind::Vista),
         (SIGNATURE, _) => Some(Kind::Fixed),
         // The name alone is what FAT volumes carry too.
-        (TO_GO, _) => (sector[INFORMATION_AT_TO_GO as usize..][..IDENTIFIER.len()] == IDENTIFIER).then_some(Kind::ToGo),
+        (TO_GO, _) => (sector[INFORMATION_AT_TO_GO..][..IDENTIFIER.len()] == IDENTIFIER).then_some(Kind::ToGo),
         _ => None,
     })
 }
@@ -59,7 +59,7 @@ impl Metadata {
     pub(super) fn read(disk: &dyn Disk) -> Result<Self> {
         let at = match kind(disk)? {
             Some(Kind::Fixed) => INFORMATION_AT,
-            Some(Kind::ToGo) => INFORMATION_AT_TO_GO,
+            Some(Kind::ToGo) => INFORMATION_AT_TO_GO as u64,
             Some(Kind::Vista) => {
                 return Err(unsupported!(
                     "BitLocker of Windows Vista (version 1) is not read, only that of Windows 7 and later"
@@ -118,12 +118,12 @@ impl Metadata {
             return Err(corrupt!(WHAT, at, "its checksum is {crc:#x}, and {:#x} is recorded", validation.crc));
         }
         let (header, _) = MetadataHeader::read_from_prefix(&bytes[size_of::<BlockHeader>()..]).expect("it is longer");
-        let end = (size_of::<BlockHeader>() as u64) + u64::from(header.size.get());
-        if header.version.get() != 1 || end < start as u64 || end > size as u64 {
+        let end = size_of::<BlockHeader>().saturating_add(header.size.get() as usize);
+        if header.version.get() != 1 || end < start || end > size {
             let (version, len) = (header.version, header.size);
             return Err(corrupt!(WHAT, at, "metadata of version {version}, {len} bytes long, in a block of {size}"));
         }
-        bytes.truncate(end as usize);
+        bytes.truncate(end);
         bytes.drain(..start);
         let at = at + start as u64;
         let mut metadata = Self {

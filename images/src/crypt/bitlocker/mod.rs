@@ -15,6 +15,7 @@ use super::cipher::{Cipher, IV_UNIT};
 use super::decrypted::{Content, Decrypted, Segment};
 use super::{Container, Sealed};
 use crate::disk::ReadOnly;
+use crate::length::in_memory;
 use crate::{Disk, Result, ResultExt, corrupt, unsupported};
 use entries::{Entry, property};
 use layout::*;
@@ -80,7 +81,7 @@ fn open(sealed: &Sealed, find: impl Fn(&Protectors<'_>) -> Result<Option<Key>>) 
             key.len()
         ));
     };
-    let cipher = Cipher::new(name, &halves, metadata.sector_size as usize)?.numbering_sectors();
+    let cipher = Cipher::new(name, &halves, in_memory(metadata.sector_size))?.numbering_sectors();
     let segments = segments(&metadata, &Arc::new(cipher));
     let inside = Decrypted::new(&sealed.name, sealed.disk.clone(), segments)?;
     let why = format!("{inside} is a BitLocker volume: those are not written");

@@ -84,6 +84,6 @@ pub(super) const HDR_SIZES: [u64; 9] =
 
 const _: () = assert!(size_of::<Phdr>() == 592);
 const _: () = assert!(size_of::<BinaryHeader>() == 4096);
-const _: () = assert!(std::mem::offset_of!(BinaryHeader, uuid) == UUID_AT as usize);
-const _: () = assert!(std::mem::offset_of!(Phdr, uuid) == UUID_AT as usize);
+const _: () = assert!(std::mem::offset_of!(BinaryHeader, uuid) as u64 == UUID_AT);
+const _: () = assert!(std::mem::offset_of!(Phdr, uuid) as u64 == UUID_AT);
 const _: () = assert!(std::mem::offset_of!(BinaryHeader, csum) == CSUM_AT);

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::anti_forensic;
-use super::cipher::Cipher;
+use super::cipher::{Cipher, SECTOR};
 use super::derivation::{Derivation, Work};
 use super::hash::Hash;
 use super::{Container, ImageKey, ImageLock, Sealed};
 use crate::progress::{self, Progress};
 use crate::{Disk, Result, ResultExt, corrupt, unsupported};
-use layout::{MAGIC, SECTOR, UUID_AT, UUID_L, VERSION_END};
+use layout::{MAGIC, UUID_AT, UUID_L, VERSION_END};
 
 /// LUKS1 and LUKS2.
 pub(super) const CONTAINER: Container =
@@ -111,13 +111,13 @@ impl Slot {
         if self.stripes == 0 || self.stripes > MAX_STRIPES {
             return Err(corrupt!("key slot", self.at, "{} stripes, want 1 to {MAX_STRIPES}", self.stripes));
         }
-        let len = (self.key_size * self.stripes as usize).next_multiple_of(SECTOR as usize);
+        let len = (self.key_size * self.stripes as usize).next_multiple_of(SECTOR);
         if self.at.checked_add(len as u64).is_none_or(|end| end > header.size()) {
             return Err(corrupt!("key slot", self.at, "its {len} bytes do not lie on {header}"));
         }
         let mut key = Zeroizing::new(vec![0; self.cipher_key_size]);
         // A cipher that is not known costs no derivation.
-        Cipher::new(&self.cipher, &key, SECTOR as usize)?;
+        Cipher::new(&self.cipher, &key, SECTOR)?;
         let file = header.to_string();
         let (long, what) = (self.derivation.long(), "deriving a key for");
         let say = |done| {
@@ -131,7 +131,7 @@ impl Slot {
         derived?;
         let mut material = Zeroizing::new(vec![0; len]);
         header.read_at(&mut material, self.at)?;
-        Cipher::new(&self.cipher, &key, SECTOR as usize)?.decrypt(&mut material, 0);
+        Cipher::new(&self.cipher, &key, SECTOR)?.decrypt(&mut material, 0);
         Ok(anti_forensic::merge(&material[..self.key_size * self.stripes as usize], self.key_size, self.hash))
     }
 }

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 use super::layout::{DIGEST_L, KEY_DISABLED, KEY_ENABLED, KeySlot, Phdr, SECTOR};
 use super::{Slot, first_that_opens, text};
 use crate::crypt::Sealed;
-use crate::crypt::cipher::Cipher;
+use crate::crypt::cipher::{Cipher, SECTOR as CIPHER_SECTOR};
 use crate::crypt::decrypted::{Content, Decrypted, Segment};
 use crate::crypt::derivation::Derivation;
 use crate::crypt::hash::Hash;
@@ -70,6 +70,6 @@ pub(super) fn cipher(header: &dyn Disk, secret: &[u8]) -> Result<Option<Cipher>>
         if value != phdr.mk_digest {
             return Ok(None);
         }
-        Cipher::new(&cipher, key, SECTOR as usize).map(Some)
+        Cipher::new(&cipher, key, CIPHER_SECTOR).map(Some)
     })
 }

@@ -13,6 +13,7 @@ use crate::crypt::cipher::Cipher;
 use crate::crypt::decrypted::{self, Content, Decrypted};
 use crate::crypt::derivation::Derivation;
 use crate::crypt::hash::Hash;
+use crate::length::in_memory;
 use crate::{Disk, Error, Result, corrupt, unsupported};
 
 /// The longest value that tells the right key, in bytes: that of the longest hash function.
@@ -138,7 +139,7 @@ fn read_header(disk: &dyn Disk, at: u64, magic: [u8; 6]) -> Result<(u64, Vec<u8>
         ));
     }
     let hash = Hash::named(&text(&binary.csum_alg))?;
-    let mut json = vec![0; size as usize - start.len()];
+    let mut json = vec![0; in_memory(size) - start.len()];
     disk.read_at(&mut json, at + start.len() as u64)?;
     let wanted = binary.csum;
     start[CSUM_AT..][..CSUM_L].fill(0);

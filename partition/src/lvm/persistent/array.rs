@@ -1,5 +1,6 @@
 //! An array of values of one size, in blocks that a B-tree finds.
 
+use images::length::in_memory;
 use images::{Result, corrupt};
 use zerocopy::FromBytes;
 
@@ -46,7 +47,7 @@ impl<const SIZE: usize> Array<SIZE> {
                 return Err(corrupt!("array block", at, "{entries} entries of {size} bytes, want {wanted} of {SIZE}"));
             }
             let values = values.as_chunks::<SIZE>().0;
-            for (index, value) in (first..).zip(values.iter().take(wanted as usize)) {
+            for (index, value) in (first..).zip(values.iter().take(in_memory(wanted))) {
                 each(index, *value)?;
             }
         }
