@@ -1,7 +1,7 @@
 //! Mounts a tree that is made up in memory: what the tests of the FUSE front look at, and what measures it alone.
 //!
 //! `synthetic [-o OPTIONS]... [--no-fork] [--pid-file FILE] [--fd N] [--slow-start MILLISECONDS] [--fail]
-//! [--any-case] [--untagged] [--held] DIR`, and
+//! [--any-case] [--untagged] [--held] [--memory BYTES] [--owner UID] DIR`, and
 //! `synthetic unmount [-v] [-q] [--no-retry] [--retry=N] [--fd=N] DIR`.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filesystems::{
-    Entry, FileSystem, FileSystemMut, Forensics, Holds, Interned, Kind, NodeId, Properties, Space, Stat, Time,
+    Entry, FileSystem, FileSystemMut, Forensics, Holds, Interned, Kind, Memory, NodeId, Properties, Space, Stat, Time,
 };
 use images::{Budget, Data, Error, Extent, Result, corrupt, unsupported};
 use imgmount::{background, fuse, unmount};
@@ -41,6 +41,7 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
     let mut options = fuse::Options { fsname: Some("a made-up, \\strange image".into()), ..Default::default() };
     let mut plan = background::Plan { words: std::env::args_os().collect(), ..background::Plan::default() };
     let mut directory = None;
+    let mut memory: Option<Arc<dyn FileSystem>> = None;
     let (mut delay, mut fail, mut any_case, mut untagged, mut held) = (None, false, false, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -55,6 +56,11 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
             "--any-case" => any_case = true,
             "--untagged" => untagged = true,
             "--held" => held = true,
+            "--memory" => memory = Some(Arc::new(Memory::new(value()?.parse()?))),
+            "--owner" => {
+                let id = value()?.parse()?;
+                options.owner = Some((id, id));
+            }
             other => directory = Some(PathBuf::from(other)),
         }
     }
@@ -72,8 +78,13 @@ fn mount(arguments: &[String]) -> std::result::Result<u8, Box<dyn std::error::Er
     if untagged {
         tree.nodes.values_mut().for_each(|node| node.xattrs.retain(|(name, _)| name.starts_with(b"user.")));
     }
-    let tree: Arc<dyn FileSystem> = if held { Arc::new(Held::new(tree)) } else { Arc::new(tree) };
-    let served = fuse::serve(tree, &directory, &options, || server.ready());
+    let written: Vec<_> = memory.into_iter().collect();
+    let tree: Arc<dyn FileSystem> = match written.first() {
+        Some(memory) => memory.clone(),
+        None if held => Arc::new(Held::new(tree)),
+        None => Arc::new(tree),
+    };
+    let served = fuse::serve(tree, written, &directory, &options, || server.ready());
     server.finish();
     served?;
     Ok(0)

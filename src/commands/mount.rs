@@ -38,7 +38,7 @@ pub fn run(request: &Request) -> Result<u8> {
     request.session.keys()?.forget();
     let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
-    let served = fuse::serve(tree, directory, &options, || {
+    let served = fuse::serve(tree, Vec::new(), directory, &options, || {
         progress::hide();
         server.ready()
     });

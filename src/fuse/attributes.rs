@@ -123,6 +123,11 @@ fn device((major, minor): (u32, u32)) -> u32 {
     (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xfff00) << 12)
 }
 
+/// Major and minor number of a device that is encoded so.
+pub fn device_numbers(device: u32) -> (u32, u32) {
+    (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00)
+}
+
 /// A point in time; one that `SystemTime` cannot hold becomes the nearest it can.
 fn system_time(time: Time) -> SystemTime {
     let whole = Duration::from_secs(time.seconds.unsigned_abs());
@@ -165,5 +170,8 @@ mod tests {
     fn devices_as_the_kernel_packs_them() {
         assert_eq!(device((1, 3)), 0x103);
         assert_eq!(device((259, 0x12345)), 0x1231_0345);
+        for numbers in [(1, 3), (259, 0x12345), (0xfff, 0xfffff)] {
+            assert_eq!(device_numbers(device(numbers)), numbers);
+        }
     }
 }

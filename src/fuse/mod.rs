@@ -4,7 +4,9 @@ mod attributes;
 mod errors;
 mod front;
 mod options;
+mod privileges;
 mod seek;
+mod written;
 mod xattrs;
 
 use std::fs::{self, File};
@@ -14,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use filesystems::FileSystem;
@@ -30,7 +32,9 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::mounts::unmount;
 use front::Front;
 pub use options::Options;
-pub use xattrs::PID as PID_ATTRIBUTE;
+use written::{COMMIT, Report, Written};
+pub use written::{DURABLE, ENDED};
+pub use xattrs::{PID as PID_ATTRIBUTE, REPORT as REPORT_ATTRIBUTE};
 
 /// The part after `fuse.` of the type of our mounts.
 pub const SUBTYPE: &str = "imgmount";
@@ -56,9 +60,13 @@ enum Event {
 /// is unmounted. SIGINT, SIGTERM and SIGHUP unmount it; if it is in use, it vanishes from the tree and is served until
 /// the last user is gone, or until a second signal.
 ///
-/// Fails if it cannot be mounted, and with the error of `ready`, after unmounting.
+/// `written` are the file systems in `fs` that are written; without one the mount is read-only. They are made durable every few
+/// seconds, and closed at the end, whatever that was.
+///
+/// Fails if it cannot be mounted, with the error of `ready`, after unmounting, and if not everything could be written.
 pub fn serve(
     fs: Arc<dyn FileSystem>,
+    written: Vec<Arc<dyn FileSystem>>,
     mountpoint: &Path,
     options: &Options,
     ready: impl FnOnce() -> Result<()>,
@@ -68,22 +76,28 @@ pub fn serve(
     let (events, received) = channel();
     // Before the mount exists, so that no signal can leave it behind.
     let signals = watch_signals(events.clone())?;
-    let served = mount_and_serve(fs, &mountpoint, options, events, &received, ready);
+    let written = Arc::new(Written::new(written));
+    let mut report = if written.is_empty() { None } else { Some(Report::new()?) };
+    let front = Front::new(fs, written.clone(), report.as_ref().map(Report::number), options, events);
+    let served = mount_and_serve(front, &written, &mountpoint, options, &received, ready);
+    report.iter_mut().for_each(Report::ended);
+    let closed = written.close();
+    report.iter_mut().for_each(|report| report.closed(&closed));
     signals.end();
-    served
+    served.and(closed)
 }
 
 fn mount_and_serve(
-    fs: Arc<dyn FileSystem>,
+    front: Front,
+    written: &Written,
     mountpoint: &Path,
     options: &Options,
-    events: Sender<Event>,
     received: &Receiver<Event>,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let serving = |error| Error::io(format!("cannot serve {}", mountpoint.display()), error);
-    let front = Front::new(fs, options, events);
-    let session = Session::new(front, mountpoint, &config(options)).map_err(|error| explain(mountpoint, error))?;
+    let config = config(options, !written.is_empty());
+    let session = Session::new(front, mountpoint, &config).map_err(|error| explain(mountpoint, error))?;
     let mount = Mount { point: mountpoint, device: session.as_fd().try_clone_to_owned().map_err(serving)? };
     // Not dropped: fuser 0.18 would unmount once more what is unmounted already, and hit what is mounted there by then.
     let _session = ManuallyDrop::new(session.spawn().map_err(serving)?);
@@ -96,7 +110,8 @@ fn mount_and_serve(
     }
     let mut leaving = false;
     loop {
-        match received.recv() {
+        match received.recv_timeout(COMMIT) {
+            Err(RecvTimeoutError::Timeout) => written.commit(),
             Ok(Event::Signal(signal)) if leaving => {
                 let why = io::Error::other(format!("ended by a second signal ({signal})"));
                 return Err(Error::io(format!("{} is still in use", mountpoint.display()), why));
@@ -106,7 +121,7 @@ fn mount_and_serve(
                 mount.leave();
             }
             Ok(Event::Ended) if mount.is_gone() => return Ok(()),
-            Ok(Event::Ended) | Err(_) => {
+            Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => {
                 mount.leave();
                 return Err(serving(io::Error::other("the kernel's requests cannot be read")));
             }
@@ -182,9 +197,9 @@ fn watch_signals(events: Sender<Event>) -> Result<SignalWatch> {
 }
 
 /// fuser's view of the options.
-fn config(options: &Options) -> Config {
+fn config(options: &Options, writes: bool) -> Config {
     let mut mount_options = vec![
-        MountOption::RO,
+        if writes { MountOption::RW } else { MountOption::RO },
         MountOption::NoSuid,
         MountOption::NoDev,
         // As text it reaches the kernel on both ways, directly and through fusermount3.
@@ -197,7 +212,7 @@ fn config(options: &Options) -> Config {
         // fusermount3 takes the backslash off again.
         source.replace('\\', "\\\\").replace(',', "\\,")
     }));
-    if options.default_permissions || options.allow_other {
+    if options.checks_permissions() {
         mount_options.push(MountOption::DefaultPermissions);
     }
     if let Some(bytes) = options.max_read {

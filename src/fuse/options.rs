@@ -48,6 +48,10 @@ pub struct Options {
     pub noexec: bool,
     /// The mount has the flag `noatime`. Times of access never change either way.
     pub noatime: bool,
+    /// Whose new nodes are, user and group. Without it the caller's where the guest's permissions hold, else root's.
+    pub owner: Option<(u32, u32)>,
+    /// A new node gets the SELinux label of its directory, where that has one.
+    pub selinux_inherit: bool,
     /// Reads wait for a server, so that more threads than cores have something to do.
     pub waits: bool,
 }
@@ -70,6 +74,8 @@ impl Default for Options {
             direct_io: false,
             noexec: false,
             noatime: false,
+            owner: None,
+            selinux_inherit: true,
             waits: false,
         }
     }
@@ -101,6 +107,11 @@ impl Options {
     /// Sets `fsname` to the path of an image.
     pub fn set_source(&mut self, image: &Path) {
         self.fsname = Some(image.to_string_lossy().into_owned());
+    }
+
+    /// Whether the guest's permissions hold, for everybody.
+    pub fn checks_permissions(&self) -> bool {
+        self.default_permissions || self.allow_other
     }
 
     /// Whether everybody but root and the user who mounts is to be turned away, and the kernel does not do it: it knows

@@ -1,7 +1,7 @@
 //! Extended attributes: the guest's own, and the few that the front adds.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use filesystems::{FileSystem, NodeId};
 use images::Result;
@@ -11,6 +11,9 @@ use super::attributes::Owner;
 /// On the root of a mount: the process that serves it. Answered, but not listed, so that copies do not take it.
 pub const PID: &str = "user.imgmount.pid";
 
+/// On the root of a mount that is written: where its process says what came of the last writes, see [`super::written::Report`].
+pub const REPORT: &str = "user.imgmount.report";
+
 /// With `-o uid=`: the owner in the guest.
 const UID: &[u8] = b"user.imgmount.uid";
 
@@ -18,7 +21,7 @@ const UID: &[u8] = b"user.imgmount.uid";
 const GID: &[u8] = b"user.imgmount.gid";
 
 /// What SELinux calls a node.
-const LABEL: &[u8] = b"security.selinux";
+pub const LABEL: &[u8] = b"security.selinux";
 
 /// The access control lists.
 const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
@@ -26,6 +29,11 @@ const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default
 /// Whether the attribute is an access control list.
 pub fn is_acl(name: &[u8]) -> bool {
     ACLS.contains(&name)
+}
+
+/// Whether the attribute is one that the front adds, and nobody sets.
+pub fn is_own(name: &[u8]) -> bool {
+    name == PID.as_bytes() || name == REPORT.as_bytes() || name == UID || name == GID
 }
 
 /// How many questions after labels and ACLs that nodes do not have come before the whole tree is looked through. Ours:
@@ -41,11 +49,16 @@ pub struct Unused {
     misses: AtomicU32,
     labels: OnceLock<bool>,
     acls: OnceLock<bool>,
+    /// Nodes have got labels or ACLs since: nothing is unsupported any more.
+    set: AtomicBool,
 }
 
 impl Unused {
     /// Whether a node that does not have the attribute `name` is on a tree where no node can have it.
     pub fn is_unsupported(&self, fs: &dyn FileSystem, name: &[u8]) -> bool {
+        if self.set.load(Ordering::Relaxed) {
+            return false;
+        }
         let (known, names) = match name {
             LABEL => (&self.labels, &[LABEL][..]),
             name if is_acl(name) => (&self.acls, &ACLS[..]),
@@ -56,6 +69,13 @@ impl Unused {
             return false;
         }
         *known.get_or_init(|| !names.iter().any(|name| fs.may_have_xattr(name)))
+    }
+
+    /// Notes that an attribute was set.
+    pub fn was_set(&self, name: &[u8]) {
+        if name == LABEL || is_acl(name) {
+            self.set.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -111,5 +131,7 @@ mod tests {
         assert!((0..MISSES).all(|number| !unsupported(if number % 2 == 0 { LABEL } else { ACLS[0] })));
         assert!(unsupported(LABEL) && unsupported(ACLS[0]) && unsupported(ACLS[1]));
         assert!(!unsupported(b"user.x") && !unsupported(b"security.capability"));
+        unused.was_set(ACLS[1]);
+        assert!(!unsupported(ACLS[0]));
     }
 }

@@ -12,3 +12,4 @@ mod place;
 mod requests;
 mod tree;
 mod unmount;
+mod write;

@@ -93,6 +93,7 @@ pub const PACKAGES: &[Package] = &[
     package("udftools", "mkudffs", "makes UDF", &[Test]),
     package("xfsprogs", "mkfs.xfs", "makes XFS", &[Test, Fuzz]),
     package("acl", "getfacl setfacl", "ACLs of the files of test guests", &[Test, Bench, Golden]),
+    package("python3", "python3", "changes files in every way that a program can", &[Test]),
     package("attr", "getfattr setfattr", "extended attributes of the files of test guests", &[Test, Bench, Golden]),
     package("libcap2-bin", "getcap setcap", "capabilities of the files of test guests", &[Test, Golden]),
     package("file", "file", "names what is on a device", &[Test]),
