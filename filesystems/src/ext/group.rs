@@ -10,6 +10,10 @@ use super::superblock::Superblock;
 
 /// `bg_flags`: no inode of the group was ever used.
 pub(super) const INODE_UNINIT: u16 = 1;
+/// `bg_flags`: the block bitmap is not initialised.
+pub(super) const BLOCK_UNINIT: u16 = 2;
+/// `bg_flags`: the inode table was zeroed when it was made, or since.
+pub(super) const INODE_ZEROED: u16 = 4;
 
 /// Where `bg_checksum` lies in a descriptor.
 const CHECKSUM_AT: usize = 30;
@@ -29,6 +33,14 @@ pub struct Group {
     pub itable_unused: u32,
     /// The block bitmap's checksum; the lower 16 bits in short descriptors.
     pub block_bitmap_csum: u32,
+    /// The inode bitmap's checksum; the lower 16 bits in short descriptors.
+    pub inode_bitmap_csum: u32,
+    /// How many clusters are free.
+    pub free_clusters: u32,
+    /// How many inodes are free.
+    pub free_inodes: u32,
+    /// How many of the inodes are directories.
+    pub used_directories: u32,
 }
 
 impl Group {
@@ -58,19 +70,37 @@ impl Group {
                 low.bg_block_bitmap_csum_lo.get(),
                 high.map(|high| high.bg_block_bitmap_csum_hi.get()),
             ),
+            inode_bitmap_csum: half(
+                low.bg_inode_bitmap_csum_lo.get(),
+                high.map(|high| high.bg_inode_bitmap_csum_hi.get()),
+            ),
+            free_clusters: half(low.bg_free_blocks_count_lo.get(), high.map(|high| high.bg_free_blocks_count_hi.get())),
+            free_inodes: half(low.bg_free_inodes_count_lo.get(), high.map(|high| high.bg_free_inodes_count_hi.get())),
+            used_directories: half(low.bg_used_dirs_count_lo.get(), high.map(|high| high.bg_used_dirs_count_hi.get())),
         })
     }
 
     /// How many inodes at the start of the group's table were ever used; all of them where the descriptor cannot say.
     pub fn used_inodes(&self, superblock: &Superblock) -> u32 {
-        let checked = superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM);
-        if !checked {
+        if !has_checksum(superblock) {
             superblock.inodes_per_group
         } else if self.flags & INODE_UNINIT != 0 {
             0
         } else {
             superblock.inodes_per_group.saturating_sub(self.itable_unused)
         }
+    }
+}
+
+/// Whether descriptors have a checksum; without one their flags say nothing.
+pub(super) fn has_checksum(superblock: &Superblock) -> bool {
+    superblock.features.has_ro_compat(ro_compat::GDT_CSUM | ro_compat::METADATA_CSUM)
+}
+
+/// Writes the checksum of a descriptor, of `desc_size` bytes, where it has one.
+pub(super) fn seal(superblock: &Superblock, number: u32, bytes: &mut [u8]) {
+    if let Some(checksum) = checksum(superblock, number, bytes) {
+        bytes[CHECKSUM_AT..][..2].copy_from_slice(&checksum.to_le_bytes());
     }
 }
 

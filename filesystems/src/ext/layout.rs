@@ -46,6 +46,8 @@ pub mod inode_flags {
     pub const ENCRYPT: u32 = 0x800;
     /// The directory has a hash tree.
     pub const INDEX: u32 = 0x1000;
+    /// Directories in it are spread as those at the top are.
+    pub const TOPDIR: u32 = 0x2_0000;
     /// `i_blocks` counts file system blocks.
     pub const HUGE_FILE: u32 = 0x4_0000;
     /// `i_block` holds an extent tree.

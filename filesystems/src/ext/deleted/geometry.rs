@@ -4,12 +4,9 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::ext::checksum::crc32c;
 use crate::ext::features::{incompat, ro_compat};
-use crate::ext::group::{Group, INODE_UNINIT};
+use crate::ext::group::{BLOCK_UNINIT, Group, INODE_UNINIT};
 use crate::ext::volume::{Block, Volume};
 use crate::room::Room;
-
-/// `bg_flags`: the block bitmap is not initialised.
-const BLOCK_UNINIT: u16 = 2;
 
 /// How many groups are looked at (ours): 32 times those of a file system of 16 TiB. Nothing in the others counts as free.
 const MAX_GROUPS: u32 = 1 << 22;

@@ -7,15 +7,24 @@
 #![allow(dead_code)]
 
 mod acl;
+mod bitmap;
+pub(super) mod blocks;
 mod commits;
+mod descriptor;
+pub(super) mod inodes;
 mod journal;
 mod marks;
 pub(super) mod opening;
 pub(super) mod operation;
 pub(super) mod orphans;
 pub(super) mod record;
+#[cfg(test)]
+mod scratch;
+mod space;
+mod spread;
 pub(super) mod superblock;
 pub(super) mod transaction;
+mod zones;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

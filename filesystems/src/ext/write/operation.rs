@@ -8,6 +8,7 @@ use images::disk::Page;
 use images::{DiskMut, Result};
 
 use super::record::Record;
+use super::space::Space;
 use super::transaction::Transaction;
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::{Block, Volume};
@@ -101,6 +102,11 @@ impl<'a> Operation<'a> {
     /// How many blocks the transaction revokes with what this one does.
     pub(super) fn revoked(&self) -> usize {
         self.transaction.revoked_with(&self.revoked)
+    }
+
+    /// What is known of the space.
+    pub(super) fn space(&mut self) -> Result<&mut Space> {
+        self.transaction.space(self.volume)
     }
 
     /// The record of an inode, its checksum verified.

@@ -3,6 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
+use images::Result;
+
+use super::space::Space;
+use crate::ext::volume::Volume;
+
 /// What the running transaction has beside its blocks, which are in [`Changed`](crate::ext::changed::Changed).
 #[derive(Default)]
 pub(in crate::ext) struct Transaction {
@@ -18,6 +23,8 @@ pub(in crate::ext) struct Transaction {
     revoked: BTreeSet<u64>,
     /// Whether anything changed.
     changed: bool,
+    /// What is known of the volume's space, once it was asked for.
+    space: Option<Box<Space>>,
 }
 
 /// What a commit takes of a transaction.
@@ -53,6 +60,16 @@ impl Transaction {
     /// Whether there is anything to be committed.
     pub fn is_empty(&self) -> bool {
         !self.changed
+    }
+
+    /// What is known of the volume's space.
+    pub fn space(&mut self, volume: &Volume) -> Result<&mut Space> {
+        if self.space.is_none() {
+            self.space = Some(Box::new(Space::read(volume)?));
+        }
+        let space = self.space.as_mut().expect("it is there");
+        space.begin(self.number, volume.superblock().clusters_per_group());
+        Ok(space)
     }
 
     /// Whether an inode waits for a commit with more than its times.
