@@ -29,6 +29,8 @@ pub struct Format {
     /// Whether images of it can be written: then its disk takes the writer of the file. A format that leaves this out gets a
     /// file that has none.
     pub writes: bool,
+    /// How it keeps what is written over another image, for a format that can.
+    pub layer: Option<Layer>,
     /// For a format that the content does not tell: whether the name does, and which names there are beside it.
     pub named: Option<Named>,
     /// The file by which it is opened, for a format that is a folder of files.
@@ -56,6 +58,18 @@ pub type Hashes = fn(Arc<dyn Disk>, &Request<'_>) -> Result<Vec<Stored>>;
 /// Whether the name of a file says a format.
 pub type Named = fn(&Beside<'_>) -> bool;
 
+/// How a format keeps what is written over another image.
+#[derive(Clone, Copy)]
+pub struct Layer {
+    /// Makes an empty image of an empty file, over a disk of so many bytes; with the name that it records for that, and the
+    /// name of its format, if it has one. Durable on return.
+    pub create: fn(&dyn Disk, u64, Option<(&[u8], &str)>) -> Result<()>,
+    /// The name and the format that the image in a file records; `None` if it is of another format, or lies over nothing.
+    pub backing: fn(&dyn Disk) -> Result<Option<(Vec<u8>, Option<String>)>>,
+    /// The image in a file, over this disk, whatever name it records.
+    pub open: fn(Arc<dyn Disk>, Arc<dyn Disk>, &Budget) -> Result<Arc<dyn Disk>>,
+}
+
 /// What there is to know of a file beside its content.
 pub struct Beside<'a> {
     /// How messages show it.
@@ -70,8 +84,8 @@ impl Format {
     /// A format that has no more than these three.
     pub const fn new(name: &'static str, probe: Probe, open: Open) -> Self {
         let (endings, wraps): (&[&str], bool) = (&[], false);
-        let (named, folder, disks, describe, hashes) = (None, None, None, None, None);
-        Self { name, probe, open, endings, wraps, writes: false, named, folder, disks, describe, hashes }
+        let (named, folder, disks, describe, hashes, layer) = (None, None, None, None, None, None);
+        Self { name, probe, open, endings, wraps, writes: false, layer, named, folder, disks, describe, hashes }
     }
 }
 

@@ -1,18 +1,26 @@
 //! What images may make the program put into temporary files: what is decompressed, within one limit.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::disk::printable;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::disk::{next_number, printable};
 use crate::{Budget, Data, Disk, Error, Result, unsupported};
 
 /// How many files are decompressed whole in the life of the program; ours. Each costs as much work as its content is
 /// long, and an appliance can name a thousand.
 const MAX_UNPACKED: usize = 256;
+
+/// Where temporary files lie if the environment names no folder.
+const FOLDER: &str = "/var/tmp";
 
 /// The temporary files of all images of the program together.
 #[derive(Default)]
@@ -125,6 +133,30 @@ impl Storage {
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where temporary files lie: in `$TMPDIR`, or in `/var/tmp`, for `/tmp` is memory on many hosts.
+pub(crate) fn folder() -> PathBuf {
+    let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+    folder.map_or_else(|| FOLDER.into(), PathBuf::from)
+}
+
+/// A file without a name, which only its owner could open if it had one.
+pub(crate) fn unnamed(folder: &Path) -> io::Result<File> {
+    const MODE: u32 = 0o600;
+    let open = |flags: OFlags, path: &Path| {
+        let flags = (flags | OFlags::CLOEXEC).bits() as i32;
+        OpenOptions::new().read(true).write(true).mode(MODE).custom_flags(flags).open(path)
+    };
+    match open(OFlags::TMPFILE, folder) {
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => (),
+        opened => return opened,
+    }
+    // File systems without O_TMPFILE, as NFS: it has a name for a moment.
+    let path = folder.join(format!("imgmount-{}-{}", std::process::id(), next_number()));
+    let file = open(OFlags::CREATE | OFlags::EXCL, &path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// Half of what an ordinary user may still take of the file system that `file` lies on, in bytes.

@@ -2,24 +2,18 @@
 //!
 //! Memory does not grow with it, zeros take no space, and the kernel removes it when the process ends, however it ends.
 
-use std::env;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-
-use crate::disk::{HostFile, next_number, printable};
+use crate::disk::{HostFile, printable};
 use crate::length::remainder;
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 use crate::{Budget, Error, Result};
 
-/// Where it lies if the environment names no folder: `/tmp` is memory on many hosts.
-const FOLDER: &str = "/var/tmp";
 /// The granularity in which zeros become holes, in bytes: the block size of most file systems.
 const BLOCK: usize = 4096;
 
@@ -35,13 +29,12 @@ pub struct Spool {
 impl Spool {
     /// An empty file in `$TMPDIR`, or in `/var/tmp`.
     pub fn new(budget: &Budget) -> Result<Self> {
-        let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
-        Self::within(folder.map_or_else(|| FOLDER.into(), PathBuf::from), budget)
+        Self::within(storage::folder(), budget)
     }
 
     /// An empty file in this folder.
     pub fn within(folder: PathBuf, budget: &Budget) -> Result<Self> {
-        let file = unnamed(&folder).map_err(|source| failed(&folder, source))?;
+        let file = storage::unnamed(&folder).map_err(|source| failed(&folder, source))?;
         Ok(Self { file, folder, storage: budget.storage(), used: AtomicU64::new(0) })
     }
 
@@ -103,24 +96,6 @@ impl Drop for Spool {
     fn drop(&mut self) {
         self.storage.give_back(*self.used.get_mut());
     }
-}
-
-/// A file without a name, which only its owner could open if it had one.
-fn unnamed(folder: &Path) -> io::Result<File> {
-    const MODE: u32 = 0o600;
-    let open = |flags: OFlags, path: &Path| {
-        let flags = (flags | OFlags::CLOEXEC).bits() as i32;
-        OpenOptions::new().read(true).write(true).mode(MODE).custom_flags(flags).open(path)
-    };
-    match open(OFlags::TMPFILE, folder) {
-        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => (),
-        opened => return opened,
-    }
-    // File systems without O_TMPFILE, as NFS: it has a name for a moment.
-    let path = folder.join(format!("imgmount-{}-{}", std::process::id(), next_number()));
-    let file = open(OFlags::CREATE | OFlags::EXCL, &path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 fn failed(folder: &Path, source: io::Error) -> Error {

@@ -68,6 +68,11 @@ impl HostFile {
         Self::of(path, file, Access::Read)
     }
 
+    /// The same for a file that is open for both, and may be written.
+    pub fn writing(path: &Path, file: File) -> Result<Self> {
+        Self::of(path, file, Access::ReadWrite)
+    }
+
     fn of(path: &Path, file: File, access: Access) -> Result<Self> {
         let name = printable(path);
         let size = (&file)

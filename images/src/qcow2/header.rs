@@ -1,7 +1,6 @@
 //! The header of a qcow2 file with its extensions, checked.
 
 use super::layout::*;
-use crate::disk::Cached;
 use crate::{Disk, Result, corrupt, structure, unsupported};
 
 /// Our limit of the name of an external data file: Linux's `PATH_MAX`.
@@ -92,7 +91,7 @@ struct Extensions {
 
 impl Header {
     /// Reads and checks the header at the start of `file`.
-    pub fn read(file: &Cached) -> Result<Self> {
+    pub fn read(file: &dyn Disk) -> Result<Self> {
         let raw: super::layout::Header = structure::read(file, "qcow2 header", 0)?;
         let (version, cluster_bits, size) = (raw.version.get(), raw.cluster_bits.get(), raw.size.get());
         check_start(&raw)?;
@@ -164,7 +163,7 @@ fn check_start(raw: &super::layout::Header) -> Result<()> {
 
 impl Backing {
     /// The name in the first cluster, if there is one.
-    fn read(file: &Cached, raw: &super::layout::Header, format: Option<String>) -> Result<Option<Self>> {
+    fn read(file: &dyn Disk, raw: &super::layout::Header, format: Option<String>) -> Result<Option<Self>> {
         let (at, len) = (raw.backing_file_offset.get(), raw.backing_file_size.get());
         if at == 0 {
             return Ok(None);
@@ -219,7 +218,7 @@ struct Features {
 }
 
 impl Features {
-    fn read(file: &Cached, version: u32, cluster_size: u64) -> Result<Self> {
+    fn read(file: &dyn Disk, version: u32, cluster_size: u64) -> Result<Self> {
         let after = size_of::<super::layout::Header>() as u32;
         let mut features = Self {
             incompatible: 0,
@@ -262,7 +261,7 @@ impl Features {
     }
 
     /// Refuses what is unknown, by name, and what contradicts itself.
-    fn check(&self, file: &Cached, extensions: &Extensions, cluster_bits: u32) -> Result<()> {
+    fn check(&self, file: &dyn Disk, extensions: &Extensions, cluster_bits: u32) -> Result<()> {
         const KNOWN: u64 = INCOMPATIBLE_DIRTY
             | INCOMPATIBLE_CORRUPT
             | INCOMPATIBLE_DATA_FILE
@@ -290,7 +289,7 @@ impl Features {
 
 impl Extensions {
     /// Reads the extensions in bytes `at .. end` of the file; `end` is at most a cluster.
-    fn read(file: &Cached, mut at: u64, end: u64) -> Result<Self> {
+    fn read(file: &dyn Disk, mut at: u64, end: u64) -> Result<Self> {
         let mut found = Self::default();
         // A file may end directly after the last extension: nothing more was written.
         let end = end.min(file.size());
@@ -334,7 +333,7 @@ impl Extensions {
     }
 
     /// What the feature name table calls these bits of `incompatible_features`; `bit N` for those that it leaves out.
-    fn names(&self, file: &Cached, bits: u64) -> Result<Vec<String>> {
+    fn names(&self, file: &dyn Disk, bits: u64) -> Result<Vec<String>> {
         let mut names: Vec<(u8, String)> = Vec::new();
         let (start, len) = self.feature_names.unwrap_or((0, 0));
         let entry = size_of::<FeatureName>();
@@ -357,7 +356,7 @@ impl Extensions {
 }
 
 /// The data of a string extension of at most `most` bytes.
-fn text(file: &Cached, start: u64, len: u32, most: u32, what: &str) -> Result<Vec<u8>> {
+fn text(file: &dyn Disk, start: u64, len: u32, most: u32, what: &str) -> Result<Vec<u8>> {
     if len > most {
         return Err(corrupt!(what, start, "{len} bytes long, {most} is the most"));
     }

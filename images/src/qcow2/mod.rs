@@ -1,6 +1,7 @@
 //! qcow2, versions 2 and 3: a disk of clusters that are found through two levels of tables.
 
 mod compressed;
+mod create;
 mod describe;
 mod encryption;
 mod header;
@@ -25,12 +26,16 @@ use mapping::Tables;
 use crate::block_map::{Mapped, Writable};
 use crate::cache::TABLE_PAGE;
 use crate::disk::ReadOnly;
-use crate::format::Request;
+use crate::format::{Layer, Request};
 use crate::{Disk, Format, Result, unsupported};
 
 /// This format's line in [`FORMATS`](crate::FORMATS).
-pub const FORMAT: Format =
-    Format { describe: Some(|file, _| describe(file)), writes: true, ..Format::new("qcow2", probe, open) };
+pub const FORMAT: Format = Format {
+    describe: Some(|file, _| describe(file)),
+    writes: true,
+    layer: Some(Layer { create: create::create, backing: create::backing, open: create::open_over }),
+    ..Format::new("qcow2", probe, open)
+};
 
 /// Whether the file starts with the magic of qcow2, and with another version than qcow, which shares it.
 fn probe(file: &dyn Disk) -> Result<bool> {

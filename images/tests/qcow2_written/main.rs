@@ -4,5 +4,6 @@
 
 mod images;
 mod model;
+mod overlay;
 #[path = "../tools/mod.rs"]
 mod tools;
