@@ -32,6 +32,7 @@ mod identify;
 mod identity;
 mod interned;
 mod known;
+mod length;
 mod members;
 mod memory;
 pub mod node;

@@ -79,7 +79,7 @@ impl Pass<'_> {
         }
         let block = file_acl(self.volume.superblock(), raw);
         if block != 0 && block != self.last_block {
-            self.afford(self.volume.block_size() as usize)?;
+            self.afford(self.volume.superblock().block_size as usize)?;
             let bytes = self.volume.block(block)?;
             if !bytes.starts_with(&XATTR_MAGIC.to_le_bytes()) {
                 return Err(corrupt!("extended attribute block", bytes.offset(), "it has no magic"));

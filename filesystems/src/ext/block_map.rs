@@ -5,9 +5,10 @@
 use images::{Result, corrupt};
 
 use super::inode::Inode;
-use super::layout::DIRECT_BLOCKS;
+use super::layout::{DIRECT_BLOCKS, DIRECT_POINTERS};
 use super::run::{Run, State, Step};
 use super::volume::Volume;
+use crate::length::in_memory;
 
 /// How many blocks a map can hold.
 pub(super) fn max_blocks(block_size: u64) -> u64 {
@@ -19,7 +20,7 @@ pub(super) fn max_blocks(block_size: u64) -> u64 {
 /// Gives the runs of the pointer block that maps `from`, or the hole in its place.
 pub(super) fn step(volume: &Volume, inode: &Inode, from: u64, each: &mut dyn FnMut(Run) -> bool) -> Result<Step> {
     if from < DIRECT_BLOCKS {
-        let direct = &inode.i_block()[..DIRECT_BLOCKS as usize * 4];
+        let direct = &inode.i_block()[..DIRECT_POINTERS * 4];
         return pointers(volume, inode, direct, inode.i_block_offset(), (0, from), each);
     }
     let per_block = volume.block_size() / 4;
@@ -30,7 +31,7 @@ pub(super) fn step(volume: &Volume, inode: &Inode, from: u64, each: &mut dyn FnM
         span *= per_block;
         height += 1;
     }
-    let mut pointer = word(inode.i_block(), DIRECT_BLOCKS as usize - 1 + height);
+    let mut pointer = word(inode.i_block(), DIRECT_POINTERS - 1 + height);
     loop {
         if pointer == 0 {
             let end = start + span;
@@ -44,7 +45,7 @@ pub(super) fn step(volume: &Volume, inode: &Inode, from: u64, each: &mut dyn FnM
         }
         let index = (from - start) / span;
         start += index * span;
-        pointer = word(&block, index as usize);
+        pointer = word(&block, in_memory(index));
     }
 }
 
@@ -60,7 +61,7 @@ fn pointers(
     let count = (row.len() / 4) as u64;
     let mut run: Option<(u64, u32, u64)> = None;
     for index in from - start..count {
-        let pointer = word(row, index as usize);
+        let pointer = word(row, in_memory(index));
         if u64::from(pointer) >= volume.superblock().blocks {
             let why = format!("block {pointer}, but there are {}", volume.superblock().blocks);
             return Err(corrupt!(format!("block map of inode {}", inode.number), offset + index * 4, "{why}"));

@@ -5,7 +5,7 @@ use zerocopy::FromBytes;
 
 use super::checksum::{crc16, crc32c};
 use super::features::ro_compat;
-use super::layout::{GroupDesc, GroupDescHigh};
+use super::layout::{GroupDesc, GroupDescHigh, checksum_halves};
 use super::superblock::Superblock;
 
 /// `bg_flags`: no inode of the group was ever used.
@@ -109,7 +109,7 @@ fn checksum(superblock: &Superblock, number: u32, bytes: &[u8]) -> Option<u16> {
     let (before, after) = (&bytes[..CHECKSUM_AT], &bytes[CHECKSUM_AT + 2..]);
     if let Some(seed) = superblock.checksum_seed {
         let crc = crc32c(crc32c(seed, &number.to_le_bytes()), before);
-        Some(crc32c(crc32c(crc, &[0, 0]), after) as u16)
+        Some(checksum_halves(crc32c(crc32c(crc, &[0, 0]), after)).0)
     } else if superblock.features.has_ro_compat(ro_compat::GDT_CSUM) {
         let crc = crc16(crc16(!0, &superblock.raw.s_uuid), &number.to_le_bytes());
         Some(crc16(crc16(crc, before), after))

@@ -23,8 +23,22 @@ pub const ROOT_INO: u32 = 2;
 pub const GROUP_DESC_SIZE: u16 = 32;
 /// The longest name in bytes.
 pub const NAME_LEN: usize = 255;
+
+/// The low half of a checksum, and the high one, for structures that have two fields for them, or one for the low.
+pub fn checksum_halves(checksum: u32) -> (u16, u16) {
+    let [a, b, c, d] = checksum.to_le_bytes();
+    (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))
+}
+
+/// The low 32 bits of a block's number and the 16 above them, for the two fields that hold them in extents.
+pub fn block_halves(block: u64) -> (u32, u16) {
+    let [a, b, c, d, e, f, ..] = block.to_le_bytes();
+    (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([e, f]))
+}
 /// Direct pointers in `i_block`.
-pub const DIRECT_BLOCKS: u64 = 12;
+pub const DIRECT_BLOCKS: u64 = DIRECT_POINTERS as u64;
+/// How many pointers lead to them, at the beginning of `i_block`.
+pub const DIRECT_POINTERS: usize = 12;
 /// The biased length above which an extent is unwritten.
 pub const EXTENT_INIT_MAX_LEN: u16 = 32768;
 /// The kernel's `EXT4_MAX_EXTENT_DEPTH`.

@@ -5,6 +5,7 @@ use images::{Disk, Error, Result, corrupt};
 
 use super::geometry::{Geometry, Width};
 use super::window::Window;
+use crate::length::in_memory;
 
 /// What messages call an element of the FAT.
 const ENTRY: &str = "FAT entry";
@@ -194,10 +195,10 @@ pub fn count_free(disk: &dyn Disk, geometry: &Geometry) -> Result<u64> {
         }
         return Ok(free);
     }
-    let mut buf = vec![0; CHUNK.min(end - start) as usize];
+    let mut buf = vec![0; in_memory((end - start).min(CHUNK))];
     let (mut at, mut free) = (start, 0);
     while at < end {
-        let chunk = &mut buf[..CHUNK.min(end - at) as usize];
+        let chunk = &mut buf[..in_memory((end - at).min(CHUNK))];
         disk.read_at(chunk, at)?;
         free += match geometry.width {
             Width::Fat32 => chunk.chunks_exact(4).filter(|e| e[..3] == [0; 3] && e[3] & 0x0f == 0).count(),

@@ -42,7 +42,7 @@ impl Place {
                 Ok((left > 0).then_some((at + u64::from(slot) * SLOT, left)))
             }
             Self::Clusters(chain) => {
-                let per_cluster = geometry.cluster_size / SLOT as u32;
+                let per_cluster = geometry.cluster_size / SLOT_SIZE;
                 let Some((cluster, count)) = chain.find(slot / per_cluster)? else { return Ok(None) };
                 let at = geometry.offset_of(cluster) + u64::from(slot % per_cluster) * SLOT;
                 if slot >= DIRECTORY_SLOTS_MAX {
@@ -106,7 +106,7 @@ impl<'a> Entries<'a> {
                 let Some((at, left)) = self.place.find(self.geometry, self.slot)? else { return Ok(None) };
                 (self.at, self.left) = (at, left);
             }
-            let bytes: [u8; SLOT as usize] = self.window.get(self.at)?;
+            let bytes: [u8; SLOT_SIZE as usize] = self.window.get(self.at)?;
             let (at, slot) = (self.at, self.slot);
             (self.at, self.slot, self.left) = (at + SLOT, slot + 1, self.left - 1);
             let entry = DirEntry::read_from_bytes(&bytes).expect("as long as an entry");

@@ -18,6 +18,7 @@ use super::layout::*;
 use super::map::Map;
 use super::node::{File, Node};
 use super::{ROOT, identity, truncated};
+use crate::length::in_memory;
 use crate::{Deleted, Entry, FileSystem, FileSystemMut, Forensics, Kind, NodeId, Properties, Space, Stat};
 
 /// What is kept of the FAT and of directories, in bytes.
@@ -110,7 +111,7 @@ impl Fat {
             return Err(Error::NotFound);
         }
         let page = self.metadata.page_at(at)?;
-        let bytes = page.get(at as usize % METADATA_PAGE..).unwrap_or_default();
+        let bytes = page.get(in_memory(at % METADATA_PAGE as u64)..).unwrap_or_default();
         let Ok((entry, _)) = DirEntry::read_from_prefix(bytes) else { return Err(Error::NotFound) };
         let is_used = !matches!(entry.name[0], FREE | FREE_TO_END) && entry.attr & ATTR_VOLUME_ID == 0;
         is_used.then_some(entry).ok_or(Error::NotFound)

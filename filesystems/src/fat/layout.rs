@@ -90,7 +90,7 @@ pub struct DirEntry {
     pub fst_clus_lo: U16,
     pub file_size: U32,
 }
-const _: () = assert!(size_of::<DirEntry>() == SLOT as usize);
+const _: () = assert!(size_of::<DirEntry>() == SLOT_SIZE as usize);
 
 /// A directory entry that holds a part of the long name of the entry that follows.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -105,10 +105,12 @@ pub struct LongDirEntry {
     pub fst_clus_lo: U16,
     pub name3: [U16; 2],
 }
-const _: () = assert!(size_of::<LongDirEntry>() == SLOT as usize);
+const _: () = assert!(size_of::<LongDirEntry>() == SLOT_SIZE as usize);
 
 /// The size of a directory entry of either kind in bytes.
-pub const SLOT: u64 = 32;
+pub const SLOT: u64 = SLOT_SIZE as u64;
+/// The same where memory or clusters are counted.
+pub const SLOT_SIZE: u32 = 32;
 
 /// The last two bytes of the first 512 of the boot sector.
 pub const SIGNATURE: [u8; 2] = [0x55, 0xaa];

@@ -4,6 +4,7 @@ use images::{Disk, Result, unsupported};
 
 use super::geometry::{Geometry, Width};
 use super::layout::FIRST_CLUSTER;
+use crate::length::in_memory;
 
 /// The most runs, ours: 48 MiB. A volume has as many only if it is large, and all in pieces.
 const RUNS_MAX: usize = 1 << 22;
@@ -72,7 +73,7 @@ impl Map {
         let mut buf = Vec::new();
         for start in (0..end).step_by(STEP as usize) {
             let stop = end.min(start.saturating_add(STEP));
-            buf.resize((u64::from(stop - start) * bits).div_ceil(8) as usize, 0);
+            buf.resize(in_memory((u64::from(stop - start) * bits).div_ceil(8)), 0);
             let is_read = disk.read_at(&mut buf, fat + u64::from(start) * bits / 8).is_ok();
             for cluster in start.max(FIRST_CLUSTER)..stop {
                 let next = if is_read { link(geometry, &buf, (cluster - start) as usize) } else { UNUSABLE };

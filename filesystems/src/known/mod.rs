@@ -1,5 +1,7 @@
 //! Contents that are recognised and named, with label and UUID as blkid prints them, but not opened.
 
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod optical;
 mod raid;
 mod signatures;

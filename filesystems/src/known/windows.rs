@@ -6,6 +6,7 @@
 use images::{Disk, Result};
 
 use super::{bytes_at, label_utf16};
+use crate::length::in_memory;
 
 /// How much of the root directory of exFAT is searched, in bytes: ours; the label is one of the first entries.
 const EXFAT_SEARCHED: usize = 4096;
@@ -16,8 +17,8 @@ const VOLUME_LABEL_MAX: usize = 11;
 /// The record of the file `$Volume`, and as much of it as is read.
 const VOLUME_RECORD: u64 = 3;
 const RECORD: usize = 1024;
-const VOLUME_NAME: u32 = 0x60;
-const ATTRIBUTES_END: u32 = 0xffff_ffff;
+const VOLUME_NAME: u64 = 0x60;
+const ATTRIBUTES_END: u64 = 0xffff_ffff;
 
 /// An integer of `N` bytes, little-endian.
 fn integer<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
@@ -76,16 +77,16 @@ fn ntfs_volume_name(record: &[u8; RECORD]) -> Option<Vec<u8>> {
     if !record.starts_with(b"FILE") {
         return None;
     }
-    let mut at = integer::<2>(record, 20)? as usize;
+    let mut at = in_memory(integer::<2>(record, 20)?);
     loop {
-        let kind = integer::<4>(record, at)? as u32;
-        let len = integer::<4>(record, at + 4)? as usize;
+        let kind = integer::<4>(record, at)?;
+        let len = in_memory(integer::<4>(record, at + 4)?);
         if kind == ATTRIBUTES_END || len == 0 {
             return None;
         }
         if kind == VOLUME_NAME && *record.get(at + 8)? == 0 {
-            let (value_len, value) = (integer::<4>(record, at + 16)? as usize, integer::<2>(record, at + 20)? as usize);
-            let start = at.checked_add(value)?;
+            let value_len = in_memory(integer::<4>(record, at + 16)?);
+            let start = at.checked_add(in_memory(integer::<2>(record, at + 20)?))?;
             return label_utf16(record.get(start..start.checked_add(value_len)?)?);
         }
         at = at.checked_add(len)?;

@@ -6,6 +6,7 @@ use images::{Disk, Result};
 
 use super::bytes_at;
 use crate::Identity;
+use crate::length::in_memory;
 
 /// Name-value pairs in XDR begin with its number, the byte order (1 is little) and two zeros.
 const PAIRS: u64 = 16 << 10;
@@ -23,7 +24,7 @@ pub(super) fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
     if disk.size() < 2 * UBERBLOCKS || !bytes_at(disk, PAIRS)?.is_some_and(|start| XDR.contains(&start)) {
         return Ok(None);
     }
-    let mut array = vec![0; UBERBLOCKS as usize];
+    let mut array = vec![0; in_memory(UBERBLOCKS)];
     disk.read_at(&mut array, UBERBLOCKS)?;
     let magics = array.chunks_exact(SLOT).filter_map(|slot| slot.first_chunk());
     let found = magics.filter(|bytes| u64::from_le_bytes(**bytes) == MAGIC || u64::from_be_bytes(**bytes) == MAGIC);

@@ -42,7 +42,7 @@ impl DeletedFiles {
     /// is said.
     pub fn new(fs: Arc<dyn FileSystem>, device: impl Into<String>, budget: Budget) -> Self {
         let of_source = fs.properties(fs.root()).clone();
-        let properties = Properties { case_insensitive: false, name_max: tree::NAME_MAX as u32, ..of_source };
+        let properties = Properties { case_insensitive: false, name_max: tree::NAME_MAX, ..of_source };
         Self { fs, device: device.into(), properties, tree: OnceLock::new(), budget }
     }
 

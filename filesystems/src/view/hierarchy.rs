@@ -7,7 +7,7 @@ use crate::{Entry, Identity, Kind, NodeId, Properties, Space, Stat};
 /// The root; the node with index `i` is `FIRST + i`.
 const FIRST: u64 = 1;
 /// The longest name in bytes: Linux's NAME_MAX.
-const NAME_MAX: usize = 255;
+const NAME_MAX: u32 = 255;
 /// The unit in which there are no blocks, in bytes: a page.
 const BLOCK_SIZE: u32 = 4096;
 
@@ -31,7 +31,7 @@ impl Hierarchy {
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a [u8]>, leaves: bool) -> Result<Self> {
         let properties = Properties {
             identity: Identity { kind: "directory".into(), ..Identity::default() },
-            name_max: NAME_MAX as u32,
+            name_max: NAME_MAX,
             ..Properties::default()
         };
         let mut tree = Self { nodes: vec![Node { name: Vec::new(), end: None, children: Vec::new() }], properties };
@@ -39,7 +39,11 @@ impl Hierarchy {
             let text = String::from_utf8_lossy(path);
             let mut at = 0;
             for name in path.split(|byte| *byte == b'/') {
-                if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) || matches!(name, b"." | b"..") {
+                if name.is_empty()
+                    || name.len() > NAME_MAX as usize
+                    || name.contains(&0)
+                    || matches!(name, b"." | b"..")
+                {
                     return Err(unsupported!("{text:?} cannot be the name of a directory"));
                 }
                 if leaves && tree.nodes[at].end.is_some() {

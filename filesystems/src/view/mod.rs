@@ -1,5 +1,7 @@
 //! Trees made of other trees.
 
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod deleted;
 mod directory;
 mod disks;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use crate::length::in_memory;
 use images::Disk;
 
 /// How many bytes of blocks are kept (ours). What comes after is read again where it is needed.
@@ -40,7 +41,7 @@ impl Contents {
 
     /// The block of `block_size` bytes at `at`: kept, or read and kept. `None` if it cannot be read.
     pub(super) fn read(&self, disk: &dyn Disk, at: u64, block_size: u64) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; block_size as usize];
+        let mut bytes = vec![0; in_memory(block_size)];
         if let Some(kept) = self.blocks.borrow().get(&at) {
             bytes.get_mut(..kept.len())?.copy_from_slice(kept);
             return Some(bytes);

@@ -9,6 +9,7 @@ use crate::ext::layout::inode_flags;
 use crate::ext::run::State;
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::Volume;
+use crate::length::in_memory;
 use crate::room::Room;
 
 /// How much is read at once, in bytes (ours).
@@ -17,12 +18,12 @@ const CHUNK: u64 = 1 << 20;
 const MAX_RUNS: usize = 1 << 20;
 
 /// What a piece takes in the list, which grows to twice its size.
-const RUN: usize = 2 * size_of::<(u64, u32, u32)>();
+const RUN: usize = 2 * size_of::<(u64, u64, u32)>();
 
 /// Where the directories that live have their entries.
 pub(super) struct Directories {
     /// Block, count and inode, in pieces of at most [`CHUNK`] bytes.
-    runs: Vec<(u64, u32, u32)>,
+    runs: Vec<(u64, u64, u32)>,
     /// How many blocks there can still be: none is in two directories.
     blocks: u64,
     room: Room,
@@ -47,7 +48,7 @@ impl Directories {
                 let mut at = start;
                 while at < end && self.runs.len() < MAX_RUNS && self.blocks > 0 && self.room.take(RUN) {
                     let len = (end - at).min(most).min(self.blocks);
-                    self.runs.push((at, len as u32, inode.number));
+                    self.runs.push((at, len, inode.number));
                     self.blocks -= len;
                     at += len;
                 }
@@ -69,7 +70,7 @@ impl Directories {
             // What lies together is read at once.
             let (start, mut end, mut count) = (first.0, first.0, 0);
             for (at, len, _) in todo {
-                let next = end.max(at + u64::from(*len));
+                let next = end.max(at + len);
                 if *at > end || count > 0 && (next - start) * size > CHUNK {
                     break;
                 }
@@ -77,17 +78,15 @@ impl Directories {
             }
             let (now, later) = todo.split_at(count.max(1));
             todo = later;
-            buffer.resize(((end - start) * size) as usize, 0);
+            buffer.resize(in_memory((end - start) * size), 0);
             let is_read = volume.disk().read_at(&mut buffer, start * size).is_ok();
-            for (number, block) in
-                now.iter().flat_map(|(at, len, number)| (*at..at + u64::from(*len)).map(|at| (*number, at)))
-            {
+            for (number, block) in now.iter().flat_map(|(at, len, number)| (*at..at + len).map(|at| (*number, at))) {
                 if names.places.contains(&block) {
                     places.entry(block).or_default().push(number);
                 }
                 let at = block * size;
-                let inside = ((block - start) * size) as usize;
-                let Some(bytes) = buffer.get_mut(inside..inside + size as usize) else { continue };
+                let inside = in_memory((block - start) * size);
+                let Some(bytes) = buffer.get_mut(inside..inside + in_memory(size)) else { continue };
                 // One bad sector hides one block.
                 if is_read || volume.disk().read_at(bytes, at).is_ok() {
                     let copy = BlockCopy { at, order: None, sequence: None, in_journal: false };

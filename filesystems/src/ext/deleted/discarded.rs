@@ -8,6 +8,7 @@ use crate::ext::layout::mode;
 use crate::ext::run;
 use crate::ext::volume::Volume;
 use crate::forensics::{Evidence, State};
+use crate::length::in_memory;
 
 /// Takes the promise from files that read as zeros where blocks may have been discarded. One block of each of their runs
 /// is read, in the order of the disk.
@@ -27,7 +28,7 @@ pub(super) fn doubt(volume: &Volume, found: &mut [Found]) {
         }
     }
     wanted.sort_unstable();
-    let mut block = vec![0; size as usize];
+    let mut block = vec![0; in_memory(size)];
     for (number, index) in wanted {
         let at = number * size;
         let Some(deleted) = found.get_mut(index).map(|found| &mut found.deleted) else { continue };

@@ -162,8 +162,8 @@ impl<'a> Geometry<'a> {
         if let Some((_, end)) = after.checked_sub(1).and_then(|at| self.fixed.get(at)).filter(|(_, end)| block < *end) {
             return (false, to.min(*end));
         }
-        // It fits: there are at most 2^32 groups.
-        let (group, inside) = ((inside / group_blocks) as u32, inside % group_blocks);
+        let (group, inside) = (inside / group_blocks, inside % group_blocks);
+        let group = u32::try_from(group).expect("groups are counted in 32 bits");
         let to = to.min(known).min(block - inside + group_blocks);
         let to = self.fixed.get(after).map_or(to, |(start, _)| to.min(*start));
         let mut kept = self.bitmap.borrow_mut();

@@ -5,6 +5,7 @@ use zerocopy::FromBytes;
 
 use super::geometry::Geometry;
 use crate::ext::layout::{self, InodeExtra, mode};
+use crate::length::in_memory;
 use crate::stored::Stored;
 
 /// How much of an inode table is read at once, in bytes (ours).
@@ -55,13 +56,13 @@ impl Inodes {
                     done += now;
                     continue;
                 }
-                buffer.resize(now as usize, 0);
+                buffer.resize(in_memory(now), 0);
                 match volume.disk().read_at(&mut buffer, at) {
                     Ok(()) => {}
                     // What cannot be read is passed over, a block at a time.
                     Err(Error::Io { .. }) if now > volume.block_size() => {
                         now = volume.block_size();
-                        buffer.resize(now as usize, 0);
+                        buffer.resize(in_memory(now), 0);
                         if volume.disk().read_at(&mut buffer, at).is_err() {
                             buffer.fill(0);
                         }
@@ -70,8 +71,9 @@ impl Inodes {
                 }
                 for (index, record) in buffer.chunks_exact(size).enumerate() {
                     let inside = done + (index * size) as u64;
-                    // It fits: a table's inodes are numbered in 32 bits.
-                    let number = table.first_inode + (inside / size as u64) as u32;
+                    let index =
+                        u32::try_from(inside / size as u64).expect("a table has as many inodes as 32 bits number");
+                    let number = table.first_inode + index;
                     inodes.add(geometry, number, start + inside, record, each)?;
                 }
                 done += now;

@@ -10,8 +10,8 @@ use super::geometry::Geometry;
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
 use crate::ext::layout::{
-    DIRECT_BLOCKS, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH, Extent, ExtentHeader, ExtentIdx, inode_flags,
-    mode,
+    DIRECT_BLOCKS, DIRECT_POINTERS, EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH, Extent, ExtentHeader,
+    ExtentIdx, inode_flags, mode,
 };
 use crate::ext::run::{Run, State};
 use crate::forensics::Evidence;
@@ -282,10 +282,10 @@ impl Mapper<'_> {
     fn block_map(&self, job: &mut Job<'_>) {
         let per_block = self.geometry.volume.block_size() / 4;
         let row = *job.inode.i_block();
-        self.pointers(job, &row[..DIRECT_BLOCKS as usize * 4], 0);
+        self.pointers(job, &row[..DIRECT_POINTERS * 4], 0);
         let (mut start, mut span) = (DIRECT_BLOCKS, per_block);
         for height in 1..=3usize {
-            let at = (DIRECT_BLOCKS as usize - 1 + height) * 4;
+            let at = (DIRECT_POINTERS - 1 + height) * 4;
             let pointer =
                 row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes));
             self.indirect(job, pointer, height, start, span);

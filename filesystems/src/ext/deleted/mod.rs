@@ -18,6 +18,8 @@
 //! content had left the kernel's cache before the delete, nothing looks discarded ([`discarded`]), and the map accounts
 //! for all space that the inode had.
 
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod blocks;
 mod candidates;
 mod claims;

@@ -80,10 +80,10 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
     let mut position = superblock.first;
     while position < superblock.last {
         let at = log.offset(position)?;
-        let most = (CHUNK / block_size as u64).max(1).min(u64::from(superblock.last - position));
+        let most = u32::try_from(CHUNK / block_size as u64).unwrap_or(u32::MAX).max(1).min(superblock.last - position);
         let together = log.runs().partition_point(|run| run.logical <= position);
         let run = together.checked_sub(1).and_then(|run| log.runs().get(run));
-        let count = run.map_or(1, |run| u64::from(run.logical.saturating_add(run.len) - position).clamp(1, most));
+        let count = run.map_or(1, |run| (run.logical.saturating_add(run.len) - position).clamp(1, most));
         buffer.resize(count as usize * block_size, 0);
         let is_read = log.disk.read_at(&mut buffer, at).is_ok();
         for (index, block) in (0u32..).zip(buffer.chunks_exact_mut(block_size)) {
@@ -95,7 +95,7 @@ pub(super) fn walk(log: &Log, each: &mut dyn FnMut(&Copy, &[u8])) -> Result<Tran
                 walk.unreadable()
             }
         }
-        position += count as u32;
+        position += count;
     }
     Ok(walk.finish())
 }

@@ -27,6 +27,7 @@ use crate::ext::journal::{self, Log};
 use crate::ext::layout::{self, GOOD_OLD_INODE_SIZE, ROOT_INO, inode_flags, mode};
 use crate::ext::volume::Volume;
 use crate::ext::{inline, layout::InodeExtra};
+use crate::length::in_memory;
 use crate::stored::Stored;
 
 /// How much free space is read at once, in bytes (ours).
@@ -209,9 +210,9 @@ impl<'a> Search<'a> {
     fn take_table(&mut self, copy: &Copy, first: u32, bytes: &[u8], reference: u32, only: Option<u32>) {
         let order = copy.sequence.map(|sequence| order(sequence, reference));
         let size = usize::from(self.geometry.volume.superblock().inode_size);
-        for (index, record) in bytes.chunks_exact(size).enumerate() {
-            if let Some(number) = first.checked_add(index as u32) {
-                self.take_inode(copy, number, record, copy.at + (index * size) as u64, order, only);
+        for (index, record) in (0u32..).zip(bytes.chunks_exact(size)) {
+            if let Some(number) = first.checked_add(index) {
+                self.take_inode(copy, number, record, copy.at + u64::from(index) * size as u64, order, only);
             }
         }
     }
@@ -386,9 +387,9 @@ impl<'a> Search<'a> {
                 block += count;
                 continue;
             }
-            buffer.resize((count * size) as usize, 0);
+            buffer.resize(in_memory(count * size), 0);
             if disk.read_at(&mut buffer, block * size).is_ok() {
-                for (index, bytes) in (0u64..).zip(buffer.chunks_exact(size as usize)) {
+                for (index, bytes) in (0u64..).zip(buffer.chunks_exact(in_memory(size))) {
                     self.take_free(bytes, (block + index) * size, seeds);
                 }
             }

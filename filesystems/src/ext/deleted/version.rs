@@ -9,6 +9,7 @@ use images::{Data, Error, Extent, Result};
 use crate::ext::inode::Inode;
 use crate::ext::run::{Run, State};
 use crate::ext::volume::Volume;
+use crate::length::in_memory;
 
 /// A version whose place is known.
 pub(in crate::ext) struct Version {
@@ -53,7 +54,7 @@ impl Version {
             }
             let State::Written(block) = run.state else { continue };
             let (from, to) = (start.max(offset), run.end().saturating_mul(size).min(end));
-            let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+            let part = &mut buf[in_memory(from - offset)..in_memory(to - offset)];
             volume.disk().read_at(part, block * size + (from - start))?;
         }
         Ok(len)

@@ -97,7 +97,7 @@ fn complete_transactions(log: &Log, start: u32) -> Result<u32> {
             Content::Descriptor(tags) => {
                 doubtful |= !record.sound;
                 // At most one tag for every 8 bytes of a block.
-                let copies = tags.count() as u32;
+                let copies = u32::try_from(tags.count()).unwrap_or(u32::MAX);
                 if copies > superblock.ring() - used {
                     break;
                 }

@@ -174,7 +174,6 @@ impl Superblock {
     /// The block of the log that follows `block` by `count`, where the log wraps.
     pub fn after(&self, block: u32, count: u32) -> u32 {
         let from_first = u64::from(block.saturating_sub(self.first)) + u64::from(count);
-        // Less than the ring, which is a u32.
-        self.first + (from_first % u64::from(self.ring())) as u32
+        self.first + u32::try_from(from_first % u64::from(self.ring())).expect("less than the ring, which is a u32")
     }
 }

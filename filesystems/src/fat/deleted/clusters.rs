@@ -30,7 +30,7 @@ impl Cluster {
     /// Looks through a whole cluster.
     pub fn read(geometry: &Geometry, bytes: &[u8]) -> Self {
         let mut cluster = Self::default();
-        for (index, slot) in bytes.as_chunks::<{ SLOT as usize }>().0.iter().enumerate() {
+        for (index, slot) in bytes.as_chunks::<{ SLOT_SIZE as usize }>().0.iter().enumerate() {
             let entry = DirEntry::read_from_bytes(slot).expect("as long as an entry");
             if entry.name[0] == FREE_TO_END {
                 return Self { is_last: true, ends: None, ..cluster };

@@ -2,6 +2,8 @@
 //!
 //! Nothing on the disk says whose a cluster was, so no content is [`State::Intact`] but that of empty files.
 
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod clusters;
 mod content;
 mod name;

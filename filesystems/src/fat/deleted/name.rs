@@ -11,6 +11,7 @@ use zerocopy::FromBytes;
 use super::super::geometry::Geometry;
 use super::super::layout::*;
 use super::super::name::{self, LongName};
+use crate::length::in_memory;
 
 /// The most parts of a long name.
 const PARTS_MAX: usize = LONG_NAME_MAX.div_ceil(LONG_PART);
@@ -60,7 +61,7 @@ impl Slots {
     }
 
     /// The slot at byte `at`.
-    pub fn push(&mut self, at: u64, bytes: &[u8; SLOT as usize]) -> Slot {
+    pub fn push(&mut self, at: u64, bytes: &[u8; SLOT_SIZE as usize]) -> Slot {
         let entry = DirEntry::read_from_bytes(bytes).expect("as long as an entry");
         let is_long = entry.attr & ATTR_LONG_NAME_MASK == ATTR_LONG_NAME;
         match (entry.name[0], is_long) {
@@ -171,11 +172,11 @@ pub fn is_plausible(geometry: &Geometry, entry: &DirEntry) -> bool {
 /// Whether a cluster is one of a directory after its first: entries, and then nothing but zeros.
 pub fn is_directory_cluster(geometry: &Geometry, bytes: &[u8]) -> bool {
     let mut entries = 0;
-    let (slots, _) = bytes.as_chunks::<{ SLOT as usize }>();
+    let (slots, _) = bytes.as_chunks::<{ SLOT_SIZE as usize }>();
     for (index, slot) in slots.iter().enumerate() {
         let entry = DirEntry::read_from_bytes(slot).expect("as long as an entry");
         if entry.name[0] == FREE_TO_END {
-            return entries > 0 && slots[index..].iter().all(|slot| *slot == [0; SLOT as usize]);
+            return entries > 0 && slots[index..].iter().all(|slot| *slot == [0; SLOT_SIZE as usize]);
         }
         if entry.attr & ATTR_LONG_NAME_MASK == ATTR_LONG_NAME {
             if entry.fst_clus_lo.get() != 0 || entry.nt_res != 0 || entry.attr != ATTR_LONG_NAME {
@@ -198,12 +199,12 @@ pub fn each_slot(disk: &dyn Disk, pieces: &[(u64, u64)], each: &mut dyn FnMut(Sl
     for &(start, len) in pieces {
         let mut at = start;
         while at < start + len {
-            buf.resize(CHUNK.min(start + len - at) as usize, 0);
+            buf.resize(in_memory((start + len - at).min(CHUNK)), 0);
             if read_what_is_readable(disk, &mut buf, at).is_err() {
                 slots.clear();
             }
-            for (slot, at) in buf.as_chunks().0.iter().zip((at..).step_by(SLOT as usize)) {
-                if slot[0] == UNREAD && *slot == [UNREAD; SLOT as usize] {
+            for (slot, at) in buf.as_chunks().0.iter().zip((at..).step_by(SLOT_SIZE as usize)) {
+                if slot[0] == UNREAD && *slot == [UNREAD; SLOT_SIZE as usize] {
                     slots.clear();
                 } else if !each(slots.push(at, slot)) {
                     return true;

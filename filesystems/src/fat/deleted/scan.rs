@@ -29,7 +29,7 @@ const HIGH_HALVES_MAX: usize = 256;
 /// How rare a chance must be to count as none.
 const RARE: f64 = 0.05;
 /// `.` and `..`.
-const HEAD: usize = 2 * SLOT as usize;
+const HEAD: usize = 2 * SLOT_SIZE as usize;
 
 /// A deleted entry.
 pub struct Found {
@@ -329,9 +329,9 @@ impl<'a> Scan<'a> {
     }
 
     fn parse_head(&self, bytes: &[u8]) -> Option<Head> {
-        let (slots, _) = bytes.as_chunks::<{ SLOT as usize }>();
+        let (slots, _) = bytes.as_chunks::<{ SLOT_SIZE as usize }>();
         let [dot, dot_dot, ..] = slots else { return None };
-        let read = |slot: &[u8; SLOT as usize], name: &[u8; 11]| {
+        let read = |slot: &[u8; SLOT_SIZE as usize], name: &[u8; 11]| {
             use zerocopy::FromBytes;
             let entry = DirEntry::read_from_bytes(slot).expect("as long as an entry");
             let is_it = matches!(entry.name[0], b'.' | FREE) && entry.name[1..] == name[1..];

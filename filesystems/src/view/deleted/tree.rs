@@ -13,7 +13,7 @@ pub const ROOT: usize = 0;
 /// The directory of nodes whose own directory nobody remembers. No file system's real name keeps it from that.
 const ORPHANS: &[u8] = b"orphans";
 /// The longest name in bytes: Linux's NAME_MAX.
-pub const NAME_MAX: usize = 255;
+pub const NAME_MAX: u32 = 255;
 /// The most that a count behind a name takes: a dot and ten digits.
 const COUNT_MAX: usize = 11;
 /// The longest path in bytes: Linux's PATH_MAX. A node whose directories are longer is an orphan.
@@ -78,7 +78,7 @@ impl Tree {
         // The other half is for what is done with the tree.
         let (mut held, most) = (budget.empty(), budget.free() / 2);
         let mut fits = |bytes: usize| held.bytes() + bytes as u64 <= most && held.try_grow(bytes as u64);
-        let named = |one: &Deleted| NODE + 3 * one.name.as_ref().map_or(0, |name| name.len()).min(NAME_MAX);
+        let named = |one: &Deleted| NODE + 3 * one.name.as_ref().map_or(0, |name| name.len()).min(NAME_MAX as usize);
         let count = list.iter().take(NODES_MAX).take_while(|one| fits(named(one))).count();
         if count < list.len() {
             let all = list.len();
@@ -226,7 +226,7 @@ impl Neighbours {
     /// `name`, `name#inode` or `name#inode@N`, and where even that is used, with a number behind it: a name that no
     /// other has. So many equal names cost no more than so many different ones.
     fn distinct(&mut self, name: Option<&Arc<[u8]>>, number: u64, version: u32) -> Arc<[u8]> {
-        let plain = name.filter(|name| name.len() <= NAME_MAX && version == 0);
+        let plain = name.filter(|name| name.len() <= NAME_MAX as usize && version == 0);
         if let Some(plain) = plain.filter(|plain| self.used.insert(Arc::clone(plain))) {
             return plain.clone();
         }
@@ -234,12 +234,12 @@ impl Neighbours {
         let end = format!("#{number}{version}");
         let name = name.map(|name| &**name).unwrap_or_default();
         let upto = |room: usize| [&name[..name.len().min(room)], end.as_bytes()].concat();
-        let first: Arc<[u8]> = upto(NAME_MAX - end.len()).into();
+        let first: Arc<[u8]> = upto(NAME_MAX as usize - end.len()).into();
         if self.used.insert(first.clone()) {
             return first;
         }
         // With room for any count behind it: who counts on shares no number with others.
-        let base: Box<[u8]> = upto(NAME_MAX - end.len() - COUNT_MAX).into();
+        let base: Box<[u8]> = upto(NAME_MAX as usize - end.len() - COUNT_MAX).into();
         let count = self.counts.entry(base.clone()).or_insert(1);
         loop {
             *count += 1;
@@ -340,7 +340,7 @@ fn settle(deleted: &[Deleted], homes: &mut [Home], live_len: impl Fn(NodeId) -> 
                 Home::Live(node) => live_len(node),
                 Home::Orphans => ORPHANS.len(),
             };
-            let own = deleted[index].name.as_ref().map_or(0, |name| name.len()).min(NAME_MAX) + ADDED;
+            let own = deleted[index].name.as_ref().map_or(0, |name| name.len()).min(NAME_MAX as usize) + ADDED;
             path_len[index] = above + own;
             if path_len[index] > PATH_MAX {
                 homes[index] = Home::Orphans;

@@ -20,7 +20,8 @@ pub const MAX_BLOCKS: usize = 1 << 16;
 /// Bytes of an entry before its name.
 const HEADER_SIZE: usize = 8;
 /// Bytes of the checksum at the end of a block.
-const TAIL_SIZE: usize = 12;
+const TAIL_SIZE: usize = TAIL_LEN as usize;
+const TAIL_LEN: u16 = 12;
 
 /// A directory in memory.
 pub struct Directory {
@@ -160,7 +161,8 @@ impl Directory {
             set32(&mut block, at, inode);
             self.set_len(&mut block, at, len);
             let kind = if self.has_type { file_type(mode) } else { 0 };
-            set16(&mut block, at + 6, name.len() as u16 | u16::from(kind) << 8);
+            let name_len = u8::try_from(name.len()).expect("no longer than NAME_LEN");
+            set16(&mut block, at + 6, u16::from_le_bytes([name_len, kind]));
             if let Some(place) = block.get_mut(at + HEADER_SIZE..).and_then(|rest| rest.get_mut(..name.len())) {
                 place.copy_from_slice(name);
             }
@@ -196,17 +198,17 @@ impl Directory {
         }
         let number = store.allocate()?;
         let mut record = store.record(self.number)?;
-        let block_size = store.volume.block_size();
+        let block_size = store.volume.superblock().block_size;
         // Whole blocks; the bound of `load` holds for it.
-        let logical = u64::from(get32(&record, I_SIZE_LO)) / block_size;
-        let Some(size) = (logical + 1).checked_mul(block_size).and_then(|size| u32::try_from(size).ok()) else {
+        let logical = get32(&record, I_SIZE_LO) / block_size;
+        let Some(size) = (logical + 1).checked_mul(block_size) else {
             return Err(unsupported!("fast commits that extend a directory to 4 GiB"));
         };
         set32(&mut record, I_SIZE_LO, size);
-        let blocks = get32(&record, I_BLOCKS_LO).saturating_add((block_size / 512) as u32);
+        let blocks = get32(&record, I_BLOCKS_LO).saturating_add(block_size / 512);
         set32(&mut record, I_BLOCKS_LO, blocks);
         store.put_record(self.number, record)?;
-        map.add(logical, Piece { len: 1, physical: number, unwritten: false })?;
+        map.add(logical.into(), Piece { len: 1, physical: number, unwritten: false })?;
         self.blocks.push(Slot { number, room: 0 });
         let index = self.blocks.len() - 1;
         let block = self.empty_block(block_size as usize);
@@ -219,7 +221,7 @@ impl Directory {
         for index in 0..self.blocks.len() {
             let Some(number) = self.blocks.get(index).map(|slot| slot.number) else { continue };
             let mut block = store.block(number)?;
-            let len = |at: usize| rec_len(get16(&block, at + 4), block.len() as u32);
+            let len = |at: usize| rec_len(get16(&block, at + 4), store.volume.superblock().block_size);
             if index == 0 {
                 // The root lies behind `..`, which is as long as the rest of the block.
                 let (second, end) = (len(0), self.end(&block));
@@ -255,7 +257,7 @@ impl Directory {
         if let Some(seed) = self.seed {
             let end = self.end(&block);
             set32(&mut block, end, 0);
-            set16(&mut block, end + 4, TAIL_SIZE as u16);
+            set16(&mut block, end + 4, TAIL_LEN);
             set16(&mut block, end + 6, u16::from(DIR_TAIL_FILE_TYPE) << 8);
             let crc = crc32c(seed, block.get(..end).unwrap_or_default());
             set32(&mut block, end + 8, crc);
@@ -280,7 +282,7 @@ impl Directory {
     fn places(&self, block: &[u8]) -> Result<Vec<Place>> {
         let (mut places, mut at, end) = (Vec::new(), 0, self.end(block));
         while at < end {
-            let raw = rec_len(get16(block, at + 4), block.len() as u32);
+            let raw = rec_len(get16(block, at + 4), u32::try_from(block.len()).unwrap_or(u32::MAX));
             let name_len =
                 if self.has_type { usize::from(get16(block, at + 6) & 0xff) } else { get16(block, at + 6).into() };
             let inode = get32(block, at);

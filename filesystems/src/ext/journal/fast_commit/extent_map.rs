@@ -7,7 +7,7 @@ use images::{Result, corrupt, unsupported};
 use super::store::{I_BLOCK, Store, set16, set32};
 use crate::ext::checksum::crc32c;
 use crate::ext::inode::Inode;
-use crate::ext::layout::{EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH};
+use crate::ext::layout::{EXTENT_INIT_MAX_LEN, EXTENT_MAGIC, EXTENT_MAX_DEPTH, block_halves};
 use crate::ext::run::State;
 
 /// The most pieces that the files which fast commits change may have together: ours.
@@ -105,9 +105,9 @@ impl ExtentMap {
     /// Writes the map as an extent tree: the root into `record`, the record of an inode whose blocks' checksums start
     /// from `seed`, and the other nodes into spare blocks.
     pub fn write(&self, store: &mut Store, record: &mut [u8], seed: u32) -> Result<()> {
-        let block_size = store.volume.block_size() as usize;
+        let block_size = store.volume.superblock().block_size as usize;
         let per_block = (block_size - ENTRY_SIZE) / ENTRY_SIZE;
-        let mut entries = self.leaf_entries();
+        let mut entries = self.leaf_entries()?;
         let mut depth = 0;
         while entries.len() > ROOT_ENTRIES {
             let mut parents = Vec::new();
@@ -123,8 +123,9 @@ impl ExtentMap {
                 store.put(number, node)?;
                 let mut index = [0; ENTRY_SIZE];
                 index[..4].copy_from_slice(&chunk[0][..4]);
-                set32(&mut index, 4, number as u32);
-                set16(&mut index, 8, (number >> 32) as u16);
+                let (low, high) = block_halves(number);
+                set32(&mut index, 4, low);
+                set16(&mut index, 8, high);
                 parents.push(index);
             }
             (entries, depth) = (parents, depth + 1);
@@ -139,7 +140,7 @@ impl ExtentMap {
     }
 
     /// The entries of the leaves; a piece that is too long for one entry takes several.
-    fn leaf_entries(&self) -> Vec<[u8; ENTRY_SIZE]> {
+    fn leaf_entries(&self) -> Result<Vec<[u8; ENTRY_SIZE]>> {
         let mut entries = Vec::with_capacity(self.0.len());
         for (start, piece) in &self.0 {
             let longest = u64::from(EXTENT_INIT_MAX_LEN) - u64::from(piece.unwritten);
@@ -149,15 +150,19 @@ impl ExtentMap {
                 let physical = piece.physical + done;
                 let bias = if piece.unwritten { EXTENT_INIT_MAX_LEN } else { 0 };
                 let mut entry = [0; ENTRY_SIZE];
-                set32(&mut entry, 0, (start + done) as u32);
-                set16(&mut entry, 4, len as u16 + bias);
-                set16(&mut entry, 6, (physical >> 32) as u16);
-                set32(&mut entry, 8, physical as u32);
+                let (low, high) = block_halves(physical);
+                let Ok(logical) = u32::try_from(start + done) else {
+                    return Err(corrupt!("extent tree", 0u64, "block {} of a file", start + done));
+                };
+                set32(&mut entry, 0, logical);
+                set16(&mut entry, 4, u16::try_from(len).expect("no longer than an entry holds") + bias);
+                set16(&mut entry, 6, high);
+                set32(&mut entry, 8, low);
                 entries.push(entry);
                 done += len;
             }
         }
-        entries
+        Ok(entries)
     }
 }
 
@@ -172,8 +177,9 @@ pub fn check_range(logical: u64, len: u64) -> Result<()> {
 
 fn write_node(node: &mut [u8], entries: &[[u8; ENTRY_SIZE]], max: usize, depth: u16) {
     set16(node, 0, EXTENT_MAGIC);
-    set16(node, 2, entries.len() as u16);
-    set16(node, 4, max as u16);
+    let count = |count| u16::try_from(count).expect("a block has at most 64 KiB");
+    set16(node, 2, count(entries.len()));
+    set16(node, 4, count(max));
     set16(node, 6, depth);
     for (place, entry) in node.chunks_exact_mut(ENTRY_SIZE).skip(1).zip(entries) {
         place.copy_from_slice(entry);
@@ -218,7 +224,7 @@ mod tests {
         let mut map = ExtentMap::default();
         map.add(5, piece(40_000, 1 << 33)).unwrap();
         map.add(40_005, Piece { len: 32_768, physical: 7, unwritten: true }).unwrap();
-        let entries = map.leaf_entries();
+        let entries = map.leaf_entries().unwrap();
         assert_eq!(entries.len(), 4);
         assert_eq!(entries[0], [5, 0, 0, 0, 0, 0x80, 2, 0, 0, 0, 0, 0]);
         assert_eq!(entries[1][..6], [5, 0x80, 0, 0, 0x40, 0x1c]);

@@ -5,6 +5,8 @@
 //! As in the kernel, each fast commit counts up to its tail, whose CRC-32C covers it. Other than the kernel, which then
 //! refuses to mount, damage in the first one ends the replay as it does in later ones: it was never complete.
 
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 mod directory;
 mod extent_map;
 mod layout;

@@ -8,7 +8,9 @@ use images::{Result, corrupt, unsupported};
 use super::super::log::{Log, Run};
 use crate::ext::checksum::{crc32c, inode_seed};
 use crate::ext::inode::Inode;
+use crate::ext::layout::checksum_halves;
 use crate::ext::volume::Volume;
+use crate::length::in_memory;
 
 /// The most that fast commits may change, in bytes: ours. The kernel writes what is longer as a whole transaction.
 const MAX_CHANGED: usize = 256 << 20;
@@ -104,9 +106,10 @@ impl Store {
                 set16(&mut record, I_CHECKSUM_HI, 0);
             }
             let crc = crc32c(inode_seed(seed, number, get32(&record, I_GENERATION)), &record);
-            set16(&mut record, I_CHECKSUM_LO, crc as u16);
+            let (low, high) = checksum_halves(crc);
+            set16(&mut record, I_CHECKSUM_LO, low);
             if has_high {
-                set16(&mut record, I_CHECKSUM_HI, (crc >> 16) as u16);
+                set16(&mut record, I_CHECKSUM_HI, high);
             }
         }
         let (number, inside) = self.place(number)?;
@@ -125,7 +128,7 @@ impl Store {
     /// The block of an inode, and where it starts in it.
     fn place(&self, number: u32) -> Result<(u64, usize)> {
         let (offset, block_size) = (self.volume.inode_offset(number)?, self.volume.block_size());
-        Ok((offset / block_size, (offset % block_size) as usize))
+        Ok((offset / block_size, in_memory(offset % block_size)))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::stored::Stored;
 const ORPHAN_DEPTH: u32 = 64;
 /// How much free space is read at once to look for directories, in bytes, and the size from which on only the head of
 /// each cluster is.
-const CHUNK: usize = 1 << 16;
+const CHUNK: u32 = 1 << 16;
 const HEADS_ONLY: u32 = 8192;
 /// What a cluster of a directory in free space takes in memory, in bytes, about.
 const CLUSTER: usize = 2 * size_of::<Head>() + 2 * size_of::<Cluster>() + 64;
@@ -101,7 +101,7 @@ impl Scan<'_> {
     pub(super) fn search_free_space(&mut self) -> Vec<u32> {
         let (mut heads, mut firsts, mut others) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let cluster_size = self.geometry.cluster_size;
-        let per_read = if cluster_size >= HEADS_ONLY { 1 } else { CHUNK as u32 / cluster_size };
+        let per_read = if cluster_size >= HEADS_ONLY { 1 } else { CHUNK / cluster_size };
         let (mut buf, mut stored) = (Vec::new(), Stored::new(self.disk));
         for (start, count) in self.map.free() {
             let (mut cluster, end) = (start, start + count);
