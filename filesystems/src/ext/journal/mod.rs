@@ -25,6 +25,7 @@ use images::{Budget, Disk, Error, Reservation, Result, corrupt, unsupported};
 
 pub use log::{Log, Run};
 
+use super::inode::Inode;
 use super::layout::mode;
 use super::run::State;
 use super::superblock::{Superblock, uuid};
@@ -123,7 +124,12 @@ pub(super) fn open_by(inodes: &Volume, volume: &Volume) -> Result<Log> {
             _ => unsupported!("the journal is on another device ({device:#x}, UUID {uuid}); give it with --journal"),
         });
     }
-    let inode = inodes.inode(number)?;
+    open_inode(volume, &*inodes.inode(number)?)
+}
+
+/// The same of the journal that is this file.
+pub(super) fn open_inode(volume: &Volume, inode: &Inode) -> Result<Log> {
+    let superblock = volume.superblock();
     if inode.mode & mode::TYPE != mode::FILE || inode.links == 0 {
         let (mode, links) = (inode.mode, inode.links);
         return Err(corrupt!("journal inode", inode.offset, "mode {mode:#o} and {links} links, want a file"));
@@ -131,7 +137,7 @@ pub(super) fn open_by(inodes: &Volume, volume: &Volume) -> Result<Log> {
     let length = inode.size / u64::from(superblock.block_size);
     let (mut runs, mut hole) = (Vec::new(), None);
     let mut stored = Stored::new(&**volume.disk());
-    volume.map(&inode, 0, &mut |run| {
+    volume.map(inode, 0, &mut |run| {
         if run.logical >= length {
             return false;
         }

@@ -4,12 +4,14 @@
 //! two flushes. What was written home before the first of them is durable after it. So the log's tail, which the journal's
 //! superblock has, moves along with a commit block and costs no flush of its own.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use images::disk::Page;
 use images::{DiskMut, Result, unsupported};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::lent_journal;
 use super::transaction::Committing;
 use crate::ext::checksum::crc32c;
 use crate::ext::features::{compat, incompat, ro_compat};
@@ -46,7 +48,15 @@ impl Journal {
     /// The journal of a volume that needs no recovery. Nothing is written yet. Fails with `Unsupported` where it is one
     /// that is only read.
     pub fn open(volume: &Volume) -> Result<Self> {
-        let log = journal::open(volume)?;
+        Self::of(volume, journal::open(volume)?)
+    }
+
+    /// The same of a file that became the journal after the volume was opened.
+    pub fn open_inode(volume: &Volume, number: u32) -> Result<Self> {
+        Self::of(volume, journal::open_inode(volume, &*volume.inode(number)?)?)
+    }
+
+    fn of(volume: &Volume, log: Log) -> Result<Self> {
         // What lies in a journal that needs no recovery counts for nothing, whatever it says, but must not be taken for what
         // is written now.
         let sequence = next_sequence(&log)?;
@@ -75,7 +85,17 @@ impl Journal {
         Ok(Self { log, raw: Box::new(raw), head, tail: None, home: head, time: Duration::ZERO })
     }
 
-    /// The blocks of its log.
+    /// Whether the file system has it only while it is written.
+    pub fn is_lent(&self) -> bool {
+        lent_journal::is_lent(&self.raw)
+    }
+
+    /// Where its blocks lie.
+    pub fn blocks(&self) -> Vec<Range<u64>> {
+        self.log.runs().iter().map(|run| run.physical..run.physical + u64::from(run.len)).collect()
+    }
+
+    /// How many blocks its log has.
     pub fn ring(&self) -> u32 {
         self.log.superblock.ring()
     }
@@ -85,8 +105,12 @@ impl Journal {
         &self.log.superblock
     }
 
-    /// Makes a transaction durable, and all that was written before.
+    /// Makes a transaction durable, and all that was written before. If there is no room for it, everything must have been
+    /// written home.
     pub fn commit(&mut self, writer: &dyn DiskMut, blocks: &[(u64, Page)], committing: &Committing) -> Result<()> {
+        if !self.has_room(blocks.len(), committing.revoked.len()) {
+            self.make_room(writer)?;
+        }
         if !self.has_room(blocks.len(), committing.revoked.len()) {
             let (count, ring) = (blocks.len(), self.ring());
             return Err(unsupported!("not written: {count} changed blocks at once, and a journal of {ring}"));
@@ -121,8 +145,8 @@ impl Journal {
         self.used() > self.ring() / 2
     }
 
-    /// Gives all of the log free. Everything must have been written home.
-    pub fn make_room(&mut self, writer: &dyn DiskMut) -> Result<()> {
+    /// Gives free what lies before the place up to which all was written home.
+    fn make_room(&mut self, writer: &dyn DiskMut) -> Result<()> {
         if self.tail.is_none_or(|tail| tail == self.home) {
             return Ok(());
         }

@@ -7,31 +7,35 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::ext::features::{compat, incompat, ro_compat};
 use crate::ext::layout::{SUPERBLOCK_OFFSET, SuperBlock};
-use crate::ext::superblock::Superblock;
 use crate::ext::volume::Volume;
 
 /// `s_state`: it was unmounted, or has a journal.
 const STATE_VALID: u16 = 1;
 
 /// Says that it is being written: that its journal is to be replayed, or, where it has none, that it is to be checked.
-pub(super) fn begin(superblock: &Superblock, raw: &mut SuperBlock) {
+pub(super) fn begin(raw: &mut SuperBlock) {
     let (low, high) = now();
     (raw.s_mtime, raw.s_mtime_hi) = (low.into(), high);
     raw.s_mnt_count = raw.s_mnt_count.get().saturating_add(1).into();
-    if superblock.features.has_compat(compat::HAS_JOURNAL) {
+    if raw.s_feature_compat.get() & compat::HAS_JOURNAL != 0 {
         raw.s_feature_incompat = (raw.s_feature_incompat.get() | incompat::RECOVER).into();
     } else {
-        raw.s_state = (raw.s_state.get() & !STATE_VALID).into();
+        set_dirty(raw);
     }
-    if superblock.features.has_compat(compat::ORPHAN_FILE) {
+    if raw.s_feature_compat.get() & compat::ORPHAN_FILE != 0 {
         raw.s_feature_ro_compat = (raw.s_feature_ro_compat.get() | ro_compat::ORPHAN_PRESENT).into();
     }
 }
 
-/// Says that it is not written any more, and as clean as it was when it was opened with `superblock`.
-pub(super) fn end(superblock: &Superblock, raw: &mut SuperBlock, has_orphans: bool) {
+/// Says that it is to be checked.
+pub(super) fn set_dirty(raw: &mut SuperBlock) {
+    raw.s_state = (raw.s_state.get() & !STATE_VALID).into();
+}
+
+/// Says that it is not written any more, and as clean as `state`, which is `s_state` of before.
+pub(super) fn end(state: u16, raw: &mut SuperBlock, has_orphans: bool) {
     raw.s_feature_incompat = (raw.s_feature_incompat.get() & !incompat::RECOVER).into();
-    raw.s_state = (raw.s_state.get() | superblock.raw.s_state.get() & STATE_VALID).into();
+    raw.s_state = (raw.s_state.get() | state & STATE_VALID).into();
     if !has_orphans {
         raw.s_feature_ro_compat = (raw.s_feature_ro_compat.get() & !ro_compat::ORPHAN_PRESENT).into();
     }
@@ -49,7 +53,7 @@ pub(super) fn write(volume: &Volume, writer: &dyn DiskMut, edit: impl FnOnce(&mu
 }
 
 /// Sets the time at which it is written.
-pub(super) fn stamp(raw: &mut SuperBlock) {
+fn stamp(raw: &mut SuperBlock) {
     let (low, high) = now();
     (raw.s_wtime, raw.s_wtime_hi) = (low.into(), high);
 }

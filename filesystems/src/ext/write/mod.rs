@@ -13,6 +13,7 @@ mod commits;
 mod descriptor;
 pub(super) mod inodes;
 mod journal;
+mod lent_journal;
 mod marks;
 pub(super) mod opening;
 pub(super) mod operation;
@@ -46,7 +47,8 @@ pub(super) struct Writing {
     commits: Mutex<Commits>,
     /// How many commits began.
     begun: AtomicU64,
-    limits: Limits,
+    /// How large a transaction may become; known when everything is ready for the first operation.
+    limits: OnceLock<Limits>,
     /// Why nothing is written any more.
     ended: OnceLock<String>,
 }
@@ -56,12 +58,11 @@ impl Writing {
     /// that is only read.
     pub fn new(volume: &Volume) -> Result<Self> {
         let writer = volume.writer()?;
-        let commits = Commits::open(volume)?;
         Ok(Self {
             writer,
             transaction: RwLock::default(),
-            limits: commits.limits(volume),
-            commits: Mutex::new(commits),
+            limits: OnceLock::new(),
+            commits: Mutex::new(Commits::open(volume)?),
             begun: AtomicU64::new(0),
             ended: OnceLock::new(),
         })
@@ -79,6 +80,7 @@ impl Writing {
     /// Runs an operation: all of it is done, or, after an error, nothing. It may run twice, the second time after a commit that
     /// gave free what the first one found to be in use, or made room for all that it changes.
     pub fn operate<T>(&self, volume: &Volume, mut operation: impl FnMut(&mut Operation<'_>) -> Result<T>) -> Result<T> {
+        let limits = self.prepare(volume)?;
         let mut again = true;
         loop {
             self.check()?;
@@ -91,7 +93,7 @@ impl Writing {
                 let (changed, revoked) = (volume.changed()?.running(), now.revoked());
                 let has_released = now.has_released();
                 match answer {
-                    Ok(_) if !self.limits.holds(changed, revoked) => {
+                    Ok(_) if !limits.holds(changed, revoked) => {
                         drop(now);
                         if is_first || !again {
                             return Err(unsupported!(
@@ -102,7 +104,7 @@ impl Writing {
                     }
                     Ok(answer) => {
                         now.finish();
-                        is_full = self.limits.is_full(changed, revoked);
+                        is_full = limits.is_full(changed, revoked);
                         Some(Ok(answer))
                     }
                     Err(Error::NoSpace) if again && has_released => None,
@@ -122,6 +124,21 @@ impl Writing {
         }
     }
 
+    /// Makes everything ready for the first operation.
+    fn prepare(&self, volume: &Volume) -> Result<&Limits> {
+        if let Some(limits) = self.limits.get() {
+            return Ok(limits);
+        }
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        if self.limits.get().is_none() {
+            commits
+                .prepare(self, volume)
+                .inspect_err(|error| self.end(volume, format!("preparing it to be written failed: {error}")))?;
+        }
+        Ok(self.limits.get_or_init(|| commits.limits(volume)))
+    }
+
     /// Makes durable all operations that are done, and all content that was written. After a failure nothing is written any more.
     pub fn commit(&self, volume: &Volume) -> Result<()> {
         let before = self.begun.load(Ordering::SeqCst);
@@ -133,6 +150,13 @@ impl Writing {
         }
         self.begun.fetch_add(1, Ordering::SeqCst);
         commits.commit(self, volume).inspect_err(|error| self.end(volume, format!("writing failed: {error}")))
+    }
+
+    /// Writes what was committed where it belongs, as happens when the journal fills.
+    #[cfg(test)]
+    fn write_home(&self, volume: &Volume) -> Result<()> {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.write_home(&*self.writer, volume)
     }
 
     /// Makes everything durable and the file system clean; then nothing is written any more.

@@ -82,6 +82,6 @@ fn replay_onto_disk(disk: &Arc<dyn Disk>, superblock: &Superblock, options: &Opt
 
 /// Says that no recovery is needed. That there are orphans stays.
 fn clear_recovery(volume: &Volume, writer: &dyn DiskMut) -> Result<()> {
-    marks::write(volume, writer, |raw| marks::end(volume.superblock(), raw, true))?;
+    marks::write(volume, writer, |raw| marks::end(0, raw, true))?;
     writer.flush()
 }

@@ -26,10 +26,6 @@ const LARGEST_FILE: u64 = 8 << 20;
 
 /// Makes an inode an orphan. It is for the caller to write the record.
 pub(in crate::ext) fn add(op: &mut Operation<'_>, record: &mut Record) -> Result<()> {
-    if !op.superblock().features.has_compat(compat::HAS_JOURNAL) {
-        // Without one it may be freed before its name is gone, and e2fsck finds it by its links.
-        return Ok(());
-    }
     if find(op.volume, record.number)?.is_some() {
         return Ok(());
     }

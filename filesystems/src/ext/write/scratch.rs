@@ -47,6 +47,7 @@ impl Scratch {
         superblock.features.check_writable().unwrap();
         let volume = Volume::writable(disk, superblock);
         let writing = Writing::new(&volume).unwrap();
+        writing.prepare(&volume).unwrap();
         Self { _directory: directory, path, volume, writing }
     }
 
@@ -56,6 +57,7 @@ impl Scratch {
 
     pub fn commit(&self) {
         self.writing.commit(&self.volume).unwrap();
+        self.writing.write_home(&self.volume).unwrap();
     }
 
     /// What debugfs answers.

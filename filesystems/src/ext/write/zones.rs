@@ -56,6 +56,13 @@ impl Zones {
         if runs < MOST_JOURNAL_RUNS { Ok(()) } else { Err(corrupt!("journal", inode.offset, "{runs} pieces and more")) }
     }
 
+    /// Takes blocks out: they may belong to a file again.
+    pub fn remove(&mut self, blocks: &Range<u64>) {
+        let apart = |(start, end): (u64, u64)| [(start, end.min(blocks.start)), (start.max(blocks.end), end)];
+        let left = std::mem::take(&mut self.0).into_iter().flat_map(apart);
+        self.0 = left.filter(|(start, end)| start < end).collect();
+    }
+
     fn push(&mut self, blocks: Range<u64>) {
         match self.0.last_mut() {
             Some((_, end)) if *end == blocks.start => *end = blocks.end,
