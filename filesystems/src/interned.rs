@@ -73,6 +73,11 @@ impl<K: Clone + Eq + Hash> Interned<K> {
         self.table().nodes.get(&node.0).and_then(|node| node.key.clone()).ok_or(Error::NotFound)
     }
 
+    /// Whether somebody holds the node of this key.
+    pub fn is_held(&self, key: &K) -> bool {
+        self.table().ids.contains_key(key)
+    }
+
     /// Holds a node once more. Fails with `NotFound` if nobody holds it.
     pub fn hold(&self, node: NodeId) -> Result<()> {
         let mut table = self.table();

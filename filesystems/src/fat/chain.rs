@@ -16,9 +16,9 @@ pub const CACHE_OVERHEAD: usize = 128;
 /// The clusters of a file or directory in their order.
 ///
 /// A chain takes 8 bytes a run, so at most 64 MiB: for a file of 4 GiB in clusters of 512 bytes with no neighbours.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
-    runs: Box<[Run]>,
+    runs: Vec<Run>,
     clusters: u32,
     /// Why the chain ends here, if not by its end mark or because no more was asked for.
     broken: Option<Broken>,
@@ -34,7 +34,7 @@ struct Run {
 }
 
 /// The structure that is wrong, where it lies, and how it is wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Broken {
     what: &'static str,
     at: u64,
@@ -50,12 +50,12 @@ impl Chain {
         let mut broken = None;
         let (mut clusters, mut cluster) = (0, first);
         if wanted == 0 {
-            return Self { runs: Box::default(), clusters, broken };
+            return Self { runs: Vec::new(), clusters, broken };
         }
         if !geometry.has(first) {
             let why = format!("the chain begins with cluster {first}, which does not exist");
             let broken = Some(Broken { what: "first cluster", at: named_at, why });
-            return Self { runs: Box::default(), clusters, broken };
+            return Self { runs: Vec::new(), clusters, broken };
         }
         // Brent's algorithm: a loop leads back to the marker, which moves on at every power of two.
         let (mut marker, mut lap, mut power) = (first, 0, 1);
@@ -91,7 +91,7 @@ impl Chain {
                 (marker, lap, power) = (cluster, 0, power * 2);
             }
         }
-        Self { runs: runs.into(), clusters, broken }
+        Self { runs, clusters, broken }
     }
 
     /// How many clusters there are.
@@ -114,9 +114,37 @@ impl Chain {
         Ok(Some((run.cluster + (index - run.index), end - index)))
     }
 
+    /// Fails if the chain does not end as a chain should: then nothing can be put behind it.
+    pub fn check_whole(&self) -> Result<()> {
+        self.find(self.clusters).map(drop)
+    }
+
+    /// The last cluster, if there is any.
+    pub fn last(&self) -> Option<u32> {
+        self.runs.last().map(|run| run.cluster + (self.clusters - run.index - 1))
+    }
+
+    /// Puts one more cluster behind the last.
+    pub fn push(&mut self, cluster: u32) {
+        match self.runs.last() {
+            Some(run) if run.cluster + (self.clusters - run.index) == cluster => {}
+            _ => self.runs.push(Run { index: self.clusters, cluster }),
+        }
+        self.clusters += 1;
+    }
+
+    /// Cuts off all but so many clusters, and what is broken behind them.
+    pub fn truncate(&mut self, clusters: u32) {
+        if clusters < self.clusters {
+            self.clusters = clusters;
+            self.runs.truncate(self.runs.partition_point(|run| run.index < clusters));
+            self.broken = None;
+        }
+    }
+
     /// The memory that it takes, in bytes, with what a cache and the allocator add.
     pub fn weight(&self) -> u64 {
-        (CACHE_OVERHEAD + size_of::<Self>() + size_of_val(&*self.runs)) as u64
+        (CACHE_OVERHEAD + size_of::<Self>() + self.runs.capacity() * size_of::<Run>()) as u64
     }
 }
 
@@ -141,7 +169,7 @@ fn next(window: &mut Window<'_>, geometry: &Geometry, cluster: u32) -> Result<Op
 }
 
 /// Where the FAT entry of a cluster begins, in bytes; in FAT12 it may begin in the middle of that byte.
-fn entry_offset(geometry: &Geometry, cluster: u32) -> u64 {
+pub fn entry_offset(geometry: &Geometry, cluster: u32) -> u64 {
     let cluster = u64::from(cluster);
     geometry.fat
         + match geometry.width {

@@ -1,5 +1,6 @@
 //! Directories: their slots, the entries that these make up, and an index of the names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use images::{Disk, Result, corrupt};
@@ -35,7 +36,7 @@ impl Place {
     }
 
     /// Where a slot lies (bytes) and how many follow side by side, itself included; `None` after the last.
-    fn find(&self, geometry: &Geometry, slot: u32) -> Result<Option<(u64, u32)>> {
+    pub fn find(&self, geometry: &Geometry, slot: u32) -> Result<Option<(u64, u32)>> {
         match self {
             Self::Fixed(at, slots) => {
                 let left = slots.saturating_sub(slot);
@@ -140,9 +141,10 @@ impl<'a> Entries<'a> {
 }
 
 /// The names of one directory by their hash, and what else is known after it was read once.
+#[derive(Clone)]
 pub struct Index {
-    /// The hash of a name and the first slot of its entry, sorted; at most two for each of 65,536 entries.
-    names: Box<[(u32, u32)]>,
+    /// The hash of a name and the first slot of its entry; at most two for each of 65,536 entries.
+    names: BTreeSet<(u32, u32)>,
     pub subdirectories: u32,
     /// Whether all of the directory could be read.
     complete: bool,
@@ -174,35 +176,48 @@ impl Index {
             }
             subdirectories += u32::from(entry.attr & ATTR_DIRECTORY != 0);
         };
-        names.sort_unstable();
-        names.dedup();
-        Self { names: names.into(), subdirectories, complete }
+        Self { names: names.into_iter().collect(), subdirectories, complete }
     }
 
-    /// The node of a name in any case, long or short. If there is none, fails where the directory is damaged.
-    pub fn find(&self, disk: &dyn Disk, geometry: &Geometry, place: &Place, wanted: &str) -> Result<Option<NodeId>> {
+    /// Fails if a part of the directory could not be read: then nobody knows which names are taken.
+    pub fn check_complete(&self, disk: &dyn Disk, geometry: &Geometry, place: &Place) -> Result<()> {
+        let mut entries = Entries::new(disk, geometry, place, 0);
+        while !self.complete && entries.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// Notes a name of the entry that begins with this slot.
+    pub fn add(&mut self, name: &str, first_slot: u32) {
+        self.names.insert((name::hash(name), first_slot));
+    }
+
+    /// Forgets it.
+    pub fn remove(&mut self, name: &str, first_slot: u32) {
+        self.names.remove(&(name::hash(name), first_slot));
+    }
+
+    /// The entry of a name in any case, long or short. If there is none, fails where the directory is damaged.
+    pub fn find(&self, disk: &dyn Disk, geometry: &Geometry, place: &Place, wanted: &str) -> Result<Option<Found>> {
         let hash = name::hash(wanted);
-        let start = self.names.partition_point(|(other, _)| *other < hash);
         let mut short = String::new();
-        for (_, slot) in self.names[start..].iter().take_while(|(other, _)| *other == hash) {
+        for (_, slot) in self.names.range((hash, 0)..=(hash, u32::MAX)) {
             let mut entries = Entries::new(disk, geometry, place, *slot);
             let Some(found) = entries.next()? else { continue };
             short.clear();
             name::push_short(&found.entry, &mut short);
             if name::same(entries.name(), wanted) || name::same(&short, wanted) {
-                return Ok(Some(found.node));
+                return Ok(Some(found));
             }
         }
-        if !self.complete {
-            // Only to fail as the first time.
-            let mut entries = Entries::new(disk, geometry, place, 0);
-            while entries.next()?.is_some() {}
-        }
+        // Only to fail as the first time.
+        self.check_complete(disk, geometry, place)?;
         Ok(None)
     }
 
     /// The memory that it takes, in bytes, with what a cache and the allocator add.
     pub fn weight(&self) -> u64 {
-        (CACHE_OVERHEAD + size_of::<Self>() + size_of_val(&*self.names)) as u64
+        /// What one of a set's elements takes, with the tree around it: a node is two thirds full.
+        const NAME: usize = 16;
+        (CACHE_OVERHEAD + size_of::<Self>() + self.names.len() * NAME) as u64
     }
 }

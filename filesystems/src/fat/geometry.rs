@@ -34,6 +34,10 @@ pub struct Geometry {
     pub fat: u64,
     /// Another copy of it, if there is one: by the rules the same, if it was always kept.
     pub other_fat: Option<u64>,
+    /// The length of a FAT in bytes.
+    pub fat_size: u64,
+    /// All FATs that are kept: those to be written.
+    pub kept_fats: Vec<u64>,
     pub root: Root,
     /// Where cluster 2 begins.
     pub data: u64,
@@ -46,6 +50,8 @@ pub struct Geometry {
     pub serial: Option<u32>,
     /// Whether the volume was not unmounted.
     pub dirty: bool,
+    /// The byte in which that is said, if there is one.
+    pub state: Option<u64>,
 }
 
 impl Geometry {
@@ -74,8 +80,11 @@ impl Geometry {
         if active >= bpb.num_fats.into() {
             return Err(bad(format!("FAT {active} is in use, but there are {}", bpb.num_fats)));
         }
+        let is_mirrored = !is_fat32 || fat32.ext_flags.get() & MIRRORING_OFF == 0;
+        let kept_fats = (0..u64::from(bpb.num_fats)).filter(|number| is_mirrored || *number == active);
         let fs_info = u64::from(fat32.fs_info.get());
         let tail = if is_fat32 { tail32 } else { tail16 };
+        let has_state = matches!(tail.boot_sig, SERIAL_SIG | EXTENDED_SIG);
         let root = if is_fat32 {
             if fat32.fs_ver.get() != 0 {
                 return Err(unsupported!("{disk}: FAT32 of version {:#x}, want 0", fat32.fs_ver.get()));
@@ -89,14 +98,17 @@ impl Geometry {
             cluster_size: u32::try_from(sector_size * per_cluster).expect("at most 2^19"),
             clusters,
             fat: (reserved + active * fat_sectors) * sector_size,
+            fat_size: fat_sectors * sector_size,
+            kept_fats: kept_fats.map(|number| (reserved + number * fat_sectors) * sector_size).collect(),
             other_fat: (bpb.num_fats > 1).then(|| (reserved + u64::from(active == 0) * fat_sectors) * sector_size),
             root,
             data: data_sector * sector_size,
             end: sizes.sectors * sector_size,
             fs_info: (is_fat32 && (1..reserved).contains(&fs_info)).then_some(fs_info * sector_size),
             label: (tail.boot_sig == EXTENDED_SIG && tail.vol_lab != NO_NAME).then_some(tail.vol_lab),
-            serial: matches!(tail.boot_sig, SERIAL_SIG | EXTENDED_SIG).then_some(tail.vol_id.get()),
-            dirty: matches!(tail.boot_sig, SERIAL_SIG | EXTENDED_SIG) && tail.reserved1 & DIRTY != 0,
+            serial: has_state.then_some(tail.vol_id.get()),
+            dirty: has_state && tail.reserved1 & DIRTY != 0,
+            state: has_state.then_some(if is_fat32 { STATE_32 } else { STATE_16 }),
         })
     }
 

@@ -4,7 +4,7 @@
 //! ("fatgen103"). Field names are the specification's, in the usual case.
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// What both kinds of boot sector begin with: the jump, the OEM name and the BIOS parameter block.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -56,7 +56,7 @@ pub struct Fat32Bpb {
 const _: () = assert!(size_of::<Fat32Bpb>() == 28);
 
 /// The file system information sector of FAT32.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct FsInfo {
     pub lead_sig: U32,
@@ -74,7 +74,7 @@ pub const ROOT_CLUS: u64 = 44;
 pub const FST_CLUS_LO: u64 = 26;
 
 /// A directory entry: the short name and everything else about a file.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct DirEntry {
     pub name: [u8; 11],
@@ -93,7 +93,7 @@ pub struct DirEntry {
 const _: () = assert!(size_of::<DirEntry>() == SLOT_SIZE as usize);
 
 /// A directory entry that holds a part of the long name of the entry that follows.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct LongDirEntry {
     pub ord: u8,
@@ -124,6 +124,13 @@ pub const NO_NAME: [u8; 11] = *b"NO NAME    ";
 /// In `reserved1`: the volume was not unmounted.
 pub const DIRTY: u8 = 0x01;
 
+/// Where `reserved1` lies, in bytes: in FAT12 and FAT16, and in FAT32.
+pub const STATE_16: u64 = 37;
+pub const STATE_32: u64 = 65;
+/// In the entry of cluster 1 of FAT16 and FAT32: the volume was unmounted.
+pub const CLEAN_16: u32 = 0x8000;
+pub const CLEAN_32: u32 = 0x0800_0000;
+
 /// In `ext_flags`: only one FAT is in use, and which.
 pub const MIRRORING_OFF: u16 = 0x80;
 pub const ACTIVE_FAT: u16 = 0x0f;
@@ -142,6 +149,7 @@ pub const STRUC_SIG: u32 = 0x6141_7272;
 pub const ATTR_READ_ONLY: u8 = 0x01;
 pub const ATTR_VOLUME_ID: u8 = 0x08;
 pub const ATTR_DIRECTORY: u8 = 0x10;
+pub const ATTR_ARCHIVE: u8 = 0x20;
 pub const ATTR_LONG_NAME: u8 = 0x0f;
 pub const ATTR_LONG_NAME_MASK: u8 = 0x3f;
 

@@ -230,6 +230,8 @@ mod tests {
             clusters,
             fat: 512,
             other_fat: None,
+            fat_size: 1 << 19,
+            kept_fats: vec![512],
             root: Root::Fixed(0, 0),
             data: 1 << 20,
             end: 2 << 20,
@@ -237,6 +239,7 @@ mod tests {
             label: None,
             serial: None,
             dirty: false,
+            state: None,
         }
     }
 

@@ -12,8 +12,10 @@ mod layout;
 mod map;
 mod name;
 mod node;
+mod pending;
 mod time;
 mod window;
+mod write;
 
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ fn probe(disk: &dyn Disk) -> Result<Option<Identity>> {
 }
 
 fn open(request: &Request<'_>) -> Result<Arc<dyn FileSystem>> {
-    Ok(Arc::new(Fat::open(request.disk.clone(), request.options.budget.clone())?))
+    Ok(Arc::new(Fat::open(request.disk.clone(), request.options)?))
 }
 
 /// That the disk ends before the volume does.

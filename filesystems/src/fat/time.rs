@@ -24,6 +24,32 @@ pub fn time(date: u16, time: u16, hundredths: u8) -> Time {
     Time { seconds: days * 86400 + seconds + i64::from(hundredths / 100), nanoseconds: hundredths % 100 * 10_000_000 }
 }
 
+/// A time as date, time of day and units of 10 ms, each rounded down; the first or the last that there is for one outside of
+/// 1980 to 2107.
+pub fn encode(time: Time) -> (u16, u16, u8) {
+    /// 1980-01-01, and the last second of 2107.
+    const FIRST: i64 = DAYS_TO_1980 * 86400;
+    const LAST: i64 = 4_354_819_199;
+    let seconds = time.seconds.clamp(FIRST, LAST);
+    let nanoseconds = if seconds == time.seconds { time.nanoseconds } else { 0 };
+    let (mut days, second) = (seconds / 86400 - DAYS_TO_1980, seconds % 86400);
+    // Every four years from 1980 on have one leap day, but for 2100.
+    const FEBRUARY_29_2100: i64 = 43889;
+    if days >= FEBRUARY_29_2100 {
+        days += 1;
+    }
+    let (four, mut day) = (days / 1461, days % 1461);
+    let year_of_four = if day < 366 { 0 } else { (day - 1) / 365 };
+    day -= if year_of_four == 0 { 0 } else { year_of_four * 365 + 1 };
+    let leap = i64::from(year_of_four == 0);
+    let before = |month: usize| DAYS_BEFORE[month] + if month > 1 { leap } else { 0 };
+    let month = (0..12).rev().find(|month| before(*month) <= day).unwrap_or(0);
+    let date = ((four * 4 + year_of_four) << 9) | ((month as i64 + 1) << 5) | (day - before(month) + 1);
+    let of_day = ((second / 3600) << 11) | ((second / 60 % 60) << 5) | (second % 60 / 2);
+    let hundredths = second % 2 * 100 + i64::from(nanoseconds / 10_000_000);
+    (date as u16, of_day as u16, hundredths as u8)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +72,20 @@ mod tests {
         assert_eq!(at(2107, 12, 31), 4_354_732_800);
         let noon = time(0x0021, 12 << 11 | 34 << 5 | 28, 199);
         assert_eq!(noon, Time { seconds: 315_532_800 + 12 * 3600 + 34 * 60 + 57, nanoseconds: 990_000_000 });
+    }
+
+    #[test]
+    fn every_day_there_and_back() {
+        for day in DAYS_TO_1980..50403 {
+            let noon = Time { seconds: day * 86400 + day % 86400, nanoseconds: 990_000_000 };
+            let (date, of_day, hundredths) = encode(noon);
+            assert_eq!(time(date, of_day, hundredths), noon, "{day}");
+        }
+        let ends = [(i64::MIN, 315_532_800), (i64::MAX, 4_354_819_199)];
+        for (seconds, wanted) in ends {
+            let (date, of_day, hundredths) = encode(Time { seconds, nanoseconds: 5 });
+            assert_eq!(time(date, of_day, hundredths), Time { seconds: wanted, nanoseconds: 0 });
+        }
     }
 
     #[test]

@@ -2,17 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod checked;
 #[path = "../model/mod.rs"]
 mod model;
+mod sequences;
 
 use std::sync::Arc;
 
 use filesystems::{FileSystem, Options};
-use images::disk::Memory;
+use images::disk::{Access, Memory};
 use images::{Disk, Error, Result};
 
 fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn FileSystem>> {
     filesystems::open(disk, options)
+}
+
+fn open_to_write(disk: Arc<dyn Disk>) -> Arc<dyn FileSystem> {
+    let mut options = Options::default();
+    options.access = Access::ReadWrite;
+    open(disk, &options).unwrap()
 }
 
 /// The bytes of a volume of so many KiB that mkfs.fat makes.

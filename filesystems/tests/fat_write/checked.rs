@@ -1,0 +1,32 @@
+//! What other programs say of a volume.
+
+use std::sync::Arc;
+
+use images::Disk;
+use images::disk::Memory;
+
+/// All bytes of a disk.
+pub fn bytes(disk: &dyn Disk) -> Vec<u8> {
+    let mut bytes = vec![0; disk.size() as usize];
+    disk.read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+pub fn memory(bytes: Vec<u8>) -> Arc<dyn Disk> {
+    Arc::new(Memory::new("m", bytes))
+}
+
+/// A file of the host with these bytes.
+pub fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    file
+}
+
+/// Fails unless fsck.fat finds nothing wrong.
+pub fn assert_clean(bytes: &[u8], when: &str) {
+    let image = file(bytes);
+    let done = toolbox::command("fsck.fat").arg("-nv").arg(image.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{when}: {text}{}", String::from_utf8_lossy(&done.stderr));
+}
