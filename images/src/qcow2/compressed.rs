@@ -8,7 +8,6 @@ use zstd::zstd_safe::find_frame_compressed_size;
 
 use super::header::Compression;
 use super::layout::COMPRESSED_SECTOR;
-use super::mapping::Descriptor;
 use crate::disk::next_number;
 use crate::inflate::{Inflated, Wrapping, inflate};
 use crate::unpacked::{KEPT_BUFFER, Units};
@@ -21,6 +20,15 @@ thread_local! {
     // The state of the decoder is tens of kilobytes, more than many a cluster: every thread keeps one, and a buffer.
     static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static ZSTD: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::default());
+}
+
+/// Where a compressed cluster lies in the image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Descriptor {
+    /// The first byte.
+    pub offset: u64,
+    /// The length in bytes up to the end of the last sector, of which the cluster need not use all.
+    pub len: u64,
 }
 
 /// The compressed clusters of an image file.

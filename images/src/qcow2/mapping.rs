@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::compressed::Compressed;
+use super::compressed::{Compressed, Descriptor};
 use super::header::{Header, L1Table};
 use super::layout::*;
 use super::pages::Pages;
@@ -11,15 +11,6 @@ use crate::block_map::{self, Map, Mapping};
 use crate::cache::TABLE_PAGE;
 use crate::disk::Page;
 use crate::{Budget, Disk, Error, Result, corrupt};
-
-/// Where a compressed cluster lies in the image file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Descriptor {
-    /// The first byte.
-    pub offset: u64,
-    /// The length in bytes up to the end of the last sector, of which the cluster need not use all.
-    pub len: u64,
-}
 
 /// Consecutive bytes of the guest's disk with one mapping.
 type Run = block_map::Run<Descriptor>;

@@ -17,10 +17,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use compressed::Compressed;
+pub(crate) use compressed::Descriptor;
 pub use describe::describe;
 pub(crate) use header::Compression;
 use header::Header;
-pub(crate) use mapping::Descriptor;
 use mapping::Tables;
 
 use crate::block_map::{Mapped, Writable};
