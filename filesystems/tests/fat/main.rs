@@ -4,6 +4,8 @@
 
 mod fragmented;
 mod hostile;
+#[path = "../random/mod.rs"]
+mod random;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 
 use filesystems::{FileSystem, Kind, NodeId, Options, Stat, read_file};
 use images::{Disk, Result};
+use random::{Random, noise};
 
 /// A node as a test sees it.
 #[derive(Debug)]
@@ -61,27 +64,4 @@ fn walk_all(fs: &dyn FileSystem) -> BTreeMap<String, Seen> {
     let (seen, errors) = walk(fs, usize::MAX);
     assert!(errors.is_empty(), "{errors:?}");
     seen
-}
-
-/// Bytes that look like nothing, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut random = Random(seed);
-    (0..len).map(|_| random.next() as u8).collect()
-}
-
-/// SplitMix64: a test's own numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }

@@ -4,6 +4,8 @@
 
 mod hostile;
 mod other_fat;
+#[path = "../random/mod.rs"]
+mod random;
 mod recovered;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use filesystems::{Deleted, FileSystem, Kind, NodeId, Options, Parent, State};
 use images::Disk;
 use images::disk::{HostFile, Memory};
+use random::{Random, noise};
 use sha2::{Digest, Sha256};
 
 /// Runs a tool in UTC.
@@ -43,29 +46,6 @@ fn open(disk: Arc<dyn Disk>) -> Arc<dyn FileSystem> {
 
 fn hash(content: &[u8]) -> [u8; 32] {
     Sha256::digest(content).into()
-}
-
-/// SplitMix64: a test's own numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
-/// Bytes that look like nothing, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut random = Random(seed);
-    (0..len).map(|_| random.next() as u8).collect()
 }
 
 /// Writes a file of the host that is to be copied.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use images::Data;
+use images::{Data, Disk, Extent};
 use serde_json::Value;
 
 use super::{Folder, read};
@@ -36,6 +36,28 @@ pub fn check(folder: &Folder, options: &str, image: &str) {
     assert!(at == disk.size() || at == disk.size().next_multiple_of(512));
     // A mapping that is never in one piece would pass the rest and be slow.
     assert!(hosts <= 16 + disk.size() / 8192, "{image}: {hosts} host extents");
+}
+
+/// What lies at `at` of a disk, and how far.
+pub fn kind(disk: &dyn Disk, at: u64) -> (&'static str, u64) {
+    match disk.extent_at(at).unwrap() {
+        Extent { len, data: Data::Hole } => ("hole", len),
+        Extent { len, data: Data::Zero } => ("zero", len),
+        Extent { len, data: Data::Host(..) } => ("host", len),
+        Extent { len, data: Data::Opaque } => ("opaque", len),
+    }
+}
+
+/// That a huge disk is one hole, and that it is little work to find this out.
+pub fn is_one_hole(disk: &dyn Disk) {
+    let (mut at, mut calls) = (0, 0);
+    while at < disk.size() {
+        let (kind, len) = kind(disk, at);
+        assert_eq!(kind, "hole");
+        at += len;
+        calls += 1;
+    }
+    assert!(calls < 200, "{calls} calls for {at} bytes");
 }
 
 /// Compares what one extent is with QEMU's `entry`, by which it lies at `host`, and with its `bytes` as they are read.
