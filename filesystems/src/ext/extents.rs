@@ -93,7 +93,7 @@ fn hole(from: u64, end: u64, each: &mut dyn FnMut(Run) -> bool) -> Step {
 }
 
 /// Checks a node's header and returns its depth; `depth` is what the parent says, `None` for the root.
-fn check_header(inode: &Inode, node: &[u8], offset: u64, depth: Option<u16>) -> Result<u16> {
+pub(super) fn check_header(inode: &Inode, node: &[u8], offset: u64, depth: Option<u16>) -> Result<u16> {
     let what = || format!("extent header of inode {}", inode.number);
     let Ok((header, _)) = ExtentHeader::ref_from_prefix(node) else {
         return Err(corrupt!(what(), offset, "{} bytes, want 12", node.len()));
@@ -117,7 +117,7 @@ fn check_header(inode: &Inode, node: &[u8], offset: u64, depth: Option<u16>) -> 
 }
 
 /// The entries of a node whose header has been checked.
-fn entries<'a, T: FromBytes + zerocopy::Immutable + zerocopy::KnownLayout>(
+pub(super) fn entries<'a, T: FromBytes + zerocopy::Immutable + zerocopy::KnownLayout>(
     inode: &Inode,
     node: &'a [u8],
     offset: u64,
@@ -130,7 +130,7 @@ fn entries<'a, T: FromBytes + zerocopy::Immutable + zerocopy::KnownLayout>(
 }
 
 /// Verifies the checksum behind the last possible entry of a block.
-fn check_tail(inode: &Inode, node: &[u8], offset: u64) -> Result<()> {
+pub(super) fn check_tail(inode: &Inode, node: &[u8], offset: u64) -> Result<()> {
     let most = ExtentHeader::ref_from_prefix(node).map_or(0, |(header, _)| header.eh_max.get());
     let at = ENTRY_SIZE * (usize::from(most) + 1);
     let what = || format!("extent block of inode {}", inode.number);

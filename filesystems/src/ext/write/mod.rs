@@ -8,12 +8,15 @@
 
 mod acl;
 mod bitmap;
+mod block_pointers;
 pub(super) mod blocks;
 mod commits;
 mod descriptor;
+mod extent_tree;
 pub(super) mod inodes;
 mod journal;
 mod lent_journal;
+pub(super) mod mapping;
 mod marks;
 pub(super) mod opening;
 pub(super) mod operation;
