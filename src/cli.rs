@@ -49,8 +49,8 @@ Examples:
   imgmount deleted -a vm.qcow2                     what was deleted, and how much of it is left
   imgmount recover -a vm.qcow2 --to out '*.txt'    gets it back
 
-Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount) and 3 (not mounted), `imgmount
-recover` 2 (not everything that was asked for could be written), `imgmount info --verify` 2 (a hash is not right).
+Exit status: 0 success, 1 failure; `imgmount unmount` also has 2 (cannot unmount), 3 (not mounted)
+and 4 (unmounted, but not everything could be written), `imgmount recover` 2 (not everything that was asked for could be written), `imgmount info --verify` 2 (a hash is not right).
 A file or directory with the name of a command is written as a path: ./inspect";
 
 /// Opens disk images and shows the guest's own tree, without root.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use filesystems::Member;
-use images::{Backing, Budget, Error, Result};
+use images::{Access, Backing, Budget, Error, Result};
 
 use crate::domain;
 use crate::keys::{self, Keys};
@@ -22,6 +22,20 @@ pub struct Image {
     pub format: Option<String>,
     /// The sector size in bytes; without it, found by content.
     pub sector_size: Option<u32>,
+    /// Whether its definition says that it is not written.
+    pub read_only: bool,
+}
+
+/// Where what is written goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing is written.
+    #[default]
+    Nowhere,
+    /// To the images.
+    Images,
+    /// To an overlay of the only image, in this file; without one it is thrown away at the end.
+    Overlay(Option<PathBuf>),
 }
 
 /// Where disks come from.
@@ -48,6 +62,8 @@ pub struct Settings {
     pub connection: Option<String>,
     /// The keys for encrypted images and volumes.
     pub keys: keys::Options,
+    /// Where what is written goes.
+    pub target: Target,
     /// What everything that is opened may hold.
     pub budget: Budget,
 }
@@ -61,6 +77,7 @@ impl Default for Settings {
             journals: Vec::new(),
             connection: None,
             keys: keys::Options::default(),
+            target: Target::Nowhere,
             budget: Budget::default(),
         }
     }
@@ -100,9 +117,16 @@ impl Session {
     pub fn open(&self) -> Result<Stack> {
         let keys = self.keys()?;
         let (mut disks, mut origins) = (Vec::new(), Vec::new());
+        if let (Target::Overlay(Some(file)), [_, _, ..]) = (&self.settings.target, self.images()?) {
+            return Err(Error::Usage(format!("--overlay={}: one file is for one image", file.display())));
+        }
         for (at, image) in self.images()?.iter().enumerate() {
             // An appliance has several.
-            disks.extend(images::open_all(&image.path, &self.image_options(disks.len(), image))?);
+            let options = self.image_options(disks.len(), image);
+            disks.extend(match &self.settings.target {
+                Target::Overlay(file) => images::open_overlays(&image.path, file.as_deref(), &options)?,
+                Target::Nowhere | Target::Images => images::open_all(&image.path, &options)?,
+            });
             origins.resize(disks.len(), at);
         }
         self.origins.get_or_init(|| origins);
@@ -169,7 +193,8 @@ impl Session {
                     for disk in domain::disks(guest, self.settings.connection.as_deref())? {
                         let access = if disk.read_only { ", which it may only read" } else { "" };
                         log::info!("{} of {guest} is {}{access}", disk.target, disk.path.display());
-                        images.push(Image { path: disk.path, format: disk.format, sector_size: disk.sector_size });
+                        let (format, sector_size, read_only) = (disk.format, disk.sector_size, disk.read_only);
+                        images.push(Image { path: disk.path, format, sector_size, read_only });
                     }
                 }
             }
@@ -187,8 +212,10 @@ impl Session {
     /// How the image of the disk with this index is to be opened.
     pub fn image_options(&self, index: usize, image: &Image) -> images::Options {
         let settings = &self.settings;
+        let writes = settings.target == Target::Images && !image.read_only;
         images::Options {
             format: image.format.clone(),
+            access: if writes { Access::ReadWrite } else { Access::Read },
             sector_size: image.sector_size,
             snapshot: settings.snapshot.clone(),
             backing: settings.backing,

@@ -66,7 +66,7 @@ fn what_is_wrong_is_said_alike() {
         with(&["-m", ""], &["no device"]);
         with(&["--root", "/dev/sda1"], &["--root goes with -i"]);
         with(&["-i", "--root", "/dev/sda1"], &["no system there"]);
-        with(&["-m", "/dev/demo/root:/:rw"], &["reads only"]);
+        with(&["-m", "/dev/demo/root:/:rw"], &["only what is mounted can be written"]);
         with(&["-m", "/dev/demo/root:/:ro:vfat"], &["it holds ext4, not vfat"]);
     }
 }

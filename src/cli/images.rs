@@ -10,7 +10,7 @@ use images::Result;
 use super::opening::Opening;
 use super::wrong;
 use crate::keys::{self, Typed};
-use crate::session::{Image, Input, Session, Settings};
+use crate::session::{Image, Input, Session, Settings, Target};
 
 /// The images, as every command takes them.
 #[derive(Args, Debug, Default)]
@@ -73,7 +73,7 @@ pub(super) fn format_help(images: &str) -> String {
 
 impl Images {
     /// The images in the order of the command line, and how they are opened.
-    pub(super) fn session(&self, matches: &ArgMatches) -> Result<Session> {
+    pub(super) fn session(&self, matches: &ArgMatches, target: Target) -> Result<Session> {
         let inputs = self.in_order(matches)?;
         if inputs.is_empty() {
             return wrong("you must specify at least one -a or -d option; try imgmount --help");
@@ -85,6 +85,7 @@ impl Images {
             journals: self.journal.clone(),
             connection: self.connect.clone(),
             keys: keys::Options { typed: self.key.clone(), from_stdin: self.keys_from_stdin, echo: self.echo_keys },
+            target,
             budget: self.opening.budget(),
         };
         Ok(Session::new(inputs, settings))
@@ -119,7 +120,10 @@ impl Images {
                 Some(other) => return wrong(format!("--blocksize={other}: want 512 or 4096")),
             };
             let format = before(&formats, &self.format, position);
-            inputs.push((position, Input::Image(Image { path: local_path(path)?, format, sector_size })));
+            inputs.push((
+                position,
+                Input::Image(Image { path: local_path(path)?, format, sector_size, read_only: false }),
+            ));
         }
         inputs.extend(at("domain").into_iter().zip(self.domain.iter().cloned().map(Input::Guest)));
         inputs.sort_by_key(|(position, _)| *position);

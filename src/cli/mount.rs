@@ -1,5 +1,6 @@
 //! The options of a mount.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -7,6 +8,8 @@ use clap::{ArgMatches, Args};
 use images::Result;
 
 use super::{Images, Places, wrong};
+use crate::place::{Selection, Writing};
+use crate::session::Target;
 
 /// The options of a mount.
 #[derive(Args, Debug, Default)]
@@ -24,12 +27,23 @@ pub struct Mount {
     /// Show every disk, partition, logical volume and internal snapshot as a sparse file, in place of what is in them
     #[arg(long, conflicts_with_all = ["inspector", "mount", "deleted", "unallocated"])]
     pub blocks: bool,
-    /// Mount for reading only: the default
+    /// Mount for reading only: the default, but not of guestmount
     #[arg(short = 'r', long)]
-    pub ro: bool,
-    /// Mount for writing (not supported yet: fails with the reason)
+    ro: bool,
+    /// Mount for writing: changes go to the images. -m DEVICE:DIR:rw is for one file system
     #[arg(short = 'w', long)]
-    pub rw: bool,
+    rw: bool,
+    /// Mount for writing, and leave the images as they are: changes go to FILE, a qcow2 overlay that QEMU can boot from and
+    /// `qemu-img commit` can commit; without FILE they are thrown away when unmounted
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with = "ro")]
+    overlay: Option<OsString>,
+    /// New files belong to this user and group of the guest, as numbers; otherwise to root, or with allow_other to who
+    /// makes them
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    pub owner: Option<(u32, u32)>,
+    /// New files do not get the SELinux label of their directory
+    #[arg(long)]
+    pub no_selinux_inherit: bool,
     /// A FUSE option, or several separated by commas: allow_other, uid=N, gid=N …
     #[arg(short = 'o', long = "option", value_name = "OPTION")]
     pub option: Vec<String>,
@@ -48,7 +62,7 @@ pub struct Mount {
     /// Write one zero byte to this file descriptor when the mount is usable
     #[arg(long, value_name = "FD")]
     pub fd: Option<i32>,
-    /// Do not sync when unmounting: nothing is ever written
+    /// Do not sync when unmounting: it is done all the same
     #[arg(short = 'n', long)]
     no_sync: bool,
     /// Extended attributes, with them SELinux labels, are always shown
@@ -60,6 +74,9 @@ pub struct Mount {
     /// Where to mount.
     #[arg(skip)]
     pub directory: Option<PathBuf>,
+    /// The program was started as guestmount.
+    #[arg(skip)]
+    pub(super) as_guestmount: bool,
 }
 
 /// Opens disk images and shows the guest's own tree, with guestmount's words
@@ -105,11 +122,50 @@ impl Mount {
         if self.directory.is_none() {
             return wrong("you must specify a mountpoint in the host file system");
         }
-        self.places.selection().map(drop)
+        let writes = self.selection()?.writes();
+        if writes && (self.blocks || self.deleted || self.unallocated) {
+            return wrong("--rw: with --blocks, --deleted and --unallocated a mount is for reading only");
+        }
+        if !writes && self.overlay.is_some() {
+            return wrong("--overlay: nothing is mounted for writing");
+        }
+        Ok(())
     }
 
-    /// Whether writing is asked for: `--rw` and not, after it, `--ro`.
-    pub fn wants_writing(&self) -> bool {
-        self.rw && !self.ro
+    /// What is to be mounted, and what of it is to be written.
+    pub fn selection(&self) -> Result<Selection> {
+        let last = |name: &str| {
+            let mut words = self.option.iter().rev().flat_map(|list| list.rsplit(','));
+            words.find(|word| matches!(*word, "ro" | "rw")) == Some(name)
+        };
+        let reads = self.ro || last("ro");
+        let asked = self.rw || self.overlay.is_some() || last("rw");
+        let shows_more = self.blocks || self.deleted || self.unallocated;
+        let writing = match (reads, asked) {
+            (true, _) => Writing::Named,
+            (_, true) => Writing::All,
+            // As guestmount has it; there is no reason to fail where nobody asked.
+            _ if self.as_guestmount && !shows_more => Writing::Possible,
+            _ => Writing::Named,
+        };
+        Ok(Selection { writing, ..self.places.selection()? })
     }
+
+    /// Where what is written goes.
+    pub(super) fn target(&self) -> Result<Target> {
+        Ok(match &self.overlay {
+            Some(file) if file.is_empty() => Target::Overlay(None),
+            Some(file) => Target::Overlay(Some(file.into())),
+            None if self.selection()?.writes() => Target::Images,
+            None => Target::Nowhere,
+        })
+    }
+}
+
+/// `UID:GID`.
+fn owner(text: &str) -> std::result::Result<(u32, u32), String> {
+    // -1 is no user: the kernel refuses it.
+    let number = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX);
+    let ids = text.split_once(':').and_then(|(user, group)| Some((number(user)?, number(group)?)));
+    ids.ok_or_else(|| "want UID:GID, two numbers of the guest".to_owned())
 }

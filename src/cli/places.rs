@@ -35,6 +35,6 @@ impl Places {
             return wrong("--root goes with -i");
         }
         let devices = self.mount.iter().map(|text| DeviceAt::parse(text)).collect::<Result<_>>()?;
-        Ok(Selection { inspector: self.inspector, root: self.root.clone(), devices })
+        Ok(Selection { inspector: self.inspector, root: self.root.clone(), devices, ..Selection::default() })
     }
 }

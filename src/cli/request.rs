@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches};
 use images::Result;
 
 use super::{Cli, Command, Guestmount, Images, Unmount, wrong};
-use crate::session::Session;
+use crate::session::{Session, Target};
 use crate::words::Words;
 
 /// A command line of this name, which takes these options and nothing else.
@@ -42,6 +42,7 @@ impl Request {
                 let matches = named::<Guestmount>("guestmount").try_get_matches_from(words.as_slice())?;
                 let Guestmount { mut mount, directory } = Guestmount::from_arg_matches(&matches)?;
                 mount.directory = directory;
+                mount.as_guestmount = true;
                 (Cli { mount, ..Cli::default() }, matches)
             }
             Some("guestunmount") => {
@@ -70,7 +71,8 @@ impl Request {
                 if cli.mount.fuse_help {
                     Session::default()
                 } else {
-                    let session = cli.mount.places.images.session(matches)?;
+                    let target = if cli.is_overview() { Target::Nowhere } else { cli.mount.target()? };
+                    let session = cli.mount.places.images.session(matches, target)?;
                     if !cli.is_overview() {
                         cli.mount.check(matches)?;
                     }
@@ -91,6 +93,6 @@ impl Request {
                 "{name} is a command, which needs at least one -a or -d option; the file of this name is ./{name}"
             ));
         }
-        images.session(matches)
+        images.session(matches, Target::Nowhere)
     }
 }

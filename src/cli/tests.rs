@@ -1,6 +1,7 @@
 //! Command lines, as far as they are understood without opening anything.
 
 use super::*;
+use crate::place::Writing;
 use crate::session::Input;
 
 fn parse(line: &str) -> Result<Request> {
@@ -72,7 +73,7 @@ fn bundled_and_long_spellings_are_the_same() {
         ["/dev/sda1:/", "/dev/sda2:/x"]
     );
     assert_eq!(request.cli.mount.places.images.verbose, 2);
-    assert!(!request.cli.mount.wants_writing());
+    assert!(!request.cli.mount.selection().unwrap().writes());
     assert!(parse("imgmount -iwra x /mnt").is_ok());
     assert!(parse("imgmount -a x --deleted /mnt").is_ok());
     assert!(parse("imgmount -a x --blocks /mnt").is_ok());
@@ -80,7 +81,23 @@ fn bundled_and_long_spellings_are_the_same() {
     assert!(
         matches!(request.session.inputs(), [Input::Image(_), Input::Guest(guest), Input::Image(_)] if guest == "guest")
     );
-    assert!(!parse("imgmount -a x -i --rw --ro /mnt").unwrap().cli.mount.wants_writing());
+    let writes = |line: &str| parse(line).unwrap().cli.mount.selection().unwrap().writing;
+    for (line, want) in [
+        ("imgmount -a x -i /mnt", Writing::Named),
+        ("imgmount -a x -i -w /mnt", Writing::All),
+        ("imgmount -a x -i -o allow_other,rw /mnt", Writing::All),
+        ("imgmount -a x -i -o rw -o ro /mnt", Writing::Named),
+        ("imgmount -a x -i --overlay /mnt", Writing::All),
+        ("imgmount -a x -i --overlay=o.qcow2 /mnt", Writing::All),
+        ("guestmount -a x -i /mnt", Writing::Possible),
+        ("guestmount -a x -i --ro /mnt", Writing::Named),
+        ("guestmount -a x -i --rw /mnt", Writing::All),
+    ] {
+        assert_eq!(writes(line), want, "{line}");
+    }
+    assert!(parse("imgmount -a x -m sda1:/:rw /mnt").unwrap().cli.mount.selection().unwrap().writes());
+    assert!(message("imgmount -a x -i --rw --deleted /mnt").contains("for reading only"));
+    assert!(!parse("imgmount -a x -i --rw --ro /mnt").unwrap().cli.mount.selection().unwrap().writes());
 }
 
 #[test]

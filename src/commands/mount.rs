@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filesystems::FileSystem;
-use images::{Error, Location, Result, SOURCES, read_only};
+use images::{Error, Location, Result, SOURCES};
 
 use crate::cli::{Mount, Request};
 use crate::deleted::beside;
@@ -36,9 +36,10 @@ pub fn run(request: &Request) -> Result<u8> {
     terminal::start_log(mount.places.images.verbose, mount.places.images.trace);
     let stack = open(&request.session, mount)?;
     request.session.keys()?.forget();
-    let tree = if mount.blocks { blocks(&stack, request)? } else { tree(&stack, mount)? };
+    let (tree, written) =
+        if mount.blocks { (blocks::tree(&stack, &request.session)?, Vec::new()) } else { tree(&stack, mount)? };
     let directory = mount.directory.as_deref().expect("the command line was checked for it");
-    let served = fuse::serve(tree, Vec::new(), directory, &options, || {
+    let served = fuse::serve(tree, written, directory, &options, || {
         progress::hide();
         server.ready()
     });
@@ -92,6 +93,8 @@ fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
         }
     }
     options.fsname = Some(names.join(","));
+    options.owner = mount.owner;
+    options.selinux_inherit = !mount.no_selinux_inherit;
     for option in &mount.option {
         options.add(option).map_err(|why| Error::Usage(format!("-o {option}: {why}")))?;
     }
@@ -102,17 +105,9 @@ fn fuse_options(mount: &Mount, request: &Request) -> Result<fuse::Options> {
     Ok(options)
 }
 
-/// The tree that `--blocks` asks for.
-fn blocks(stack: &Stack, request: &Request) -> Result<Arc<dyn FileSystem>> {
-    if request.cli.mount.wants_writing() {
-        return Err(Error::ReadOnly("--rw: the files of --blocks are for reading only".to_owned()));
-    }
-    blocks::tree(stack, &request.session)
-}
-
-/// The tree that `-i` and `-m` ask for.
-fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
-    let selection = mount.places.selection()?;
+/// The tree that `-i` and `-m` ask for, and the file systems in it that are written.
+fn tree(stack: &Stack, mount: &Mount) -> Result<(Arc<dyn FileSystem>, Vec<Arc<dyn FileSystem>>)> {
+    let selection = mount.selection()?;
     let (tree, places) = if selection.is_empty() {
         (None, Vec::new())
     } else {
@@ -120,26 +115,17 @@ fn tree(stack: &Stack, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
         (Some(tree), places)
     };
     for place in &places {
-        let properties = place.tree.properties(place.tree.root());
-        for note in &properties.notes {
+        for note in &place.tree.properties(place.tree.root()).notes {
             log::info!("{}: {note}", place.device);
         }
-        if mount.wants_writing()
-            && let Err(why) = place.tree.writer(place.tree.root())
-        {
-            let device = &place.device;
-            return Err(read_only!("--rw: {device}: {why}; leave out --rw to mount it for reading"));
-        }
     }
+    let written = places.iter().filter(|place| place.written).map(|place| place.tree.clone()).collect();
     if !mount.deleted && !mount.unallocated {
-        return Ok(Arc::new(tree.expect("the command line was checked for -i or -m")));
-    }
-    if mount.wants_writing() {
-        return Err(Error::ReadOnly("--rw: with --deleted and --unallocated a mount is for reading only".into()));
+        return Ok((Arc::new(tree.expect("the command line was checked for -i or -m")), written));
     }
     let all = Place::all(stack);
     if all.is_empty() {
         return Err(stack.no_file_system());
     }
-    Ok(Arc::new(beside(tree, &all, mount.deleted, mount.unallocated)?))
+    Ok((Arc::new(beside(tree, &all, mount.deleted, mount.unallocated)?), written))
 }

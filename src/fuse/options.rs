@@ -12,7 +12,7 @@ const LONGEST_TIMEOUT: f64 = u32::MAX as f64;
 /// The options in the order in which an error lists them.
 const KNOWN: &str = "allow_other, allow_root, default_permissions, uid=N, gid=N, umask=OCTAL, fsname=NAME, \
     subtype=NAME, attr_timeout=SECONDS, entry_timeout=SECONDS, negative_timeout=SECONDS, max_read=BYTES, direct_io, \
-    exec, noexec, noatime; and, because they are always so here: ro, nosuid, nodev, nonempty, kernel_cache, \
+    ro, rw, exec, noexec, noatime; and, because they are always so here: nosuid, nodev, nonempty, kernel_cache, \
     auto_cache, use_ino, readdir_ino";
 
 /// How a tree is presented, and to whom.
@@ -166,11 +166,14 @@ impl Options {
             "exec" => self.noexec = flag(false)?,
             "noexec" => self.noexec = flag(true)?,
             "noatime" => self.noatime = flag(true)?,
-            // True of every mount that this program makes.
-            "ro" | "nosuid" | "nodev" | "nonempty" | "kernel_cache" | "auto_cache" | "use_ino" | "readdir_ino" => {
+            // Said by --ro and --rw as well, and by -m; whoever mounts has looked for it.
+            "ro" | "rw" => {
                 flag(true)?;
             }
-            "rw" => return Err("-o rw: this program reads images and never writes them; leave it out".into()),
+            // True of every mount that this program makes.
+            "nosuid" | "nodev" | "nonempty" | "kernel_cache" | "auto_cache" | "use_ino" | "readdir_ino" => {
+                flag(true)?;
+            }
             "suid" | "dev" => {
                 return Err(format!("-o {name}: a guest's set-user-id programs and device nodes never work here"));
             }
@@ -247,7 +250,6 @@ mod tests {
     #[test]
     fn wrong_options_are_one_clear_line() {
         for (list, part) in [
-            ("rw", "never writes"),
             ("suid", "never work"),
             ("dev", "never work"),
             ("frobnicate", "no such option; there are allow_other"),

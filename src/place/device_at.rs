@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use filesystems::FileSystem;
-use images::{Error, Result};
+use images::{Access, Error, Result};
 
-use super::Place;
+use super::{Place, Writing};
 use crate::stack::{Contents, Stack};
 
-/// Options of mount(8) that change nothing for a tree that is only read: fstab lines can be copied as they are.
+/// Options of mount(8) that change nothing here: fstab lines can be copied as they are.
 const HARMLESS: &[&str] = &[
     "ro",
     "defaults",
@@ -55,6 +55,8 @@ pub struct DeviceAt {
     pub device: String,
     /// Where its root is shown, an absolute path.
     pub directory: String,
+    /// Whether it is written, if that was said: the last of the options `ro` and `rw`.
+    pub access: Option<Access>,
     /// Options of mount(8).
     pub options: Vec<String>,
     /// The type of the file system, if it has to be this one.
@@ -78,23 +80,38 @@ impl DeviceAt {
         if !directory.starts_with('/') {
             return Err(Error::Usage(format!("-m {text}: the directory {directory} must begin with /")));
         }
-        let options = options.map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
-        Ok(Self { device, directory, options, kind })
+        let options: Vec<String> = options.map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        let access = options.iter().rev().find_map(|option| match option.as_str() {
+            "ro" => Some(Access::Read),
+            "rw" => Some(Access::ReadWrite),
+            _ => None,
+        });
+        Ok(Self { device, directory, access, options, kind })
     }
 
-    /// The file system on it.
-    pub fn open(&self, stack: &Stack) -> Result<Place> {
+    /// The file system on it, to be written as far as its options and `writing` want.
+    pub fn open(&self, stack: &Stack, writing: Writing) -> Result<Place> {
         let at = stack.expect(&self.device)?;
-        Ok(Place::open_as(stack, at, || self.file_system(stack, at))?.at(&self.directory))
+        let writing = match (self.access, writing) {
+            (Some(Access::ReadWrite), Writing::Never) => {
+                let device = &self.device;
+                return Err(Error::Usage(format!("-m {device}: option rw: only what is mounted can be written")));
+            }
+            (Some(Access::ReadWrite), _) => Writing::All,
+            (Some(Access::Read), _) => Writing::Never,
+            (None, writing) => writing,
+        };
+        let place = Place::open_for(stack, at, writing, |access| self.file_system(stack, at, access))?;
+        Ok(place.at(&self.directory))
     }
 
-    fn file_system(&self, stack: &Stack, at: usize) -> Result<Arc<dyn FileSystem>> {
+    fn file_system(&self, stack: &Stack, at: usize, access: Access) -> Result<Arc<dyn FileSystem>> {
         let refuse = |why: String| Err(Error::Usage(format!("-m {}: {why}", self.device)));
         let (mut replay, mut subvolume) = (true, None);
         for option in &self.options {
             match option.as_str() {
                 "noload" | "norecovery" => replay = false,
-                "rw" => return refuse("option rw: imgmount reads only".to_owned()),
+                "rw" => {}
                 known if HARMLESS.contains(&known) => {}
                 other => match other.split_once('=') {
                     Some(("subvol", name)) => subvolume = Some(name),
@@ -109,11 +126,11 @@ impl DeviceAt {
         if !matches!(device.contents, Contents::Known(..)) {
             return stack.open(at).map_err(|error| Error::Usage(format!("{error}; {}", stack.candidates())));
         }
-        let fs = if replay {
+        let fs = if replay && access == Access::Read {
             stack.open(at)?
         } else {
             let mut options = stack.options().clone();
-            options.replay = false;
+            (options.replay, options.access) = (replay && options.replay, access);
             stack.open_with(at, &options)?
         };
         let Some(name) = subvolume else { return Ok(fs) };
@@ -131,6 +148,7 @@ mod tests {
     fn values_are_taken_apart() {
         let device = DeviceAt::parse("/dev/sda1:/boot:noload,ro:ext4").unwrap();
         assert_eq!((&*device.device, &*device.directory), ("/dev/sda1", "/boot"));
+        assert_eq!(device.access, Some(Access::Read));
         assert_eq!((device.options, device.kind), (vec!["noload".into(), "ro".into()], Some("ext4".into())));
         let device = DeviceAt::parse("sda1:::vfat").unwrap();
         assert_eq!((&*device.directory, device.options.len(), device.kind.as_deref()), ("/", 0, Some("vfat")));

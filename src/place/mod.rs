@@ -4,14 +4,16 @@
 //! a [`Stack`] into a [`Place`] for each file system, or into one tree of all of them.
 
 mod device_at;
+mod writing;
 
 use std::sync::Arc;
 
 use filesystems::FileSystem;
 use filesystems::view::{DeletedFiles, Mounts};
-use images::{Budget, Error, Reservation, Result};
+use images::{Access, Budget, Error, Reservation, Result};
 
 pub use self::device_at::DeviceAt;
+pub use self::writing::Writing;
 use crate::inspect;
 use crate::stack::{Contents, Stack};
 
@@ -34,6 +36,8 @@ pub struct Place {
     pub deleted: Arc<DeletedFiles>,
     /// What may be held of what is found there.
     pub budget: Budget,
+    /// Whether it is written.
+    pub written: bool,
     _held: Reservation,
 }
 
@@ -56,7 +60,7 @@ impl Place {
         let name = device.strip_prefix("/dev/").unwrap_or(device).to_owned();
         let deleted = Arc::new(DeletedFiles::new(tree.clone(), device, budget.clone()));
         let (device, prefix, held) = (device.to_owned(), String::new(), budget.empty());
-        Self { device, name, size, prefix, tree, deleted, budget, _held: held }
+        Self { device, name, size, prefix, tree, deleted, budget, written: false, _held: held }
     }
 
     /// The same, with its paths below this directory.
@@ -102,12 +106,23 @@ pub struct Selection {
     pub root: Option<String>,
     /// Devices, and where they are mounted: after, and over, what the guest mounts.
     pub devices: Vec<DeviceAt>,
+    /// What of it is to be written, where it is mounted.
+    pub writing: Writing,
 }
 
 impl Selection {
     /// The only guest in the images.
     pub fn guest() -> Self {
         Self { inspector: true, ..Self::default() }
+    }
+
+    /// Whether any of it may have to be written.
+    pub fn writes(&self) -> bool {
+        match self.writing {
+            Writing::Never => false,
+            Writing::Named => self.devices.iter().any(|device| device.access == Some(Access::ReadWrite)),
+            Writing::All | Writing::Possible => true,
+        }
     }
 
     /// Whether nothing was said.
@@ -123,7 +138,7 @@ impl Selection {
         }
         let (mut places, _tree) = self.of_guest(stack)?;
         for device in &self.devices {
-            places.push(device.open(stack)?);
+            places.push(device.open(stack, Writing::Never)?);
         }
         Ok(places)
     }
@@ -163,7 +178,7 @@ impl Selection {
         }
         let (mut places, mut tree) = self.of_guest(stack)?;
         for device in &self.devices {
-            let place = device.open(stack)?;
+            let place = device.open(stack, self.writing)?;
             match &mut tree {
                 Some(tree) => tree.mount(device.directory.as_bytes(), place.tree.clone()).map_err(|error| {
                     Error::Usage(format!("cannot mount {} on {}: {error}", device.device, device.directory))
@@ -189,7 +204,31 @@ impl Selection {
         for warning in &guest.warnings {
             log::warn!("{warning}");
         }
-        let place = |(directory, at): &(String, usize)| Ok(Place::open(stack, *at)?.at(directory));
-        Ok((guest.mounts.iter().map(place).collect::<Result<_>>()?, Some(tree)))
+        if matches!(self.writing, Writing::Never | Writing::Named) {
+            let place = |(directory, at): &(String, usize)| Ok(Place::open(stack, *at)?.at(directory));
+            return Ok((guest.mounts.iter().map(place).collect::<Result<_>>()?, Some(tree)));
+        }
+        // What was opened for reading shows journals replayed in memory: it is opened again.
+        drop(tree);
+        let (mut places, mut tree) = (Vec::<Place>::new(), None::<Mounts>);
+        for (directory, at) in &guest.mounts {
+            let device = &stack.devices[*at].name;
+            let writing = if tree.is_some() { self.writing.beside_root() } else { self.writing };
+            let place = match places.iter().find(|place| place.device == *device) {
+                // Mounted twice.
+                Some(same) => Place::of(device, same.size, same.tree.clone(), same.budget.clone()),
+                None => Place::open_for(stack, *at, writing, |access| {
+                    let mut options = stack.options().clone();
+                    options.access = access;
+                    stack.open_with(*at, &options)
+                })?,
+            };
+            match &mut tree {
+                Some(tree) => tree.mount(directory.as_bytes(), place.tree.clone())?,
+                None => tree = Some(Mounts::new(place.tree.clone())),
+            }
+            places.push(place.at(directory));
+        }
+        Ok((places, tree))
     }
 }

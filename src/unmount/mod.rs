@@ -1,31 +1,28 @@
 //! `imgmount unmount`: takes a mount away and returns when the process that served it is gone. Drop-in for
 //! guestunmount.
 
+mod server;
 mod users;
 
-use std::env;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
+use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
-use crate::fuse::{PID_ATTRIBUTE, SUBTYPE};
-use crate::mounts::{Mount, mounted_at, unmount};
+use crate::fuse::SUBTYPE;
+use crate::mounts::{mounted_at, unmount};
 use crate::terminal;
+use server::{End, Server};
 use users::User;
 
 /// The most retries, as guestunmount has it: the pause doubles each time.
@@ -33,15 +30,6 @@ pub const MOST_RETRIES: u32 = 63;
 
 /// The longest pause between two attempts: after that, doubling helps nobody. Ours.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-
-/// How long the process that served may take to end once the mount is gone. Ours.
-const LONGEST_END: Duration = Duration::from_secs(60);
-
-/// How long the mount may take to say who serves it. Ours.
-const LONGEST_ANSWER: Duration = Duration::from_secs(5);
-
-/// Makes a run of this program answer only with the number of the process behind a mount, see [`ask_as`].
-const ASK_VARIABLE: &str = "IMGMOUNT_ASK_PID";
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -67,21 +55,24 @@ enum Failure {
     InUse(String, Vec<User>),
     /// There is nothing to unmount: 3.
     NotMounted(String),
+    /// It is unmounted, and not everything that was written is on the host's disk: 4.
+    NotDurable(String),
 }
 
 /// Unmounts, prints its errors, and returns the exit code: 0 done, 1 the program failed, 2 it could not be unmounted,
-/// 3 nothing is mounted there.
+/// 3 nothing is mounted there, 4 it is unmounted and not everything that was written could be made durable.
 pub fn run(request: &Request) -> u8 {
-    if let Some(directory) = env::var_os(ASK_VARIABLE) {
-        return answer(Path::new(&directory));
+    if let Some(code) = server::answer() {
+        return code;
     }
     let (code, message, users) = match attempt(request) {
         Ok(()) => return 0,
         Err(Failure::Program(message)) => (1, message, Vec::new()),
         Err(Failure::InUse(message, users)) => (2, message, users),
         Err(Failure::NotMounted(message)) => (3, message, Vec::new()),
+        Err(Failure::NotDurable(message)) => (4, message, Vec::new()),
     };
-    if !request.quiet || code == 1 {
+    if !request.quiet || matches!(code, 1 | 4) {
         print(message);
         users.iter().for_each(|user| terminal::say("  ", user));
     }
@@ -101,12 +92,11 @@ fn attempt(request: &Request) -> Result<(), Failure> {
     let mount = mounted_at(&point)
         .map_err(|error| Failure::Program(format!("cannot read the table of mounts: {error}")))?
         .ok_or_else(|| Failure::NotMounted(format!("{}: nothing is mounted here", point.display())))?;
-    let server = server(&mount);
+    let server = Server::of(&mount);
     if server.is_none() && mount.kind != format!("fuse.{SUBTYPE}") {
         let message = format!("{}: this is a mount of type {}, not of imgmount", point.display(), mount.kind);
         return Err(Failure::Program(message));
     }
-    let ended = server.and_then(open_process);
     let mut pause = Duration::from_secs(1);
     let mut left = request.retries.min(MOST_RETRIES);
     while let Err(why) = unmount(&point, false) {
@@ -124,15 +114,18 @@ fn attempt(request: &Request) -> Result<(), Failure> {
     if request.verbose {
         print(format!("{} is unmounted", point.display()));
     }
-    match (ended, server) {
-        (Some(process), Some(pid)) if !wait_for_end(&process) => {
+    match server.map_or(End::Gone, Server::end) {
+        End::Gone => Ok(()),
+        End::Serves(pid) => {
             let message = format!(
                 "{} is unmounted, but process {pid} still serves it: is it mounted in another mount namespace?",
                 point.display()
             );
             Err(Failure::InUse(message, Vec::new()))
         }
-        _ => Ok(()),
+        End::Failed(why) => {
+            Err(Failure::NotDurable(format!("{}: not everything could be written: {why}", point.display())))
+        }
     }
 }
 
@@ -148,86 +141,6 @@ fn resolve(directory: &Path) -> io::Result<PathBuf> {
             _ => Err(error),
         }
     })
-}
-
-/// The process that serves a mount, as the mount itself says.
-fn server(mount: &Mount) -> Option<u32> {
-    if !mount.kind.starts_with("fuse.") {
-        return None;
-    }
-    match ask(&mount.point) {
-        Ok(pid) => Some(pid),
-        // Not even root may look into another user's mount. He may ask in that user's name.
-        Err(Errno::EACCES) if geteuid().is_root() => mount.user.and_then(|user| ask_as(&mount.point, user)),
-        Err(_) => None,
-    }
-}
-
-/// Asks the mount. One that hangs must not make us hang: then there is no answer.
-fn ask(point: &Path) -> Result<u32, Errno> {
-    let (answers, answer) = channel();
-    let point = point.to_owned();
-    thread::spawn(move || {
-        // Nobody listens to an answer that comes too late.
-        let _ = answers.send(ask_now(&point));
-    });
-    answer.recv_timeout(LONGEST_ANSWER).unwrap_or(Err(Errno::ETIMEDOUT))
-}
-
-fn ask_now(point: &Path) -> Result<u32, Errno> {
-    let mut value = [0u8; 16];
-    let len = rustix::fs::getxattr(point, PID_ATTRIBUTE, &mut value[..])
-        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
-    value.get(..len).and_then(|v| std::str::from_utf8(v).ok()).and_then(|v| v.parse().ok()).ok_or(Errno::EINVAL)
-}
-
-/// Runs this program again as another user, only to ask; the kernel compares all of a process's ids.
-fn ask_as(point: &Path, (uid, gid): (u32, u32)) -> Option<u32> {
-    let mut words = env::args_os();
-    let output = Command::new("/proc/self/exe")
-        // It may be `guestunmount`.
-        .arg0(words.next().unwrap_or_else(|| "imgmount".into()))
-        .args(words)
-        .env(ASK_VARIABLE, point)
-        .uid(uid)
-        .gid(gid)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
-fn answer(point: &Path) -> u8 {
-    match ask(point) {
-        Ok(pid) => {
-            let mut page = terminal::Page::default();
-            page.line(pid);
-            terminal::print(&page).map_or(1, |()| 0)
-        }
-        Err(_) => 1,
-    }
-}
-
-fn open_process(pid: u32) -> Option<OwnedFd> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-/// Waits for a process to end; false if it takes too long.
-fn wait_for_end(process: &OwnedFd) -> bool {
-    let deadline = Instant::now() + LONGEST_END;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(errno) if errno == rustix::io::Errno::INTR => {}
-            Err(_) => return false,
-        }
-    }
 }
 
 /// Waits until nobody can write to a pipe any more. SIGINT and SIGQUIT, meant for the program at the other end, do not

@@ -55,7 +55,7 @@ fn errors_come_out_before_the_command_returns() {
             (&["file"], 1, "cannot mount on file: not a directory"),
             (&["--fd", "99", "m"], 1, "cannot write to file descriptor 99: Bad file descriptor"),
             (&["--pid-file", "missing/pid", "m"], 1, "cannot write the pid file"),
-            (&["-o", "rw", "m"], 1, "never writes"),
+            (&["-o", "suid", "m"], 1, "never work"),
         ] {
             let output = place.program(arguments).output().unwrap();
             let error = text(&output.stderr);

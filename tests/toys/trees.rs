@@ -8,7 +8,7 @@ use filesystems::{FileSystem, Interned, NodeId, Options};
 use images::disk::Memory;
 use images::{Budget, Disk, Error};
 use imgmount::keys::Keys;
-use imgmount::place::DeviceAt;
+use imgmount::place::{DeviceAt, Writing};
 use imgmount::stack::{Stack, Tables};
 use zerocopy::IntoBytes;
 
@@ -83,7 +83,7 @@ fn two_disks_and_two_trees() {
         let half = stack([disks()[there].clone()], &Options::default()).open(0).err().unwrap();
         assert_eq!(half.to_string(), format!("/dev/sda: the {missing} disk of the toy file system 77 is missing"));
     }
-    let home = DeviceAt::parse("/dev/sda:/:subvol=home:toy").unwrap().open(&both).unwrap();
+    let home = DeviceAt::parse("/dev/sda:/:subvol=home:toy").unwrap().open(&both, Writing::Never).unwrap();
     assert_eq!(content(&*home.tree, "b").unwrap(), b"four");
 
     let fs = opened(&Options::default());

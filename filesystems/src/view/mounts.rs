@@ -1,9 +1,11 @@
 //! Several file systems as one tree, as the guest itself mounts them.
 
+mod written;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use images::{Error, Extent, Result, read_only, unsupported};
+use images::{Error, Extent, Result, unsupported};
 
 use crate::{Entry, FileSystem, FileSystemMut, Forensics, Holds, Kind, NodeId, Properties, Space, Stat, resolve};
 
@@ -198,15 +200,15 @@ impl FileSystem for Mounts {
 
     fn writer(&self, node: NodeId) -> Result<&dyn FileSystemMut> {
         let (fs, _, node) = self.inner(node)?;
-        fs.writer(node).and_then(|_| Err(read_only!("what is mounted into one tree is not written")))
+        fs.writer(node).map(|_| self as &dyn FileSystemMut)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read_file;
     use crate::view::sample::Sample;
+    use crate::{Memory, New, NewContent, Rename, read_file};
 
     fn guest() -> Mounts {
         Mounts::new(Arc::new(Sample::new(&[
@@ -247,6 +249,39 @@ mod tests {
         };
         view.read_dir(view.root(), 0, &mut see).unwrap();
         assert_eq!(listed, Some(boot), "listed as looked up");
+    }
+
+    #[test]
+    fn each_file_system_is_written_by_its_own() {
+        let (root, home) = (Arc::new(Memory::new(1 << 20)), Arc::new(Memory::new(1 << 20)));
+        let mut view = Mounts::new(root.clone());
+        let new = New { content: NewContent::Directory, permissions: 0o755, umask: 0, owner: 0, group: 0, xattrs: &[] };
+        for name in ["home", "boot", "tmp"] {
+            view.writer(view.root()).unwrap().create(view.root(), name.as_bytes(), &new).unwrap();
+        }
+        view.mount(b"/home", home.clone()).unwrap();
+        view.mount(b"/boot", Arc::new(Sample::new(&[("kernel", "k")]))).unwrap();
+        let at = |path: &str| resolve(&view, path.as_bytes(), true).unwrap();
+        let (top, home_dir) = (view.root(), at("home"));
+        let file = New { content: NewContent::File, ..new };
+        let made = view.create(home_dir, b"mine", &file).unwrap();
+        assert_eq!((made, at("home/mine")), (made, made));
+        view.write_at(made, b"text", 0).unwrap();
+        assert_eq!(content(&view, "home/mine").unwrap(), b"text");
+        let rename = |from: (NodeId, &str), to: (NodeId, &str)| {
+            view.rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), Rename::Replace)
+        };
+        assert!(matches!(rename((home_dir, "mine"), (top, "mine")), Err(Error::CrossDevice)));
+        assert!(matches!(view.link(made, top, b"mine"), Err(Error::CrossDevice)));
+        assert!(matches!(rename((top, "home"), (top, "house")), Err(Error::Busy)));
+        assert!(matches!(rename((top, "tmp"), (top, "home")), Err(Error::Busy)));
+        assert!(matches!(view.remove_dir(top, b"home"), Err(Error::Busy)));
+        view.remove_dir(top, b"tmp").unwrap();
+        assert!(matches!(view.writer(at("boot")), Err(Error::ReadOnly(_))));
+        assert!(matches!(view.create(at("boot"), b"x", &file), Err(Error::ReadOnly(_))));
+        view.sync(Some(made), false).unwrap();
+        view.close().unwrap();
+        assert!(root.is_closed() && home.is_closed());
     }
 
     #[test]
