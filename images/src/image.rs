@@ -92,7 +92,7 @@ pub fn open_all(location: &Path, options: &Options) -> Result<Vec<Arc<dyn Disk>>
     Ok(disks.into_iter().map(|disk| with_sector_size(disk, options)).collect())
 }
 
-fn with_sector_size(disk: Arc<dyn Disk>, options: &Options) -> Arc<dyn Disk> {
+pub(crate) fn with_sector_size(disk: Arc<dyn Disk>, options: &Options) -> Arc<dyn Disk> {
     match options.sector_size {
         Some(size) => Arc::new(View::with_sector_size(disk, size)),
         None => disk,

@@ -78,10 +78,17 @@ impl Remote {
 }
 
 impl Origin {
-    /// Opens what the user gave. What lies elsewhere than on this host is for reading only.
+    /// Opens what the user gave. What lies elsewhere than on this host is for reading only; a file that is written is
+    /// locked, and refused if somebody else uses it.
     pub fn open(location: Location, access: Access, sources: &'static [Source], budget: &Budget) -> Result<Self> {
         Ok(match location {
-            Location::Host(path) => Self::Host(Arc::new(HostFile::open_for(&path, access)?)),
+            Location::Host(path) => {
+                let file = HostFile::open_for(&path, access)?;
+                if access == Access::ReadWrite {
+                    lock::for_writing(&file, file.file())?;
+                }
+                Self::Host(Arc::new(file))
+            }
             Location::Address(address) if access == Access::ReadWrite => {
                 return Err(read_only!("{address} does not lie on this host: it cannot be written"));
             }
@@ -124,6 +131,14 @@ impl Origin {
     /// Whether it is a block device: a guest may have the whole of one and write there what it likes.
     pub fn is_block_device(&self) -> Result<bool> {
         Ok(self.metadata()?.is_some_and(|metadata| metadata.file_type().is_block_device()))
+    }
+
+    /// Keeps others who look at locks from writing it as long as it is open. Fails if somebody writes it.
+    pub fn keep_as_it_is(&self) -> Result<()> {
+        match self {
+            Self::Host(file) => lock::against_writing(&**file, file.file()),
+            Self::Remote(_) => Ok(()),
+        }
     }
 
     /// Whether a QEMU of this host has it open for writing.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::disk::{Access, HostFile, printable};
 use crate::format::{Layer, RAW};
 use crate::gate::Found;
-use crate::image::recognised;
+use crate::image::{recognised, with_sector_size};
+use crate::lock;
 use crate::{Budget, Disk, Error, Options, Result, ResultExt, read_only, unsupported};
 use backing::{Backing, is_same};
 use temporary::Temporary;
@@ -30,15 +31,10 @@ use temporary::Temporary;
 /// All disks of the image, in their order, as [`open_all`](crate::open_all) has them; one with a path can have one disk only.
 pub fn open_overlays(location: &Path, overlay: Option<&Path>, options: &Options) -> Result<Vec<Arc<dyn Disk>>> {
     let options = &Options { access: Access::Read, ..options.clone() };
-    let disks = crate::open_all(location, options)?;
-    let Some(path) = overlay else {
-        return disks.into_iter().map(|disk| over(disk, options)).collect();
-    };
-    let [disk] = &disks[..] else {
-        let (image, count) = (printable(location), disks.len());
-        return Err(Error::Usage(format!("{image} has {count} disks: an overlay with a name holds one")));
-    };
-    named(path, &recognised(location, options)?, disk.clone(), options).map(|disk| vec![disk])
+    match overlay {
+        Some(path) => named(path, &recognised(location, options)?, options).map(|disk| vec![disk]),
+        None => crate::open_all(location, options)?.into_iter().map(|disk| over(disk, options)).collect(),
+    }
 }
 
 /// As [`open_overlays`], for an image of one disk.
@@ -58,13 +54,15 @@ pub fn over(base: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn Disk>> {
     open_layer(layer, file, base, &options.budget)
 }
 
-/// The overlay at `path` of the image in `found`, which is `base`.
-fn named(path: &Path, found: &Found, base: Arc<dyn Disk>, options: &Options) -> Result<Arc<dyn Disk>> {
+/// The overlay at `path` of the image in `found`, which nobody may write meanwhile.
+fn named(path: &Path, found: &Found, options: &Options) -> Result<Arc<dyn Disk>> {
     let layer = layer(options)?;
     if options.snapshot.is_some() {
         let why = "it is over an internal snapshot, which no overlay can name";
         return Err(unsupported!("{}: {why}; --overlay without a file works", printable(path)));
     }
+    found.origin.keep_as_it_is()?;
+    let base = with_sector_size(found.open(None, options.rules(), None)?, options);
     let format = found.format.map_or(RAW, |format| format.name);
     let backing = Backing::of(&found.origin, format, path)?;
     let file = match create(path)? {
@@ -78,6 +76,7 @@ fn named(path: &Path, found: &Found, base: Arc<dyn Disk>, options: &Options) -> 
         }
         None => HostFile::open_for(path, Access::ReadWrite)?,
     };
+    lock::for_writing(&file, file.file())?;
     let file: Arc<dyn Disk> = Arc::new(file);
     let image = &found.origin;
     match (layer.backing)(&*file).within(&file)? {
