@@ -1,5 +1,6 @@
 //! What other programs say of a volume.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use images::Disk;
@@ -21,6 +22,13 @@ pub fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     file
+}
+
+/// Runs a tool over a volume in UTC, and gives what it prints.
+pub fn run(program: &str, image: &tempfile::NamedTempFile, args: &[&str]) -> String {
+    let mut command: Command = toolbox::command(program);
+    command.args(["-i", image.path().to_str().unwrap()]).args(args).env("TZ", "UTC").env("MTOOLS_SKIP_CHECK", "1");
+    toolbox::run(&mut command)
 }
 
 /// Fails unless fsck.fat finds nothing wrong.

@@ -2,14 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod behaviour;
 mod checked;
+mod checker;
+mod faults;
+mod hostile;
 #[path = "../model/mod.rs"]
 mod model;
+mod power_cut;
 mod sequences;
+mod tools;
 
 use std::sync::Arc;
 
-use filesystems::{FileSystem, Options};
+use filesystems::{FileSystem, New, NewContent, Options};
 use images::disk::{Access, Memory};
 use images::{Disk, Error, Result};
 
@@ -21,6 +27,10 @@ fn open_to_write(disk: Arc<dyn Disk>) -> Arc<dyn FileSystem> {
     let mut options = Options::default();
     options.access = Access::ReadWrite;
     open(disk, &options).unwrap()
+}
+
+fn new(content: NewContent<'_>) -> New<'_> {
+    New { content, permissions: 0o755, umask: 0, owner: 0, group: 0, xattrs: &[] }
 }
 
 /// The bytes of a volume of so many KiB that mkfs.fat makes.

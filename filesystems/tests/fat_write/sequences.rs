@@ -26,7 +26,7 @@ pub fn rules() -> Rules {
 }
 
 /// How many sequences are tried of each kind: `FAT_SEQUENCES`, for the long run.
-fn sequences(few: u32) -> u32 {
+pub fn sequences(few: u32) -> u32 {
     std::env::var("FAT_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
 }
 

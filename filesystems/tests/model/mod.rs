@@ -152,6 +152,12 @@ impl Model {
         self.paths().into_iter().map(|(path, id)| (path, self.seen(id))).collect()
     }
 
+    /// How many files are open that have no name any more.
+    pub fn unnamed(&self) -> usize {
+        let files = self.nodes.iter().filter(|(_, node)| node.kind == Kind::File);
+        files.filter(|(id, _)| self.links(**id) == 0).count()
+    }
+
     /// Fails unless the file system has this tree, and holds what is open.
     pub fn compare(&self, fs: &dyn FileSystem, when: &str) {
         let found = tree::read(fs, &self.rules).unwrap_or_else(|error| panic!("{when}: {error}"));

@@ -42,6 +42,7 @@ impl Fat {
     /// another error nothing can be written any more.
     pub(super) fn commit(&self, writing: &mut Writing) -> Result<()> {
         let links = self.links(writing)?;
+        writing.is_repeated = true;
         let table = self.table();
         let directories: Vec<_> = {
             let changed = self.metadata.changed(0..u64::MAX);
@@ -68,6 +69,7 @@ impl Fat {
             self.flush(writing)?;
         }
         self.put_links(writing, &links.freed)?;
+        writing.is_repeated = false;
         writing.moved = None;
         writing.is_essential = false;
         writing.touched.clear();
@@ -89,6 +91,8 @@ impl Fat {
             let was = link(self.metadata.below(), &self.geometry, *cluster)?;
             let now = link(&self.metadata, &self.geometry, *cluster)?;
             let list = match (was, now) {
+                // The first FAT may have what the second one has not, if the commit before this one failed.
+                _ if was == now && writing.is_repeated => &mut links.freed,
                 _ if was == now => continue,
                 (FREE, _) => &mut links.fresh,
                 (_, FREE) => &mut links.freed,

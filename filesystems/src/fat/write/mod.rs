@@ -36,12 +36,16 @@ pub(super) struct Writing {
     writer: Option<Writer>,
     /// Why nothing can be written any more.
     ended: Option<String>,
-    /// Whether the disk says that it is being written; then, whether it said before that it was clean.
-    marked: Option<bool>,
+    /// Whether the disk said that it was clean before the first change.
+    was_clean: Option<bool>,
+    /// Whether it says that it is being written.
+    is_marked: bool,
     /// Whether anything was written since the last flush.
     is_unflushed: bool,
     /// Whether more than times of nodes has changed and is not written.
     is_essential: bool,
+    /// Whether the last commit was not done to its end.
+    is_repeated: bool,
     /// Clusters whose entries in the FAT have changed.
     touched: BTreeSet<u32>,
     /// Clusters that are free as soon as what was changed is on the disk, as runs.
@@ -67,9 +71,11 @@ impl Writing {
         Ok(Self {
             writer: Some(disk.writer(0..disk.size())?),
             ended: None,
-            marked: None,
+            was_clean: None,
+            is_marked: false,
             is_unflushed: false,
             is_essential: false,
+            is_repeated: false,
             touched: BTreeSet::new(),
             freed: Vec::new(),
             space: None,
@@ -99,10 +105,12 @@ impl Fat {
     fn write<T>(&self, change: impl FnOnce(&mut Writing) -> Result<T>) -> Result<T> {
         let writing = &mut *self.alone()?;
         writing.writer()?;
-        if writing.marked.is_none() {
-            let was_clean = self.is_clean()?;
+        if !writing.is_marked {
+            if writing.was_clean.is_none() {
+                writing.was_clean = Some(self.is_clean()?);
+            }
             self.mark(writing, false)?;
-            writing.marked = Some(was_clean);
+            writing.is_marked = true;
         }
         if writing.touched.len() > CHANGES_MAX || self.metadata.count() > SECTORS_MAX {
             self.commit(writing)?;
@@ -185,7 +193,7 @@ impl FileSystemMut for Fat {
         }
         self.commit(writing)?;
         self.flush(writing)?;
-        if let Some(true) = writing.marked {
+        if writing.is_marked && writing.was_clean == Some(true) {
             self.mark(writing, true)?;
         }
         writing.writer = None;

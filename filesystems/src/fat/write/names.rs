@@ -49,6 +49,11 @@ impl Fat {
         let mut entry = DirEntry { attr, crt_time_tenth: hundredths, ..DirEntry::new_zeroed() };
         (entry.crt_date, entry.wrt_date, entry.lst_acc_date) = (date.into(), date.into(), date.into());
         (entry.crt_time, entry.wrt_time) = (of_day.into(), of_day.into());
+        let count = u32::try_from(name.slots(&entry).len()).expect("at most 21");
+        if attr == ATTR_DIRECTORY && self.make_room(writing, &mut dir, count)? {
+            // Two clusters would lead nowhere if the power was cut now: that by which it grew, and that of the new one.
+            self.commit(writing)?;
+        }
         let first = if attr == ATTR_DIRECTORY { self.make_directory(writing, &dir, &entry)? } else { 0 };
         self.set_first_cluster(&mut entry, first);
         let at = match self.insert(writing, &mut dir, &name.slots(&entry), &name) {

@@ -138,7 +138,24 @@ impl Fat {
         })
     }
 
-    /// Puts slots of one entry into a directory, which grows if it has to. Where the last of them lies, in bytes.
+    /// Makes sure that a directory has room for so many slots side by side; says whether it had to grow for that.
+    pub(super) fn make_room(&self, writing: &mut Writing, dir: &mut Dir, count: u32) -> Result<bool> {
+        if writing.rooms.len() >= ROOMS_MAX {
+            writing.rooms.clear();
+        }
+        let mut room = match writing.rooms.remove(&dir.key) {
+            Some(room) => room,
+            None => Room::read(self, &dir.place)?,
+        };
+        let grows = !room.has(count);
+        if grows {
+            self.grow(writing, dir, &mut room, count)?;
+        }
+        writing.rooms.insert(dir.key, room);
+        Ok(grows)
+    }
+
+    /// Puts the slots of one entry into a directory, which grows if it has to. Where the last of them lies, in bytes.
     pub(super) fn insert(
         &self,
         writing: &mut Writing,
@@ -147,16 +164,8 @@ impl Fat {
         name: &NewName<'_>,
     ) -> Result<u64> {
         let count = u32::try_from(slots.len()).expect("at most 21");
-        if !writing.rooms.contains_key(&dir.key) {
-            if writing.rooms.len() >= ROOMS_MAX {
-                writing.rooms.clear();
-            }
-            writing.rooms.insert(dir.key, Room::read(self, &dir.place)?);
-        }
-        let mut room = writing.rooms.remove(&dir.key).expect("it is there now");
-        if !room.has(count) {
-            self.grow(writing, dir, &mut room, count)?;
-        }
+        self.make_room(writing, dir, count)?;
+        let mut room = writing.rooms.remove(&dir.key).ok_or(Error::NoSpace)?;
         let Some(first) = room.take(count) else { return Err(Error::NoSpace) };
         self.put_slots(dir, first, slots)?;
         if first + count == room.end && room.end < room.all {
