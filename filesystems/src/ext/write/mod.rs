@@ -169,7 +169,7 @@ impl Writing {
         self.check()?;
         commits
             .close(self, volume)
-            .inspect(|()| self.end(volume, "the file system is closed".into()))
+            .inspect(|()| drop(self.ended.set("the file system is closed".into())))
             .inspect_err(|error| self.end(volume, format!("closing failed: {error}")))
     }
 
@@ -178,10 +178,11 @@ impl Writing {
         self.ended.get().map_or(Ok(()), |why| Err(read_only!("{why}")))
     }
 
+    /// Something failed: whatever is on the disk stays there, to be replayed.
     fn end(&self, volume: &Volume, why: String) {
         let line = format!("{} is not written any more: {why}", volume.disk());
         if self.ended.set(why).is_ok() {
-            log::info!("{line}");
+            log::error!("{line}");
         }
     }
 }

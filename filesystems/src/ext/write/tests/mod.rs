@@ -1,5 +1,11 @@
 //! Transactions that are committed, and cut off anywhere: what the journal makes of them, ours and e2fsck's.
 
+mod elsewhere;
+mod failing;
+mod lent;
+mod log;
+mod orphans;
+
 use std::sync::Arc;
 
 use images::disk::{Access, Memory, PowerCut};
@@ -7,11 +13,8 @@ use images::{Disk, Result};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::opening::{self, Opened};
-use super::operation::Operation;
-use super::orphans;
-use super::record::Record;
 use crate::ext::checksum::crc32c;
-use crate::ext::features::{compat, ro_compat};
+use crate::ext::features::{compat, incompat, ro_compat};
 use crate::ext::journal::layout::*;
 use crate::ext::superblock::Superblock;
 use crate::ext::volume::Volume;
@@ -182,111 +185,4 @@ fn a_journal_with_checksum_v3() {
 #[test]
 fn a_journal_with_a_fast_commit_area() {
     cut(image("-t ext4 -b 1024 -O has_journal,extent,fast_commit,metadata_csum -J size=2", 16), 6);
-}
-
-#[test]
-fn a_file_system_without_a_journal_is_lent_one() {
-    for (options, megabytes) in [
-        ("-b 1024 -O none,filetype,sparse_super", 16),
-        ("-b 4096 -O none,filetype,sparse_super,large_file,resize_inode", 24),
-        ("-b 1024 -O none,extent,64bit,flex_bg,metadata_csum,filetype,sparse_super", 16),
-    ] {
-        let bytes = image(options, megabytes);
-        let before = Superblock::read(&Memory::new("before", bytes.clone())).unwrap().raw;
-        let (disk, opened) = reopen(bytes.clone());
-        assert!(bytes_of(&*disk) == bytes, "nothing is written before there is something to write");
-        set_times(&opened, 1001, opened.volume.superblock().blocks - 1);
-        opened.writing.commit(&opened.volume).unwrap();
-        let during = Superblock::read(&*disk).unwrap();
-        assert!(during.needs_recovery() && during.raw.s_journal_inum.get() == 8);
-        opened.writing.close(&opened.volume).unwrap();
-        let after = Superblock::read(&*disk).unwrap().raw;
-        assert_eq!(after.s_feature_compat, before.s_feature_compat);
-        assert_eq!(after.s_feature_incompat, before.s_feature_incompat);
-        assert_eq!(after.s_free_blocks_count_lo, before.s_free_blocks_count_lo);
-        assert_eq!((after.s_state.get(), after.s_journal_inum.get()), (1, 0));
-        cut(bytes, 4);
-    }
-}
-
-#[test]
-fn a_journal_that_was_lent_is_given_back_after_a_crash() {
-    let (disk, opened) = reopen(image("-b 1024 -O none,filetype,sparse_super", 16));
-    let free = opened.volume.superblock().blocks - 1;
-    set_times(&opened, 1001, free);
-    opened.writing.commit(&opened.volume).unwrap();
-    let (again, opened) = reopen(bytes_of(&*disk));
-    assert!(opened.volume.superblock().features.has_compat(compat::HAS_JOURNAL));
-    set_times(&opened, 1002, free);
-    opened.writing.close(&opened.volume).unwrap();
-    assert_clean(&bytes_of(&*again));
-    assert!(!Superblock::read(&*again).unwrap().features.has_compat(compat::HAS_JOURNAL));
-    assert_eq!(times(again, free).0, 1002);
-}
-
-#[test]
-fn a_file_system_without_room_for_a_journal_is_marked() {
-    let (disk, opened) = reopen(image("-b 1024 -O none,filetype,sparse_super", 2));
-    set_times(&opened, 1001, opened.volume.superblock().blocks - 1);
-    opened.writing.commit(&opened.volume).unwrap();
-    let during = Superblock::read(&*disk).unwrap();
-    assert_eq!((during.raw.s_state.get(), during.needs_recovery()), (0, false));
-    opened.writing.close(&opened.volume).unwrap();
-    assert_eq!(Superblock::read(&*disk).unwrap().raw.s_state.get(), 1);
-    assert_clean(&bytes_of(&*disk));
-}
-
-/// Each in a list and in a file: added, found after a crash, removed in any order.
-#[test]
-fn orphans_are_kept_in_a_list_and_in_a_file() {
-    // The orphan file itself is inode 12.
-    let numbers = [14, 17, 15, 20];
-    for options in [
-        "-t ext3 -b 1024 -J size=1",
-        "-b 1024 -O has_journal,orphan_file,extent,64bit,metadata_csum -J size=1",
-        "-b 1024 -O has_journal,orphan_file,extent -J size=1",
-    ] {
-        let (disk, opened) = reopen(image(options, 8));
-        let Opened { volume, writing, .. } = &opened;
-        let change = |number: u32, add: bool| {
-            let change = if add { orphans::add } else { orphans::remove };
-            writing
-                .operate(volume, |op| {
-                    let mut record = op.record(number)?;
-                    change(op, &mut record)?;
-                    op.put(&mut record)
-                })
-                .unwrap();
-        };
-        let sorted = |volume: &Volume| {
-            let mut all = orphans::all(volume).unwrap();
-            all.sort_unstable();
-            all
-        };
-        for number in numbers {
-            let make = |op: &mut Operation<'_>| {
-                let offset = volume.inode_offset(number)?;
-                op.put(&mut Record::new(volume.superblock(), number, offset, 0))
-            };
-            writing.operate(volume, make).unwrap();
-            change(number, true);
-            change(number, true);
-        }
-        assert_eq!(sorted(volume), [14, 15, 17, 20], "{options}");
-        writing.commit(volume).unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(Memory::new("crashed", bytes_of(&*disk)));
-        let superblock = Superblock::read(&*disk).unwrap();
-        assert!(superblock.needs_recovery());
-        let in_file = superblock.features.has_ro_compat(ro_compat::ORPHAN_PRESENT);
-        assert_eq!(in_file, options.contains("orphan_file"));
-        let replayed = journal::replay(disk, &superblock, &images::Budget::default()).unwrap();
-        let superblock = Superblock::read(&*replayed.disk).unwrap();
-        assert_eq!(superblock.raw.s_last_orphan.get() == 0, in_file);
-        assert_eq!(sorted(&Volume::new(replayed.disk, superblock)), [14, 15, 17, 20], "{options}");
-        for (removed, left) in [(15, &[14, 17, 20][..]), (20, &[14, 17]), (14, &[17]), (14, &[17]), (17, &[])] {
-            change(removed, false);
-            assert_eq!(sorted(volume), left, "{options}");
-        }
-        assert_eq!(volume.superblock_now().unwrap().s_last_orphan.get(), 0);
-    }
 }
