@@ -83,6 +83,9 @@ enum Task {
         #[arg(long)]
         random: bool,
     },
+    /// Write into a directory and print how many seconds it took
+    #[command(hide = true)]
+    Write { directory: PathBuf, work: bench::writer::Work },
     /// Make the big guest that tests and benchmarks use, if it is not there yet
     Guest {
         /// In every form
@@ -147,6 +150,7 @@ fn run(task: Task) -> Result<()> {
         Task::Golden { folder, arguments } => golden::make(&folder, &arguments)?,
         Task::Bench { part, runs, json, program } => bench::run_all(part, runs, program, json)?,
         Task::Read { file, random } => bench::reader::run(&file, random)?,
+        Task::Write { directory, work } => bench::writer::run(&directory, work)?,
         Task::Guest { all } => {
             packages::ensure(Purpose::Bench)?;
             let guest = guest::Guest::get(&workspace::target())?;

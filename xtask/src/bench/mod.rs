@@ -6,6 +6,8 @@ mod formats;
 mod guest;
 mod listing;
 pub mod reader;
+mod write;
+pub mod writer;
 mod zeros;
 
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ pub enum Part {
     Formats,
     /// Deleted files: the search, and getting them back.
     Deleted,
+    /// Writing beside the kernel's mount.
+    Write,
 }
 
 /// Measures everything, or one part, and prints tables, or JSON.
@@ -44,6 +48,7 @@ pub fn run_all(part: Option<Part>, runs: u32, program: Option<PathBuf>, json: bo
         (Part::Listing, listing::measure),
         (Part::Formats, formats::measure),
         (Part::Deleted, deleted::measure),
+        (Part::Write, write::measure),
     ] {
         if part.is_none_or(|part| part == this) {
             sections.push(measure(&program, runs)?);
