@@ -6,6 +6,8 @@ use images::{Result, read_only, unsupported};
 pub mod compat {
     /// Has a journal.
     pub const HAS_JOURNAL: u32 = 0x4;
+    /// Some inode has extended attributes in a block.
+    pub const EXT_ATTR: u32 = 0x8;
     /// Has spare blocks for a larger group descriptor table.
     pub const RESIZE_INODE: u32 = 0x10;
     /// Directories may have a hash tree.

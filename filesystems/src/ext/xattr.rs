@@ -211,7 +211,6 @@ pub(super) fn entry_hash(name: impl Iterator<Item = u32>, value: impl IntoIterat
 }
 
 /// The index and the rest of a full name; `None` if the file system cannot have it.
-#[allow(dead_code, reason = "the write half is being built")]
 pub(super) fn split_name(full: &[u8]) -> Option<(u8, &[u8])> {
     let of = |(index, prefix): &(u8, &str)| Some((*index, full.strip_prefix(prefix.as_bytes())?));
     let (index, name) = match PREFIXES.iter().filter(|(index, _)| *index != INDEX_SYSTEM).find_map(of)? {
@@ -235,9 +234,7 @@ pub(super) fn full_name(index: u8, name: &[u8]) -> Option<Vec<u8>> {
 /// An ACL as `getxattr` gives it (version 2), from what the disk has (version 1); `None` if it has no entries.
 ///
 /// Both are a version and entries of tag, permissions and id; on the disk only named users and groups have an id.
-fn acl(disk: &[u8], at: u64) -> Result<Option<Vec<u8>>> {
-    const USER: u16 = 0x02;
-    const GROUP: u16 = 0x08;
+pub(super) fn acl(disk: &[u8], at: u64) -> Result<Option<Vec<u8>>> {
     /// The tags of the file's owner and group, of all others, and the mask.
     const WITHOUT_ID: [u16; 4] = [0x01, 0x04, 0x10, 0x20];
     const UNDEFINED_ID: u32 = u32::MAX;
@@ -270,6 +267,23 @@ fn acl(disk: &[u8], at: u64) -> Result<Option<Vec<u8>>> {
     Ok((acl.len() > 4).then_some(acl))
 }
 
+/// The tags of ACL entries that have an id.
+const USER: u16 = 0x02;
+const GROUP: u16 = 0x08;
+
+/// A valid ACL as the disk has it, from what `getxattr` gives.
+pub(super) fn acl_on_disk(value: &[u8]) -> Vec<u8> {
+    let mut disk = 1u32.to_le_bytes().to_vec();
+    let (entries, _) = value.get(4..).unwrap_or_default().as_chunks::<8>();
+    for [a, b, c, d, id @ ..] in entries {
+        disk.extend([a, b, c, d]);
+        if matches!(u16::from_le_bytes([*a, *b]), USER | GROUP) {
+            disk.extend(id);
+        }
+    }
+    disk
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +306,7 @@ mod tests {
         assert_eq!(acl_v2[..12], [2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255]);
         assert_eq!(acl_v2[12..20], [2, 0, 7, 0, 0xe8, 3, 0, 0]);
         assert_eq!(acl(&disk[..4], 0).unwrap(), None);
+        assert_eq!(acl_on_disk(&acl_v2), disk);
         let cuts = (0..disk.len()).filter(|len| acl(&disk[..*len], 0).is_err()).count();
         assert_eq!(cuts, disk.len() - 5, "only whole entries are taken");
         assert!(acl(&[2, 0, 0, 0], 0).unwrap_err().to_string().contains("version 2, want 1"));

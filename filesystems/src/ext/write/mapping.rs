@@ -210,7 +210,7 @@ fn place(op: &Operation<'_>, record: &Record, logical: u64) -> Result<Option<u64
 }
 
 /// The first block of an inode's group: where its content begins if nothing else is near.
-fn home(superblock: &Superblock, number: u32) -> u64 {
+pub(super) fn home(superblock: &Superblock, number: u32) -> u64 {
     superblock.group_start(number.saturating_sub(1) / superblock.inodes_per_group)
 }
 

@@ -6,13 +6,16 @@
 // The operations that use all of this come one after the other.
 #![allow(dead_code)]
 
-mod acl;
+mod attribute_inode;
+mod attributes;
 mod bitmap;
 mod block_pointers;
 pub(super) mod blocks;
 mod commits;
+pub(super) mod content;
 mod descriptor;
 mod extent_tree;
+mod inline_content;
 pub(super) mod inodes;
 mod journal;
 mod lent_journal;
@@ -28,6 +31,7 @@ mod space;
 mod spread;
 pub(super) mod superblock;
 pub(super) mod transaction;
+pub(super) mod xattrs;
 mod zones;
 
 use std::sync::atomic::{AtomicU64, Ordering};
