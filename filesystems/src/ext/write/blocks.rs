@@ -67,7 +67,9 @@ pub(in crate::ext) fn free(op: &mut Operation<'_>, blocks: Range<u64>, metadata:
 /// A group, and at most `want` clusters that are free and lie together there: at the goal (a group and a cluster of it), else
 /// in the first group after it that has as many, else where there are less. `None` if the hints know of no free cluster.
 fn find(op: &mut Operation<'_>, goal: (u32, u32), want: u32) -> Result<Option<(u32, Range<u32>)>> {
-    if let Some(run) = at_goal(op, goal, want)? {
+    if want > ENOUGH_AT_GOAL
+        && let Some(run) = at_goal(op, goal, want)?
+    {
         return Ok(Some((goal.0, run)));
     }
     let mut enough = want;
@@ -86,7 +88,7 @@ fn at_goal(op: &mut Operation<'_>, (group, cluster): (u32, u32), want: u32) -> R
     }
     let bits = read(op, group)?;
     let run = next_usable(op, group, &bits, cluster..cluster + 1, want, &mut false);
-    Ok(run.filter(|run| run.len() >= want.min(ENOUGH_AT_GOAL) as usize))
+    Ok(run.filter(|run| run.len() >= ENOUGH_AT_GOAL as usize))
 }
 
 /// At most `want` free clusters in the first group that has `enough`, from that of the goal on.
@@ -286,19 +288,20 @@ fn set_free_blocks(raw: &mut SuperBlock, blocks: u64) {
     [raw.s_free_blocks_count_lo, raw.s_free_blocks_count_hi] = halves(blocks);
 }
 
-/// Sets the superblock's counts to what the groups have. The kernel brings them up to date at unmount only.
-pub(in crate::ext) fn correct_counts(op: &mut Operation<'_>) -> Result<()> {
+/// Sets the superblock's counts to what the groups have, if they differ: the kernel brings them up to date at unmount only.
+/// Gives whether they did.
+pub(in crate::ext) fn correct_counts(op: &mut Operation<'_>) -> Result<bool> {
     let superblock = op.superblock();
-    let (mut clusters, mut inodes) = (0u64, 0u32);
-    for number in 0..superblock.groups {
-        let group = op.volume.group(number)?;
-        clusters += u64::from(group.free_clusters);
-        inodes = inodes.saturating_add(group.free_inodes);
+    let (inodes, clusters, _) = op.space()?.totals;
+    let blocks = clusters.saturating_mul(superblock.cluster_blocks.into());
+    let now = op.volume.superblock_now()?;
+    if free_blocks(superblock, &now) == blocks && u64::from(now.s_free_inodes_count.get()) == inodes {
+        return Ok(false);
     }
     op.change_superblock(|raw| {
-        set_free_blocks(raw, clusters * u64::from(superblock.cluster_blocks));
-        raw.s_free_inodes_count = inodes.into();
-        Ok(())
+        set_free_blocks(raw, blocks);
+        raw.s_free_inodes_count = u32::try_from(inodes).unwrap_or(u32::MAX).into();
+        Ok(true)
     })
 }
 

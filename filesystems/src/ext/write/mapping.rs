@@ -235,7 +235,11 @@ fn fill_hole(
         let end = if is_part { hole.end.min(at - inside + cluster) } else { hole.end / cluster * cluster };
         let shared = if is_part { cluster_at(op, record, at - inside)? } else { None };
         let blocks = match shared {
-            Some(start) => start + inside..start + inside + (end - at),
+            Some(start) => {
+                let blocks = start + inside..start + inside + (end - at);
+                op.space()?.zones.check(superblock, &blocks, "cluster of a file")?;
+                blocks
+            }
             None => {
                 let taken = blocks::allocate(op, goal, inside + (end - at))?;
                 charge(op, record, (taken.end - taken.start).div_ceil(cluster).cast_signed())?;

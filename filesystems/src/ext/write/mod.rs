@@ -64,10 +64,13 @@ impl Writing {
     /// The write half of a volume that was [made for it](Volume::writable). Fails with `Unsupported` if its journal is one
     /// that is only read.
     pub fn new(volume: &Volume) -> Result<Self> {
+        let mut transaction = Transaction::default();
+        // What is wrong with its groups is said before anything is written.
+        transaction.space(volume)?;
         let writer = volume.writer()?;
         Ok(Self {
             writer,
-            transaction: RwLock::default(),
+            transaction: RwLock::new(transaction),
             limits: OnceLock::new(),
             commits: Mutex::new(Commits::open(volume)?),
             begun: AtomicU64::new(0),
@@ -141,9 +144,20 @@ impl Writing {
         if self.limits.get().is_none() {
             commits
                 .prepare(self, volume)
+                .and_then(|()| self.correct_counts(volume))
                 .inspect_err(|error| self.end(volume, format!("preparing it to be written failed: {error}")))?;
         }
         Ok(self.limits.get_or_init(|| commits.limits(volume)))
+    }
+
+    /// Corrects the superblock's counts, which a crash leaves as they were at the last unmount.
+    fn correct_counts(&self, volume: &Volume) -> Result<()> {
+        let mut transaction = self.transaction();
+        let mut now = Operation::new(volume, &*self.writer, &mut transaction);
+        if blocks::correct_counts(&mut now)? {
+            now.finish();
+        }
+        Ok(())
     }
 
     /// Makes durable all operations that are done, and all content that was written. After a failure nothing is written any more.

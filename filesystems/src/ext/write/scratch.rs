@@ -14,7 +14,7 @@ use crate::ext::volume::Volume;
 
 /// A file system that is written.
 pub(super) struct Scratch {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     pub path: PathBuf,
     pub volume: Volume,
     pub writing: Writing,
@@ -38,17 +38,26 @@ impl Scratch {
             .arg("-d")
             .args([&tree, &path]);
         toolbox::run(command.env("MKE2FS_CONFIG", "/dev/null"));
-        Self::open(directory, path)
+        Self::open(directory, path).unwrap()
     }
 
-    fn open(directory: tempfile::TempDir, path: PathBuf) -> Self {
-        let disk = Arc::new(HostFile::open_for(&path, Access::ReadWrite).unwrap());
-        let superblock = Superblock::read(&*disk).unwrap();
-        superblock.features.check_writable().unwrap();
+    fn open(directory: tempfile::TempDir, path: PathBuf) -> Result<Self> {
+        let disk = Arc::new(HostFile::open_for(&path, Access::ReadWrite)?);
+        let superblock = Superblock::read(&*disk)?;
+        superblock.features.check_writable()?;
         let volume = Volume::writable(disk, superblock);
-        let writing = Writing::new(&volume).unwrap();
-        writing.prepare(&volume).unwrap();
-        Self { _directory: directory, path, volume, writing }
+        let writing = Writing::new(&volume)?;
+        writing.prepare(&volume)?;
+        Ok(Self { directory, path, volume, writing })
+    }
+
+    /// Closes it, changes its bytes, and opens it again.
+    pub fn changed(self, change: impl FnOnce(&File)) -> Result<Self> {
+        self.writing.close(&self.volume)?;
+        let Self { directory, path, volume, writing } = self;
+        drop((writing, volume));
+        change(&File::options().write(true).open(&path).unwrap());
+        Self::open(directory, path)
     }
 
     pub fn operate<T>(&self, operation: impl FnMut(&mut Operation<'_>) -> Result<T>) -> Result<T> {

@@ -11,7 +11,7 @@ use crate::ext::layout::{ROOT_INO, inode_flags};
 /// The group for a new inode in the directory `parent`, by the hints; `None` if none has a free inode.
 pub(super) fn group_for(op: &mut Operation<'_>, parent: u32, is_directory: bool) -> Result<Option<u32>> {
     let superblock = op.superblock();
-    let group = parent.saturating_sub(1) / superblock.inodes_per_group;
+    let group = (parent.saturating_sub(1) / superblock.inodes_per_group).min(superblock.groups - 1);
     let per_flex = superblock.groups_per_flex();
     let is_top = is_directory && (parent == ROOT_INO || op.volume.inode(parent)?.has(inode_flags::TOPDIR));
     let space = op.space()?;

@@ -24,8 +24,9 @@ impl Zones {
         let start = superblock.group_start(number);
         let base = base_blocks(superblock, number);
         let end = if number == 0 { SUPERBLOCK_OFFSET / u64::from(superblock.block_size) + base } else { start + base };
-        let table = group.inode_table..group.inode_table.saturating_add(superblock.table_blocks());
-        for blocks in [group.block_bitmap..group.block_bitmap + 1, group.inode_bitmap..group.inode_bitmap + 1, table] {
+        let parts = [(group.block_bitmap, 1), (group.inode_bitmap, 1), (group.inode_table, superblock.table_blocks())];
+        for (first, len) in parts {
+            let blocks = first..first.saturating_add(len);
             if blocks.start < superblock.first_data_block.into() || blocks.end > superblock.blocks {
                 let at = superblock.desc_offset(number)?;
                 let why = format!("blocks {}..{} of {}", blocks.start, blocks.end, superblock.blocks);
@@ -65,8 +66,8 @@ impl Zones {
 
     fn push(&mut self, blocks: Range<u64>) {
         match self.0.last_mut() {
-            Some((_, end)) if *end == blocks.start => *end = blocks.end,
             _ if blocks.is_empty() => {}
+            Some((_, end)) if *end == blocks.start => *end = blocks.end,
             _ => self.0.push((blocks.start, blocks.end)),
         }
     }
