@@ -41,7 +41,8 @@ use crate::{Result, corrupt};
 ///
 /// `Display` names the disk in messages: `vm.qcow2`, `partition 1 of vm.qcow2`.
 pub trait Disk: Display + Send + Sync {
-    /// The size in bytes. Does not change while the disk is open.
+    /// The size in bytes. Changes only by [`DiskMut::grow`], of whoever has the writer of its end: for all others it is what
+    /// it was when the disk was opened, or more.
     fn size(&self) -> u64;
 
     /// Fills all of `buf` from `offset` (bytes) or fails; reading past the end is an error.
@@ -130,8 +131,8 @@ pub trait DiskMut: Send + Sync {
     fn zero_at(&self, offset: u64, len: u64) -> Result<()>;
     /// Gives `len` bytes at `offset` back, where that is possible: they read as zeros or as before.
     fn discard_at(&self, offset: u64, len: u64) -> Result<()>;
-    /// All calls that returned before this one began are durable when it returns. If it fails, it is not known what is,
-    /// and no later flush succeeds.
+    /// All calls that returned before this one began are durable when it returns. If it fails, it is not known what is;
+    /// a later one succeeds only if all of that is durable then.
     fn flush(&self) -> Result<()>;
     /// Makes the disk `size` bytes long, unless it is that long already; what is new reads as zeros, and belongs to the
     /// writer. Fails if the size is given from outside, as a partition's is, or if the writer does not have the end.

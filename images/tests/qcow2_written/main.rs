@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
+mod failing;
 mod images;
 mod model;
 mod overlay;
+mod power_cut;
 #[path = "../tools/mod.rs"]
 mod tools;

@@ -62,7 +62,11 @@ impl Tables {
         }
         let refcounts = Refcounts::read(self.pages.file(), self.facts.refcounts)?;
         let external: Option<Arc<dyn DiskMut>> = match self.external {
-            true => Some(data.writer(0..data.size()).within("external data file")?.into()),
+            true => Some(
+                data.writer(0..data.size())
+                    .within("its data is in another file, and what an image names is not written")?
+                    .into(),
+            ),
             false => None,
         };
         let file: Arc<dyn DiskMut> = self.pages.writer()?.into();
@@ -133,7 +137,7 @@ impl Tables {
                 match changes.refcounts.drop_use(&self.pages, number) {
                     Ok(true) if unused.end == number && !unused.is_empty() => unused.end += 1,
                     Ok(true) => {
-                        changes.discard(&unused, cluster)?;
+                        changes.discard(&unused, cluster);
                         unused = number..number + 1;
                     }
                     Ok(false) => {}
@@ -141,7 +145,7 @@ impl Tables {
                     Err(error) => wrong = Some(error),
                 }
             }
-            changes.discard(&unused, cluster)?;
+            changes.discard(&unused, cluster);
         }
         if let Some(error) = wrong {
             log::warn!("{error}: qemu-img check -r all mends it");
@@ -151,12 +155,12 @@ impl Tables {
 }
 
 impl Changes {
-    /// Gives the space of unused clusters back to the host, if it can take it.
-    fn discard(&self, clusters: &Range<u64>, cluster: u64) -> Result<()> {
-        if clusters.is_empty() {
-            return Ok(());
+    /// Gives the space of unused clusters back to the host. If that fails, they take space until they are used again.
+    fn discard(&self, clusters: &Range<u64>, cluster: u64) {
+        if !clusters.is_empty() {
+            let done = self.file.discard_at(clusters.start * cluster, (clusters.end - clusters.start) * cluster);
+            done.unwrap_or_else(|error| log::debug!("{error}"));
         }
-        self.file.discard_at(clusters.start * cluster, (clusters.end - clusters.start) * cluster)
     }
 }
 
