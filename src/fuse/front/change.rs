@@ -160,7 +160,9 @@ impl Front {
             changed: wanted.changed.map(time_of),
         };
         let moves = wanted.owner.is_some() || wanted.group.is_some();
-        if moves || wanted.size.is_some() {
+        // A request that wants nothing comes before a write that takes the bits away, so that the kernel learns of it.
+        let announces = changes == Changes::default() && !moves;
+        if moves || wanted.size.is_some() || announces {
             let stat = self.fs.stat(node)?;
             // Whoever changes the content needs to be root to keep the bits; a new owner gets none from anybody.
             let bits_go = moves || (self.checks && request.uid() != 0);
@@ -171,7 +173,9 @@ impl Front {
                 }
             }
         }
-        writer.set_stat(node, &changes)?;
+        if !announces || changes.permissions.is_some() {
+            writer.set_stat(node, &changes)?;
+        }
         self.fs.stat(node)
     }
 
