@@ -13,7 +13,7 @@ use crate::node::Kind;
 /// Bytes before the name.
 const HEADER_SIZE: usize = size_of::<DirEntry>();
 /// The smallest entry: a name of one to four bytes.
-const SMALLEST: usize = 12;
+pub(in crate::ext) const SMALLEST: usize = 12;
 /// Where the limit and count of a hash tree's root lie, behind `.`, `..` and `dx_root_info`; and of other nodes.
 pub(super) const DX_ROOT_ENTRIES: usize = 32;
 pub(super) const DX_NODE_ENTRIES: usize = 8;
@@ -49,6 +49,16 @@ impl<'a> Dirents<'a> {
         Self { superblock, directory, bytes, offset, position: 0 }
     }
 
+    /// The next entry, also one that is not in use, whose inode is 0.
+    pub(in crate::ext) fn next_place(&mut self) -> Option<Result<Dirent<'a>>> {
+        if self.position >= self.bytes.len() {
+            return None;
+        }
+        let entry = self.entry();
+        self.position = entry.as_ref().map_or(self.bytes.len(), |entry| entry.next);
+        Some(entry)
+    }
+
     fn entry(&self) -> Result<Dirent<'a>> {
         let (position, rest) = (self.position, &self.bytes[self.position..]);
         let at = self.offset + position as u64;
@@ -82,21 +92,12 @@ impl<'a> Iterator for Dirents<'a> {
     type Item = Result<Dirent<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.position < self.bytes.len() {
-            match self.entry() {
-                Ok(entry) => {
-                    self.position = entry.next;
-                    if entry.inode != 0 {
-                        return Some(Ok(entry));
-                    }
-                }
-                Err(error) => {
-                    self.position = self.bytes.len();
-                    return Some(Err(error));
-                }
+        loop {
+            match self.next_place()? {
+                Ok(entry) if entry.inode == 0 => {}
+                other => return Some(other),
             }
         }
-        None
     }
 }
 
@@ -123,6 +124,20 @@ pub(in crate::ext) fn rec_len(raw: u16, block_size: u32) -> usize {
         0 | 65535 => block_size as usize,
         len => (len & !3 | (len & 3) << 16) as usize,
     }
+}
+
+/// The same the other way round, of a multiple of four.
+pub(in crate::ext) fn raw_rec_len(len: usize, block_size: u32) -> u16 {
+    match u32::try_from(len) {
+        Ok(len) if len >= 65536 && len == block_size => u16::MAX,
+        Ok(len) => (len & 0xfffc | (len >> 16) & 3) as u16,
+        Err(_) => u16::MAX,
+    }
+}
+
+/// Bytes that an entry with a name of this length takes.
+pub(in crate::ext) fn len_of(name: &[u8]) -> usize {
+    (HEADER_SIZE + name.len()).next_multiple_of(4)
 }
 
 fn kind(file_type: u8) -> Option<Kind> {

@@ -13,10 +13,11 @@ use super::node::Node;
 use super::superblock::Superblock;
 use super::volume::Volume;
 use super::write::Writing;
+use super::write::held::Held;
 use super::write::transaction::Transaction;
 use super::{overhead, xattr};
 use crate::node::{Entry, Kind, NodeId, Stat};
-use crate::tree::{FileSystem, Properties, Space};
+use crate::tree::{FileSystem, Holds, Properties, Space};
 use crate::{Deleted, FileSystemMut, Forensics, Identity};
 
 /// `s_state`: the guest's kernel found errors.
@@ -34,7 +35,9 @@ pub struct Ext {
     attribute_names: OnceLock<Option<HashSet<Vec<u8>>>>,
     deleted: DeletedNodes,
     /// The write half, or why there is none.
-    writing: std::result::Result<Writing, String>,
+    pub(super) writing: std::result::Result<Writing, String>,
+    /// The nodes that somebody holds, if it is written.
+    pub(super) held: Held,
     /// What the volume's disk takes in memory.
     _held: Reservation,
 }
@@ -65,6 +68,7 @@ impl Ext {
             attribute_names: OnceLock::new(),
             deleted: DeletedNodes::new(budget.clone()),
             writing: Err("it was opened for reading".into()),
+            held: Held::new(budget),
             _held: held,
         })
     }
@@ -79,15 +83,30 @@ impl Ext {
         self.writing.as_ref().ok().map(Writing::reading)
     }
 
-    /// The entries of a directory after `from`, as many as are listed at once while the tree does not change.
+    /// The entries of a directory after `from`, as many as are listed at once while the tree does not change. All are held.
     fn some_entries(&self, dir: NodeId, from: u64) -> Result<Vec<(Vec<u8>, NodeId, Option<Kind>, u64)>> {
-        let mut entries = Vec::new();
+        let (mut entries, mut full) = (Vec::new(), Ok(()));
         let _reading = self.reading();
-        self.each_entry(dir, from, &mut |entry| {
-            entries.push((entry.name.to_vec(), entry.node, entry.kind, entry.next));
-            entries.len() < LISTED_AT_ONCE
-        })?;
-        Ok(entries)
+        let listed = self.each_entry(dir, from, &mut |entry| {
+            full = self.hold_found(entry.node);
+            if full.is_ok() {
+                entries.push((entry.name.to_vec(), entry.node, entry.kind, entry.next));
+            }
+            full.is_ok() && entries.len() < LISTED_AT_ONCE
+        });
+        // What was listed before an error is given all the same.
+        match listed.and(full) {
+            Err(error) if entries.is_empty() => Err(error),
+            _ => Ok(entries),
+        }
+    }
+
+    /// A node was found, and is held if the tree can change.
+    fn hold_found(&self, node: NodeId) -> Result<()> {
+        match (&self.writing, u32::try_from(node.0)) {
+            (Ok(_), Ok(number)) => self.held.add(number),
+            _ => Ok(()),
+        }
     }
 
     fn each_entry(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
@@ -103,7 +122,7 @@ impl Ext {
     }
 
     /// The node with this id: here it is decided whether it lives.
-    fn node(&self, id: NodeId) -> Result<Node> {
+    pub(super) fn node(&self, id: NodeId) -> Result<Node> {
         if let Some(version) = self.deleted.version(&self.volume, id)? {
             return Ok(Node::Version(version));
         }
@@ -184,7 +203,9 @@ impl FileSystem for Ext {
                 found.is_none()
             })?,
         }
-        found.ok_or(Error::NotFound)
+        let found = found.ok_or(Error::NotFound)?;
+        self.hold_found(found)?;
+        Ok(found)
     }
 
     fn read_dir(&self, dir: NodeId, from: u64, each: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {
@@ -194,15 +215,16 @@ impl FileSystem for Ext {
         // `each` may ask for more, and what keeps the tree from changing cannot be taken twice.
         let mut from = from;
         loop {
-            let entries = self.some_entries(dir, from)?;
-            for (name, node, kind, next) in &entries {
-                if !each(Entry { name, node: *node, kind: *kind, next: *next }) {
+            let mut entries = self.some_entries(dir, from)?.into_iter();
+            if entries.len() == 0 {
+                return Ok(());
+            }
+            while let Some((name, node, kind, next)) = entries.next() {
+                if !each(Entry { name: &name, node, kind, next }) {
+                    entries.for_each(|(_, node, ..)| self.forget(node, 1));
                     return Ok(());
                 }
-                from = *next;
-            }
-            if entries.len() < LISTED_AT_ONCE {
-                return Ok(());
+                from = next;
             }
         }
     }
@@ -237,6 +259,10 @@ impl FileSystem for Ext {
         names.as_ref().is_none_or(|names| names.contains(name))
     }
 
+    fn holds(&self) -> Option<&dyn Holds> {
+        self.writing.is_ok().then_some(self)
+    }
+
     fn forensics(&self) -> Result<&dyn Forensics> {
         match self.writing {
             Ok(_) => Err(unsupported!("what was deleted is not looked for in a file system that is written")),
@@ -245,11 +271,10 @@ impl FileSystem for Ext {
     }
 
     fn writer(&self, _: NodeId) -> Result<&dyn FileSystemMut> {
-        let why = match &self.writing {
-            Ok(_) => "its operations are not made yet",
-            Err(why) => why,
-        };
-        Err(read_only!("{} is read-only here: {why}", self.properties.identity.kind))
+        match &self.writing {
+            Ok(writing) => writing.check().map(|()| self as &dyn FileSystemMut),
+            Err(why) => Err(read_only!("{} is read-only here: {why}", self.properties.identity.kind)),
+        }
     }
 }
 

@@ -14,21 +14,35 @@ use super::layout::{DxEntry, DxRootInfo};
 use super::volume::{Block, Volume};
 
 /// Where `dx_root_info` lies, behind `.` and `..`.
-const ROOT_INFO_AT: usize = 24;
+pub(super) const ROOT_INFO_AT: usize = 24;
+/// Where `indirect_levels` lies.
+pub(super) const INDIRECT_LEVELS_AT: usize = ROOT_INFO_AT + std::mem::offset_of!(DxRootInfo, indirect_levels);
 /// The kernel's limit of levels below the root, and the same with large_dir.
-const MAX_INDIRECT_LEVELS: u8 = 1;
-const MAX_INDIRECT_LEVELS_LARGE: u8 = 2;
+pub(super) const MAX_INDIRECT_LEVELS: u8 = 1;
+pub(super) const MAX_INDIRECT_LEVELS_LARGE: u8 = 2;
 
 /// A node of the tree and the entry in it that the search took.
-struct Level {
-    block: Block,
+pub(super) struct Level {
+    pub block: Block,
     /// Where its entries start.
-    start: usize,
+    pub start: usize,
     count: usize,
-    taken: usize,
+    limit: usize,
+    pub taken: usize,
 }
 
 impl Level {
+    /// Whether the node has room for one more entry.
+    pub fn has_room(&self) -> bool {
+        self.count < self.limit
+    }
+
+    /// The hash and the block of each entry; the first hash is the lowest.
+    pub fn entries(&self) -> Vec<(u32, u32)> {
+        let entry = |index| self.entry(index).map(|entry| (self.hash(index), entry.block.get()));
+        (0..self.count).filter_map(entry).collect()
+    }
+
     fn entry(&self, index: usize) -> Option<&DxEntry> {
         let bytes = self.block.get(self.start + index * size_of::<DxEntry>()..)?;
         DxEntry::ref_from_prefix(bytes).ok().map(|(entry, _)| entry)
@@ -48,6 +62,7 @@ impl Level {
 pub(super) struct Search<'a> {
     volume: &'a Volume,
     directory: &'a Inode,
+    function: NameHash,
     hash: u32,
     /// Without an allocation: a search for a name that is not there is what many programs do most.
     levels: SmallVec<[Level; MAX_INDIRECT_LEVELS_LARGE as usize + 1]>,
@@ -84,7 +99,7 @@ impl<'a> Search<'a> {
         };
         let depth = usize::from(info.indirect_levels);
         let left = volume.known(directory)?.stored;
-        let mut search = Self { volume, directory, hash: function.of(name), levels: SmallVec::new(), left };
+        let mut search = Self { volume, directory, function, hash: function.of(name), levels: SmallVec::new(), left };
         search.enter(root, DX_ROOT_ENTRIES, false)?;
         for _ in 0..depth {
             search.descend(false)?;
@@ -106,7 +121,7 @@ impl<'a> Search<'a> {
         if checked {
             check_dx_tail(self.directory, &block, block.offset(), start, limit, count)?;
         }
-        let mut level = Level { block, start, count, taken: 0 };
+        let mut level = Level { block, start, count, limit, taken: 0 };
         if !first {
             // The first entry whose hash is above; the entries are sorted.
             let (mut low, mut high) = (1, count);
@@ -131,6 +146,16 @@ impl<'a> Search<'a> {
                 Err(corrupt!(what, block.offset(), "not a node of a hash tree"))
             }
         }
+    }
+
+    /// The nodes on the way to the leaf, the root first.
+    pub(super) fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    /// What the tree hashes names with.
+    pub(super) fn function(&self) -> NameHash {
+        self.function
     }
 
     /// The leaf that the search stands at: a block number in the directory.

@@ -74,6 +74,12 @@ pub mod inode_flags {
     pub const INLINE_DATA: u32 = 0x1000_0000;
     /// The directory's names are looked up without regard to case.
     pub const CASEFOLD: u32 = 0x4000_0000;
+    /// What a directory passes on to directories in it: the kernel's `EXT4_FL_INHERITED`.
+    pub const INHERITED: u32 = 0x6201_c4cf;
+    /// The same to files: the kernel's `EXT4_REG_FLMASK` of it.
+    pub const INHERITED_BY_FILES: u32 = INHERITED & !0x6003_0000;
+    /// The same to other nodes: `EXT4_OTHER_FLMASK`.
+    pub const INHERITED_BY_OTHERS: u32 = 0xc0;
 }
 
 /// The file type in `i_mode`.

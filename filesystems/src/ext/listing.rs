@@ -15,7 +15,7 @@ use super::{casefold, inline, names};
 use crate::node::{Entry, NodeId};
 
 /// Bytes of the parent's inode number, with which the first part of an inline directory starts.
-const INLINE_PARENT: usize = 4;
+pub(super) const INLINE_PARENT: usize = 4;
 
 /// How many damaged blocks are passed over at once (ours).
 const MAX_DAMAGED: u32 = 1024;

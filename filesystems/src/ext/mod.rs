@@ -13,6 +13,7 @@ mod directory_blocks;
 mod extents;
 pub mod features;
 mod file_system;
+mod file_system_mut;
 mod gathered;
 pub mod group;
 pub mod hash;

@@ -13,7 +13,7 @@ use super::volume::Volume;
 use crate::node::Kind;
 
 /// The kernel's longest target that lies in `i_block`.
-const FAST_SYMLINK_MAX: u64 = 59;
+pub(super) const FAST_SYMLINK_MAX: u64 = 59;
 
 /// A node.
 pub(super) enum Node {
@@ -103,7 +103,7 @@ impl Node {
     }
 
     /// Whether the target of a symbolic link lies in `i_block`.
-    fn has_fast_target(&self, volume: &Volume) -> bool {
+    pub(super) fn has_fast_target(&self, volume: &Volume) -> bool {
         let inode = self.inode();
         if inode.has(inode_flags::INLINE_DATA) || inode.size > FAST_SYMLINK_MAX {
             return false;

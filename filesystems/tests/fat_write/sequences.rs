@@ -20,6 +20,7 @@ pub fn rules() -> Rules {
         allocations: &[Allocation::Extend, Allocation::KeepSize],
         block_size: 512,
         time_unit: 2_000_000_000,
+        last_second: i64::MAX,
         file_max: 70_000,
         may_be_full: false,
     }

@@ -53,7 +53,15 @@ impl Model {
             Link(node, to) => {
                 let (id, held) = self.pick(fs, *node, |kind| kind != Kind::Directory)?;
                 let (dir, target, name) = self.place(fs, *to);
-                (writer.link(held.1, target.1, name.as_bytes()), self.add(dir, &name, id))
+                let done = writer.link(held.1, target.1, name.as_bytes());
+                // What has lost its last name gets none again.
+                let is_gone = self.links(id) == 0;
+                let answer = match self.add(dir, &name, id) {
+                    Ok(()) if is_gone => Err(vec![Error::NotFound]),
+                    Err(wanted) if is_gone => Err(wanted.into_iter().chain([Error::NotFound]).collect()),
+                    answer => answer,
+                };
+                (done, answer)
             }
             Remove(at) => {
                 let (dir, held, name) = self.place(fs, *at);
@@ -198,6 +206,11 @@ impl Model {
             _ => (Kind::File, Vec::new()),
         };
         let id = self.make(kind, content);
+        // A directory passes on set-group-id to those in it.
+        if kind == Kind::Directory {
+            let inherited = self.nodes[&dir].permissions & 0o2000;
+            self.nodes.get_mut(&id).unwrap().permissions |= inherited;
+        }
         (done, self.add(dir, &name, id))
     }
 

@@ -38,6 +38,8 @@ pub struct Rules {
     pub block_size: u64,
     /// The unit of modification times in nanoseconds; at least 1.
     pub time_unit: u64,
+    /// The latest modification time in seconds; later ones become this.
+    pub last_second: i64,
     /// Files are kept below this size in bytes, but for what is appended.
     pub file_max: u64,
     /// Whether the file system may be full: then `NoSpace` is a good answer to everything, and changes nothing.
@@ -47,7 +49,7 @@ pub struct Rules {
 impl Rules {
     /// A time as the file system keeps it.
     pub fn rounded(&self, time: Time) -> Time {
-        let nanoseconds = time.seconds as i128 * 1_000_000_000 + i128::from(time.nanoseconds);
+        let nanoseconds = time.seconds.min(self.last_second) as i128 * 1_000_000_000 + i128::from(time.nanoseconds);
         let rounded = nanoseconds - nanoseconds.rem_euclid(i128::from(self.time_unit));
         Time {
             seconds: rounded.div_euclid(1_000_000_000) as i64,

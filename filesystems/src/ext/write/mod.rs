@@ -13,22 +13,34 @@ mod block_pointers;
 pub(super) mod blocks;
 mod commits;
 pub(super) mod content;
+pub(super) mod create;
 mod descriptor;
+mod directory;
+mod directory_block;
+mod entries;
 mod extent_tree;
+pub(super) mod held;
+mod index;
 mod inline_content;
+mod inline_directory;
 pub(super) mod inodes;
 mod journal;
 mod lent_journal;
+pub(super) mod link;
 pub(super) mod mapping;
 mod marks;
+pub(super) mod names;
 pub(super) mod opening;
 pub(super) mod operation;
 pub(super) mod orphans;
 pub(super) mod record;
+pub(super) mod removal;
+pub(super) mod rename;
 #[cfg(test)]
 mod scratch;
 mod space;
 mod spread;
+pub(super) mod stat;
 pub(super) mod superblock;
 pub(super) mod transaction;
 pub(super) mod xattrs;
@@ -178,6 +190,18 @@ impl Writing {
     fn write_home(&self, volume: &Volume) -> Result<()> {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         commits.write_home(&*self.writer, volume)
+    }
+
+    /// Makes durable what was written to a file. If nothing but its times waits for a commit, none is made.
+    pub fn sync_data(&self, volume: &Volume, inode: u32) -> Result<()> {
+        // A commit that is under way may have what is waited for.
+        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        if self.reading().has(inode) {
+            drop(commits);
+            return self.commit(volume);
+        }
+        self.writer.flush().inspect_err(|error| self.end(volume, format!("writing failed: {error}")))
     }
 
     /// Makes everything durable and the file system clean; then nothing is written any more.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use images::{Disk, DiskMut, Error, Result, read_only};
 
-use super::{Writing, journal, marks, orphans};
+use super::{Writing, journal, marks, orphans, removal};
 use crate::ext::gathered::Gathered;
 use crate::ext::journal::{external, replay};
 use crate::ext::superblock::Superblock;
@@ -34,8 +34,12 @@ pub(in crate::ext) fn open(request: &Request<'_>) -> Result<Opened> {
     }
     let volume = Volume::writable(disk, superblock);
     let writing = Writing::new(&volume).map_err(refusal)?;
-    if !orphans::all(&volume).map_err(refusal)?.is_empty() {
-        return Err(read_only!("not written: it has files without a name that are to be freed; e2fsck -p does that"));
+    let orphans = orphans::all(&volume).map_err(refusal)?;
+    for orphan in &orphans {
+        removal::recover(&writing, &volume, *orphan).map_err(refusal)?;
+    }
+    if !orphans.is_empty() {
+        notes.push(format!("{} files that were removed or cut off were still in use: that is finished", orphans.len()));
     }
     Ok(Opened { volume, writing, notes })
 }

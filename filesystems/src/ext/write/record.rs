@@ -106,6 +106,19 @@ impl Record {
         self.raw().i_mode.get()
     }
 
+    pub fn set_mode(&mut self, mode: u16) {
+        self.raw_mut().i_mode = mode.into();
+    }
+
+    /// How many names it has.
+    pub fn links(&self) -> u16 {
+        self.raw().i_links_count.get()
+    }
+
+    pub fn set_links(&mut self, links: u16) {
+        self.raw_mut().i_links_count = links.into();
+    }
+
     /// The size in bytes; of a directory only the lower half counts unless they can be larger.
     pub fn size(&self) -> u64 {
         u64::from(self.raw().i_size_high.get()) << 32 | u64::from(self.raw().i_size_lo.get())
@@ -118,6 +131,11 @@ impl Record {
     }
 
     /// The owner and the group.
+    pub fn owner(&self) -> (u32, u32) {
+        let (raw, wide) = (self.raw(), |high: U16, low: U16| u32::from(high.get()) << 16 | u32::from(low.get()));
+        (wide(raw.l_i_uid_high, raw.i_uid), wide(raw.l_i_gid_high, raw.i_gid))
+    }
+
     pub fn set_owner(&mut self, uid: u32, gid: u32) {
         let raw = self.raw_mut();
         ([raw.i_uid, raw.l_i_uid_high], [raw.i_gid, raw.l_i_gid_high]) = (quarters(uid), quarters(gid));
@@ -163,16 +181,19 @@ impl Record {
     }
 
     pub fn set_accessed(&mut self, time: Time) {
+        let time = self.kept(time);
         self.raw_mut().i_atime = seconds(time);
         self.set_extra(std::mem::offset_of!(InodeExtra, i_atime_extra), extra(time));
     }
 
     pub fn set_modified(&mut self, time: Time) {
+        let time = self.kept(time);
         self.raw_mut().i_mtime = seconds(time);
         self.set_extra(std::mem::offset_of!(InodeExtra, i_mtime_extra), extra(time));
     }
 
     pub fn set_changed(&mut self, time: Time) {
+        let time = self.kept(time);
         self.raw_mut().i_ctime = seconds(time);
         self.set_extra(std::mem::offset_of!(InodeExtra, i_ctime_extra), extra(time));
     }
@@ -180,6 +201,17 @@ impl Record {
     pub fn set_created(&mut self, time: Time) {
         self.set_extra(std::mem::offset_of!(InodeExtra, i_crtime), seconds(time));
         self.set_extra(std::mem::offset_of!(InodeExtra, i_crtime_extra), extra(time));
+    }
+
+    /// A time as the record keeps it: without room for more bits than 32 none after 2038.
+    fn kept(&self, time: Time) -> Time {
+        let is_wide = self.extra_size() >= std::mem::offset_of!(InodeExtra, i_crtime);
+        if is_wide { time } else { Time { seconds: time.seconds.min(i32::MAX.into()), ..time } }
+    }
+
+    /// When it was deleted: the lower 32 bits of the seconds, and never 0.
+    pub fn set_deleted(&mut self, time: Time) {
+        self.raw_mut().i_dtime = seconds(time).get().max(1).into();
     }
 
     /// Sets a field behind byte 128 if the inode has room for it.
