@@ -5,6 +5,7 @@
 
 mod allocator;
 mod bounds;
+pub mod change;
 pub mod exercise;
 mod image;
 mod patched;

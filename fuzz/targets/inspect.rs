@@ -43,7 +43,8 @@ fn run(input: &[u8]) {
         Err(error) => return exercise::one_line(&error),
     };
     // None where a file's content looks like another file system: block 32 is where JFS has its magic.
-    let guests = inspect::inspect(&stack).map(|inspection| inspection.guests).expect("the root file system itself is sound");
+    let guests =
+        inspect::inspect(&stack).map(|inspection| inspection.guests).expect("the root file system itself is sound");
     for guest in &guests {
         assert!(guest.mounts[0].0 == "/", "{:?}", guest.mounts);
         let one_line = |text: &String| !text.contains('\n');

@@ -9,6 +9,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use images::disk::{Cached, check_range};
 use images::{Disk, Extent, Properties, Result, Writer, read_only};
 
+use crate::length::in_memory;
+
 /// What is kept of a change, in bytes: the smallest sector, which a disk writes whole or not at all.
 pub const SECTOR: u64 = 512;
 
@@ -43,8 +45,9 @@ impl Pending {
     /// Changes bytes. Fails if what lies around them cannot be read.
     pub fn put(&self, bytes: &[u8], at: u64) -> Result<()> {
         let mut sectors = self.write();
-        for (at, byte) in (at..).zip(bytes) {
-            let start = at - at % SECTOR;
+        let (mut rest, mut at) = (bytes, at);
+        while !rest.is_empty() {
+            let (start, inside) = (at - at % SECTOR, in_memory(at % SECTOR));
             let sector = match sectors.entry(start) {
                 Entry::Occupied(sector) => sector.into_mut(),
                 Entry::Vacant(vacant) => {
@@ -53,7 +56,9 @@ impl Pending {
                     vacant.insert(sector)
                 }
             };
-            sector[(at % SECTOR) as usize] = *byte;
+            let (now, later) = rest.split_at(rest.len().min(sector.len() - inside));
+            sector[inside..inside + now.len()].copy_from_slice(now);
+            (rest, at) = (later, at + now.len() as u64);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use super::checked::{bytes, memory};
-use super::sequences::sequences;
+use super::model::sequences;
 use super::{new, open, open_to_write, volume};
 
 /// A volume with something of everything.

@@ -9,8 +9,9 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use super::checked::{assert_clean, bytes};
 use super::checker::check;
+use super::model::sequences;
 use super::model::{Model, Operation, Rules, Tree, kept, operations, tree};
-use super::sequences::{rules, sequences};
+use super::sequences::rules;
 use super::{new, open, open_to_write, volume};
 
 /// What was there after some steps; if `durable`, because a sync said so.
@@ -119,7 +120,7 @@ fn cuts(kilobytes: u64, args: &[&str], few: u32, sync_each: bool) {
 /// One chain is lost at most where each operation is made durable before the next.
 #[test]
 fn one_operation_at_a_time() {
-    cuts(160, &["-F", "12", "-s", "1"], 6, true);
+    cuts(400, &["-F", "12", "-s", "1"], 6, true);
     cuts(4400, &["-F", "16", "-s", "2"], 3, true);
 }
 

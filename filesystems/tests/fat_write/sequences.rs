@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::checked::{assert_clean, bytes, memory};
-use super::model::{Model, Operation, Rules, operations};
+use super::model::{Model, Operation, Rules, operations, sequences};
 use super::{open_to_write, volume};
 
 /// What FAT has.
@@ -24,11 +24,6 @@ pub fn rules() -> Rules {
         file_max: 70_000,
         may_be_full: false,
     }
-}
-
-/// How many sequences are tried of each kind: `FAT_SEQUENCES`, for the long run.
-pub fn sequences(few: u32) -> u32 {
-    std::env::var("FAT_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
 }
 
 /// What is found in the end is found after it was closed and opened again.

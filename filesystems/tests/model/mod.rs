@@ -21,6 +21,11 @@ pub use operation::{Operation, operations};
 #[allow(unused_imports)]
 pub use tree::{Seen, Tree};
 
+/// How many random sequences are tried: few, or for the long run as many as `SEQUENCES` says.
+pub fn sequences(few: u32) -> u32 {
+    std::env::var("SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
+}
+
 /// What the file system under test has.
 #[derive(Clone, Debug)]
 pub struct Rules {

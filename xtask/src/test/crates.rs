@@ -30,6 +30,9 @@ struct Profile {
     test: bool,
 }
 
+/// How many random sequences the long run tries where `cargo test` tries a few.
+const SEQUENCES: &str = "300";
+
 /// What the names of all these steps begin with.
 pub const START: &str = "tests: ";
 
@@ -51,6 +54,16 @@ pub fn run(report: &mut Report) {
     });
     for line in fs::read_to_string(list.path()).unwrap_or_default().lines() {
         report.leave_out(line.to_owned());
+    }
+}
+
+/// Random changes of file systems, many more than `cargo test` tries.
+pub fn many_sequences(report: &mut Report) {
+    for test in ["fat_write"] {
+        report.step(&format!("long: random sequences of {test}"), || {
+            let arguments = ["test", "--quiet", "--release", "-p", "filesystems", "--test", test];
+            run_command(cargo(&arguments).env("SEQUENCES", SEQUENCES))
+        });
     }
 }
 

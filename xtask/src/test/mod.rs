@@ -68,6 +68,7 @@ pub fn run(long: bool, program: Option<PathBuf>, only: Option<String>) -> Result
         }
     }
     if long {
+        crates::many_sequences(&mut report);
         report.root_steps("fuzz targets, each for a short time", fuzz::run);
     } else {
         println!("not asked for: --long, the fuzz targets and the whole Debian in every image format");
