@@ -7,8 +7,8 @@ mod hostile;
 mod hostile_bitlocker;
 mod hostile_qcow;
 mod qcow;
-
 mod qemu;
+mod written;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Folder {
     }
 
     /// What QEMU reads.
-    fn reference(&self, image: &str) -> Vec<u8> {
+    pub fn reference(&self, image: &str) -> Vec<u8> {
         let image = image.replace('@', &format!("{}/", self.0.path().display()));
         self.qemu_img(&format!("convert -O raw --image-opts {image} @reference"));
         fs::read(self.path("reference")).unwrap()

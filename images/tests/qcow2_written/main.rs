@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
 mod failing;
+mod hostile;
 mod images;
 mod model;
 mod overlay;
