@@ -4,7 +4,7 @@
 //! that becomes empty goes, and the nodes above follow; the root is in the inode and grows into blocks.
 
 use images::{Error, Result, corrupt};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::blocks;
 use super::mapping::charge;
@@ -261,10 +261,10 @@ fn store_root(op: &mut Operation<'_>, record: &mut Record, depth: u16, entries: 
 
 /// Takes the entries of the only child into the root, if they fit there.
 fn shrink(op: &mut Operation<'_>, record: &mut Record) -> Result<()> {
-    loop {
+    while !is_leaf(record) {
         let inode = record.inode(op.superblock())?;
         let root = root(&inode)?;
-        let (1.., [only]) = (root.depth, &root.entries[..]) else { return Ok(()) };
+        let [only] = &root.entries[..] else { return Ok(()) };
         let child = child_node(op, &inode, only.child(), root.depth - 1)?;
         if child.entries.len() > ROOT_ENTRIES {
             return Ok(());
@@ -273,6 +273,12 @@ fn shrink(op: &mut Operation<'_>, record: &mut Record) -> Result<()> {
         charge(op, record, -1)?;
         write_node(&mut record.raw_mut().i_block, child.depth, &child.entries);
     }
+    Ok(())
+}
+
+/// Whether the root has the extents itself.
+fn is_leaf(record: &Record) -> bool {
+    ExtentHeader::ref_from_prefix(&record.raw().i_block).is_ok_and(|(header, _)| header.eh_depth.get() == 0)
 }
 
 /// A block for a node.

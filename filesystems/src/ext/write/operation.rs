@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use images::disk::Page;
@@ -59,9 +60,9 @@ impl<'a> Operation<'a> {
 
     /// Changes a block of metadata. If `edit` fails nothing is changed.
     pub fn change<T>(&mut self, number: u64, edit: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
-        let mut content = self.volume.block(number)?.to_vec();
-        let answer = edit(&mut content)?;
-        self.replace(number, content)?;
+        let mut content = Page::from(&*self.volume.block(number)?);
+        let answer = edit(Arc::get_mut(&mut content).expect("nobody else has it yet"))?;
+        self.set(number, content)?;
         Ok(answer)
     }
 
@@ -69,7 +70,11 @@ impl<'a> Operation<'a> {
     pub fn replace(&mut self, number: u64, content: Vec<u8>) -> Result<()> {
         self.superblock().block_offset(number)?;
         debug_assert_eq!(content.len() as u64, self.volume.block_size(), "a whole block");
-        let before = self.volume.changed()?.set(number, Some(content.into()));
+        self.set(number, content.into())
+    }
+
+    fn set(&mut self, number: u64, content: Page) -> Result<()> {
+        let before = self.volume.changed()?.set(number, Some(content));
         self.before.entry(number).or_insert(before);
         Ok(())
     }

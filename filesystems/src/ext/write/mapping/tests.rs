@@ -356,3 +356,24 @@ proptest! {
         let _ = scratch.writing.close(&scratch.volume);
     }
 }
+
+#[test]
+fn a_file_that_grows_stays_together() {
+    let scratch = Scratch::new("-b 4096 -I 256 -O extents,64bit,flex_bg,metadata_csum", 300, 2);
+    let (inode, other) = (scratch.inode("file-0"), scratch.inode("file-1"));
+    for at in (0..16_384).step_by(32) {
+        change(&scratch, inode, |op, record| fill(op, record, at..at + 32, Content::Written)).unwrap();
+        if at % 4096 == 0 {
+            change(&scratch, other, |op, record| fill(op, record, at..at + 1, Content::Written)).unwrap();
+        }
+    }
+    let inode = record(&scratch, inode).inode(scratch.volume.superblock()).unwrap();
+    let mut runs = 0;
+    let each = &mut |run: Run| {
+        runs += usize::from(run.state != State::Hole);
+        true
+    };
+    scratch.volume.map(&inode, 0, each).unwrap();
+    assert!(runs <= 6, "64 MiB in {runs} runs, with four blocks of another file between");
+    scratch.check();
+}
