@@ -64,6 +64,7 @@ fn changes_go_to_the_image_and_to_no_other() {
         unmount(&point);
         let point = Point::mount(&["-a", &guest, "-m", "/dev/sda1", "-w"]);
         fs::remove_file(point.join("moved")).unwrap();
+        unmount(&point);
     }
     assert_eq!(sum(directory.path().join("base.qcow2")), base);
 }
@@ -138,4 +139,39 @@ fn what_cannot_be_written_is_said_before_anything_is_mounted() {
     let point = Point::mount(&["-a", &vmdk, "-m", "/dev/sda1", "--overlay"]);
     fs::write(point.join("written"), b"over a vmdk").unwrap();
     unmount(&point);
+}
+
+/// The script that changes a directory in every way prints the same here as on a file system of the kernel, and the checker finds
+/// nothing afterwards.
+#[test]
+fn programs_find_on_ext_what_they_find_on_the_kernels_own() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuse/write.py");
+    let run = |directory: &Path| {
+        fs::create_dir(directory).unwrap();
+        let mut command = toolbox::command("python3");
+        command.arg(&script).arg(directory);
+        if toolbox::is_root() {
+            command.arg("root");
+        }
+        String::from_utf8(toolbox::output(&mut command).stdout).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let wanted = run(&directory.path().join("host"));
+    let ids = format!("uid={},gid={}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    // ext2 and ext3 have no fallocate.
+    for options in ["-t ext4", "-t ext4 -O inline_data -I 256", "-t ext4 -b 1024", "-t ext4 -O ^has_journal"] {
+        let options: Vec<&str> = options.split(' ').collect();
+        let image = directory.path().join("image").to_str().unwrap().to_owned();
+        tool(&[&["mkfs.ext4", "-q", "-F"][..], &options, &[&image, "200M"]].concat());
+        let mine: &[&str] = if toolbox::is_root() { &[] } else { &["-o", &ids] };
+        let point = Point::mount(&[&["-a", &image, "-m", "/dev/sda", "--rw"], mine].concat());
+        let found = run(&point.join("here"));
+        for (found, wanted) in found.lines().zip(wanted.lines()) {
+            assert_eq!(found, wanted, "{options:?}, the mount and the host");
+        }
+        assert_eq!(found.lines().count(), wanted.lines().count());
+        unmount(&point);
+        tool(&["e2fsck", "-fn", &image]);
+        fs::remove_file(&image).unwrap();
+    }
 }
