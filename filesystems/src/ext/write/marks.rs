@@ -27,6 +27,11 @@ pub(super) fn begin(raw: &mut SuperBlock) {
     }
 }
 
+/// Whether it was unmounted, or needed no unmount.
+pub(super) fn is_clean(raw: &SuperBlock) -> bool {
+    raw.s_state.get() & STATE_VALID != 0
+}
+
 /// Says that it is to be checked.
 pub(super) fn set_dirty(raw: &mut SuperBlock) {
     raw.s_state = (raw.s_state.get() & !STATE_VALID).into();

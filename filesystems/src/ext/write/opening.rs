@@ -5,6 +5,7 @@ use std::sync::Arc;
 use images::{Disk, DiskMut, Error, Result, read_only};
 
 use super::{Writing, journal, marks, orphans, removal};
+use crate::ext::features::compat;
 use crate::ext::gathered::Gathered;
 use crate::ext::journal::{external, replay};
 use crate::ext::superblock::Superblock;
@@ -31,6 +32,9 @@ pub(in crate::ext) fn open(request: &Request<'_>) -> Result<Opened> {
         notes.extend(replay_onto_disk(&disk, &superblock, request.options)?);
         // All that was read before may be another one now.
         superblock = check(&*disk)?;
+    }
+    if !superblock.features.has_compat(compat::HAS_JOURNAL) && !marks::is_clean(&superblock.raw) {
+        notes.push("the file system was not unmounted: it should be checked with e2fsck".into());
     }
     let volume = Volume::writable(disk, superblock);
     let writing = Writing::new(&volume).map_err(refusal)?;
@@ -84,8 +88,9 @@ fn replay_onto_disk(disk: &Arc<dyn Disk>, superblock: &Superblock, options: &Opt
     Ok(replayed.notes.iter().map(|note| note.replace("replayed in memory", "replayed onto the disk")).collect())
 }
 
-/// Says that no recovery is needed. That there are orphans stays.
+/// Says that no recovery is needed. That there are orphans stays, if there are.
 fn clear_recovery(volume: &Volume, writer: &dyn DiskMut) -> Result<()> {
-    marks::write(volume, writer, |raw| marks::end(0, raw, true))?;
+    let has_orphans = orphans::are_in_file(volume)?;
+    marks::write(volume, writer, |raw| marks::end(0, raw, has_orphans))?;
     writer.flush()
 }
