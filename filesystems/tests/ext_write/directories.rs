@@ -67,13 +67,29 @@ fn long_names() {
 
 #[test]
 fn a_hundred_thousand_names() {
-    for (case, options) in [
-        ("two levels", ext4!(" -b 1024 -N 40000")),
-        ("one level", ext4!(" -b 4096 -N 40000")),
-        ("three levels", ext4!(",large_dir -b 1024 -N 40000")),
-    ] {
-        fill_and_empty(case, options, 128, 100_000, |index| format!("{index:07} and something more"));
-    }
+    let name = |index| format!("{index:07} and something more");
+    fill_and_empty("ext4", ext4!(" -b 4096 -N 40000"), 128, 100_000, name);
+}
+
+/// So many long names in so small blocks that the root of the hash tree has two levels of nodes below it.
+#[test]
+fn a_hash_tree_of_three_levels() {
+    let name = |index| format!("{index:0>250}");
+    fill_and_empty("large_dir", ext4!(",large_dir -b 1024 -N 40000"), 128, 45_000, name);
+}
+
+#[test]
+fn a_hash_tree_of_two_levels_may_be_full() {
+    let written = Written::new(ext4!(" -b 1024 -N 2000"), 64);
+    let dir = written.directory(written.fs.root(), "dir");
+    let node = written.file(dir, "first");
+    let name = |index| format!("{index:0>250}");
+    let link = |index| written.writer().link(node, dir, name(index).as_bytes());
+    let full = (0..60_000).find(|index| link(*index).is_err()).unwrap();
+    assert!(full > 20_000 && matches!(link(full), Err(Error::NoSpace)), "{full}");
+    assert!(written.fs.space(dir).unwrap().blocks_free > 1000, "it is the tree that is full");
+    written.remove(dir, name(7)).unwrap();
+    written.close("full");
 }
 
 /// Names that the hash `tea` does not tell apart: of every sixteen bytes, the upper bits of the first and the fifth are

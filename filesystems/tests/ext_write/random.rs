@@ -26,7 +26,9 @@ const WITHOUT_EXTENTS: &[Allocation] = &[Allocation::PunchHole];
 fn rules(options: &str) -> Rules {
     // Small inodes have no room for nanoseconds, nor for times after 2038.
     let is_wide = options.contains("-I 256");
-    let block_size = options.split("-b ").nth(1).and_then(|size| size.split(' ').next()).unwrap();
+    // With bigalloc, space moves by clusters.
+    let size_of = |option| options.split(option).nth(1).and_then(|size| size.split(' ').next());
+    let block_size = size_of("-C ").or(size_of("-b ")).unwrap();
     Rules {
         case_insensitive: false,
         links: true,
