@@ -18,7 +18,7 @@ use super::layout::*;
 use super::map::Map;
 use super::node::{File, Node};
 use super::pending::Pending;
-use super::write::{Nodes, ORPHAN, Writing};
+use super::writing::{Nodes, ORPHAN, Writing};
 use super::{ROOT, identity, truncated};
 use crate::{
     Deleted, Entry, FileSystem, FileSystemMut, Forensics, Holds, Kind, NodeId, Options, Properties, Space, Stat,

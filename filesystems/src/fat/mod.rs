@@ -16,6 +16,7 @@ mod pending;
 mod time;
 mod window;
 mod write;
+mod writing;
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ pub fn run(report: &mut Report) {
 
 /// Random changes of file systems, many more than `cargo test` tries.
 pub fn many_sequences(report: &mut Report) {
-    for test in ["fat_write"] {
+    for test in ["fat_write", "ext_write"] {
         report.step(&format!("long: random sequences of {test}"), || {
             let arguments = ["test", "--quiet", "--release", "-p", "filesystems", "--test", test];
             run_command(cargo(&arguments).env("SEQUENCES", SEQUENCES))

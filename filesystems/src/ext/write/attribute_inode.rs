@@ -5,22 +5,20 @@
 
 use images::{Error, Result, corrupt};
 
-use super::attributes::Value;
 use super::operation::Operation;
 use super::record::{Record, halves};
-use super::{content, inodes, mapping};
+use super::{block_content, inodes, mapping};
 use crate::ext::features::incompat;
 use crate::ext::layout::{inode_flags, mode};
 use crate::ext::xattr::{MAX_VALUE, value_hash};
 
-/// Puts a value into an inode of its own, for an attribute of `owner`. Fails with `NoSpace` where the file system has no
+/// Puts a value into an inode of its own, for an attribute of `owner`: gives its number, and the hash of the value. Fails with `NoSpace` where the file system has no
 /// such inodes.
-pub(super) fn create(op: &mut Operation<'_>, owner: &Record, value: &[u8]) -> Result<Value> {
+pub(super) fn create(op: &mut Operation<'_>, owner: &Record, value: &[u8]) -> Result<(u32, u32)> {
     let superblock = op.superblock();
-    let size = u32::try_from(value.len()).ok().filter(|size| *size <= MAX_VALUE);
-    let (true, Some(size)) = (superblock.features.has_incompat(incompat::EA_INODE), size) else {
+    if !superblock.features.has_incompat(incompat::EA_INODE) || value.len() > MAX_VALUE as usize {
         return Err(Error::NoSpace);
-    };
+    }
     let number = inodes::allocate(op, owner.number, false)?;
     let hash = value_hash(superblock, value);
     let mut record = Record::new(superblock, number, op.volume.inode_offset(number)?, owner.raw().i_generation.get());
@@ -33,9 +31,9 @@ pub(super) fn create(op: &mut Operation<'_>, owner: &Record, value: &[u8]) -> Re
     set_references(&mut record, 1);
     record.set_flag(inode_flags::EA_INODE, true);
     mapping::start(&mut record, superblock);
-    content::write(op, &mut record, value, 0)?;
+    block_content::write(op, &mut record, value, 0)?;
     op.put(&mut record)?;
-    Ok(Value::Inode { number, size, hash })
+    Ok((number, hash))
 }
 
 /// One more attribute has the value.
@@ -54,7 +52,7 @@ pub(super) fn release(op: &mut Operation<'_>, number: u32) -> Result<()> {
         set_references(&mut record, count - 1);
         return op.put(&mut record);
     }
-    content::cut_all(op, &mut record)?;
+    block_content::cut_all(op, &mut record)?;
     record.raw_mut().i_links_count = 0.into();
     record.raw_mut().i_dtime = u32::try_from(op.now().seconds).unwrap_or(u32::MAX).into();
     op.put(&mut record)?;

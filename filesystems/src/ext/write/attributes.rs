@@ -1,6 +1,6 @@
 //! The extended attributes of a node as they are changed: taken from its inode and its block, and laid out there again.
 
-use images::{Error, Result, corrupt};
+use images::{Error, Result, corrupt, unsupported};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::operation::Operation;
@@ -163,7 +163,9 @@ pub(in crate::ext) fn write(op: &mut Operation<'_>, record: &mut Record, all: Ve
         let Some(largest) = largest.max_by_key(|attribute| attribute.len()) else { return Err(Error::NoSpace) };
         let before = largest.len();
         if let Value::Here(value) = &largest.value {
-            largest.value = attribute_inode::create(op, record, value)?;
+            let size = u32::try_from(value.len()).map_err(|_| Error::NoSpace)?;
+            let (number, hash) = attribute_inode::create(op, record, value)?;
+            largest.value = Value::Inode { number, size, hash };
         }
         needed -= before - largest.len();
     }
@@ -228,6 +230,10 @@ fn write_block(op: &mut Operation<'_>, record: &mut Record, mut attributes: Vec<
     if attributes.is_empty() {
         return drop_block(op, record);
     }
+    // Such an old file system is not taken for one that has attributes.
+    if op.superblock().raw.s_rev_level.get() == 0 {
+        return Err(unsupported!("a file system of revision 0 has no blocks of extended attributes"));
+    }
     let number = if old == 0 || shared {
         if shared {
             drop_block(op, record)?;
@@ -261,10 +267,10 @@ fn write_block(op: &mut Operation<'_>, record: &mut Record, mut attributes: Vec<
     mark_file_system(op)
 }
 
-/// Says that some inode has attributes in a block; a file system of revision 0 has no such marks.
+/// Says that some inode has attributes in a block.
 fn mark_file_system(op: &mut Operation<'_>) -> Result<()> {
     let raw = op.volume.superblock_now()?;
-    if raw.s_feature_compat.get() & compat::EXT_ATTR != 0 || raw.s_rev_level.get() == 0 {
+    if raw.s_feature_compat.get() & compat::EXT_ATTR != 0 {
         return Ok(());
     }
     op.change_superblock(|raw| {

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use images::{Result, unsupported};
 
+use super::blocks;
+use super::charge::{charge, free};
 use super::operation::Operation;
 use super::record::Record;
-use super::{blocks, mapping};
 use crate::ext::layout::DIRECT_BLOCKS;
 use crate::ext::run::{Run, State};
 
@@ -92,7 +93,7 @@ fn row_of(op: &mut Operation<'_>, record: &mut Record, logical: u64, near: u64) 
 
 /// A block of pointers to nothing.
 fn new_row(op: &mut Operation<'_>, record: &mut Record, near: u64) -> Result<u64> {
-    mapping::charge(op, record, 1)?;
+    charge(op, record, 1)?;
     let block = blocks::allocate(op, near, 1)?.start;
     if u32::try_from(block).is_err() {
         return Err(unsupported!("a file without extents cannot use blocks after the first 2^32"));
@@ -158,7 +159,7 @@ impl Clearing {
         }
         if bytes.iter().all(|byte| *byte == 0) {
             blocks::free(op, block..block + 1, true)?;
-            mapping::charge(op, record, -1)?;
+            charge(op, record, -1)?;
             set_zero(pointers, index..index + 1);
         } else if bytes != before[..] {
             op.replace(block, bytes)?;
@@ -182,7 +183,7 @@ impl Clearing {
                 return Ok(());
             }
             let len = (1..end - index).find(|at| get(row, index + at) != first + at).unwrap_or(end - index);
-            mapping::free(op, record, first..first + len)?;
+            free(op, record, first..first + len)?;
             set_zero(row, index..index + len);
             index += len;
             self.left -= 1;

@@ -35,13 +35,6 @@ pub(super) const INODE_BITMAP_CHECKSUM: Field = field!(bg_inode_bitmap_csum_lo, 
 pub(super) struct Descriptor<'a>(&'a mut [u8]);
 
 impl Descriptor<'_> {
-    /// A number of it.
-    pub fn get(&self, Field(low, high): Field) -> u32 {
-        let half =
-            |at| self.0.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |half| u16::from_le_bytes(*half));
-        u32::from(half(high)) << 16 | u32::from(half(low))
-    }
-
     /// Sets a number; a short descriptor keeps the lower half.
     pub fn set(&mut self, Field(low, high): Field, value: u32) {
         let bytes = value.to_le_bytes();

@@ -7,7 +7,7 @@ use images::{Error, Result, corrupt};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::blocks;
-use super::mapping::charge;
+use super::charge::charge;
 use super::operation::Operation;
 use super::record::{Record, halves, quarters};
 use crate::ext::checksum::crc32c;

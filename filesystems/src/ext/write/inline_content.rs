@@ -4,7 +4,7 @@ use images::{Error, Result};
 
 use super::operation::Operation;
 use super::record::Record;
-use super::{content, mapping};
+use super::{attributes, block_content, mapping};
 use crate::ext::inline;
 use crate::ext::layout::inode_flags;
 
@@ -20,7 +20,7 @@ pub(super) fn move_out(op: &mut Operation<'_>, record: &mut Record) -> Result<()
     inline::read(&inode, &mut bytes, 0)?;
     take_out(op, record)?;
     record.set_size(0);
-    content::write(op, record, &bytes, 0)
+    block_content::write(op, record, &bytes, 0)
 }
 
 /// Cuts off an inline file. The record is not written.
@@ -30,12 +30,14 @@ pub(super) fn cut(op: &mut Operation<'_>, record: &mut Record, size: u64) -> Res
         return take_out(op, record);
     }
     move_out(op, record)?;
-    if content::cut(op, record, size)? { Ok(()) } else { Err(Error::Invalid) }
+    if block_content::cut(op, record, size)? { Ok(()) } else { Err(Error::Invalid) }
 }
 
 /// Takes the content away, so that the inode has a map instead.
 fn take_out(op: &mut Operation<'_>, record: &mut Record) -> Result<()> {
-    content::without_inline_data(op, record)?;
+    let mut all = attributes::read(op, record)?;
+    all.retain(|attribute| !attribute.is_inline_data());
+    attributes::write(op, record, all)?;
     record.set_flag(inode_flags::INLINE_DATA, false);
     record.raw_mut().i_block.fill(0);
     mapping::start(record, op.superblock());

@@ -7,12 +7,13 @@ use std::ops::Range;
 
 use images::{Error, Result, corrupt, unsupported};
 
+use super::charge::{charge, free};
 use super::operation::Operation;
 use super::record::Record;
 use super::{block_pointers, blocks, extent_tree};
 use crate::ext::block_map;
-use crate::ext::features::{incompat, ro_compat};
-use crate::ext::layout::{inode_flags, mode};
+use crate::ext::features::incompat;
+use crate::ext::layout::inode_flags;
 use crate::ext::run::{Run, State};
 use crate::ext::superblock::Superblock;
 
@@ -144,7 +145,9 @@ pub(in crate::ext) fn shift(op: &mut Operation<'_>, record: &mut Record, from: u
         return Err(unsupported!("blocks of a file without extents are not moved"));
     }
     let cluster = u64::from(op.superblock().cluster_blocks);
-    let to = from.checked_add_signed(by).filter(|_| from % cluster == 0 && by.unsigned_abs() % cluster == 0);
+    let to = from
+        .checked_add_signed(by)
+        .filter(|_| from.is_multiple_of(cluster) && by.unsigned_abs().is_multiple_of(cluster));
     let to = to.ok_or(Error::Invalid)?;
     if runs(op, record, &(to..from))?.iter().any(|run| run.state != State::Hole) {
         return Err(Error::Invalid);
@@ -316,15 +319,6 @@ fn give_back(op: &mut Operation<'_>, record: &mut Record, removed: &[Run]) -> Re
     Ok(())
 }
 
-/// Gives back whole clusters of a file's content.
-pub(super) fn free(op: &mut Operation<'_>, record: &mut Record, blocks: Range<u64>) -> Result<()> {
-    // What is written by way of the journal.
-    let is_metadata = record.mode() & mode::TYPE != mode::FILE || record.has(inode_flags::EA_INODE);
-    let count = (blocks.end - blocks.start).div_ceil(op.superblock().cluster_blocks.into());
-    blocks::free(op, blocks, is_metadata)?;
-    charge(op, record, -count.cast_signed())
-}
-
 /// Where the cluster lies that the file has at this block, the first of a cluster, if it has one.
 fn cluster_at(op: &Operation<'_>, record: &Record, logical: u64) -> Result<Option<u64>> {
     let superblock = op.superblock();
@@ -349,20 +343,6 @@ fn misplaced(superblock: &Superblock, record: &Record, logical: u64, block: u64)
     let why =
         format!("block {logical} of the file at {block}, which is another place of a cluster of {cluster} blocks");
     corrupt!(format!("extent of inode {}", record.number), record.offset, "{why}")
-}
-
-/// Counts clusters that the file got or, if negative, lost.
-pub(super) fn charge(op: &Operation<'_>, record: &mut Record, clusters: i64) -> Result<()> {
-    let superblock = op.superblock();
-    let sectors = u64::from(superblock.cluster_blocks) * u64::from(superblock.block_size / 512);
-    let change = clusters.unsigned_abs().saturating_mul(sectors);
-    let before = record.blocks(superblock);
-    let now = if clusters < 0 { before.saturating_sub(change) } else { before.saturating_add(change) };
-    if now > u32::MAX.into() && !superblock.features.has_ro_compat(ro_compat::HUGE_FILE) {
-        return Err(Error::TooLarge);
-    }
-    record.set_blocks(superblock, now);
-    Ok(())
 }
 
 #[cfg(test)]

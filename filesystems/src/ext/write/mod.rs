@@ -3,14 +3,14 @@
 //! An [`Operation`] changes metadata blocks in memory, all of what it wants or nothing; a [`Transaction`] gathers many and is
 //! [committed](commits) as a whole. Content of files is written at once where it belongs, before the transaction that makes it
 //! part of a file. Operations come one after the other, and readers beside them see whole ones.
-// The operations that use all of this come one after the other.
-#![allow(dead_code)]
 
 mod attribute_inode;
 mod attributes;
 mod bitmap;
+mod block_content;
 mod block_pointers;
 pub(super) mod blocks;
+mod charge;
 mod commits;
 pub(super) mod content;
 pub(super) mod create;

@@ -31,8 +31,6 @@ pub(in crate::ext) struct Transaction {
 pub(in crate::ext) struct Committing {
     /// Blocks whose copies in the journal, of this transaction's or older, are not to be replayed.
     pub revoked: BTreeSet<u64>,
-    /// Blocks that were freed: where they start and end.
-    pub freed: Vec<Range<u64>>,
 }
 
 impl Transaction {
@@ -103,8 +101,7 @@ impl Transaction {
         self.changed = false;
         self.inodes.clear();
         self.freeing = std::mem::take(&mut self.freed);
-        let freed = self.freeing.iter().map(|(start, end)| *start..*end).collect();
-        Committing { revoked: std::mem::take(&mut self.revoked), freed }
+        Committing { revoked: std::mem::take(&mut self.revoked) }
     }
 
     /// The commit is durable: what it freed may be used.

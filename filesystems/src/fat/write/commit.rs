@@ -22,7 +22,7 @@ use super::super::file_system::Fat;
 use super::super::geometry::Width;
 use super::super::layout::*;
 use super::super::pending::{SECTOR, Sector};
-use super::Writing;
+use super::super::writing::Writing;
 use super::table::{END, FREE, encode, link};
 
 /// How much is written at once at most, in bytes; ours.

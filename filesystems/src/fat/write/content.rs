@@ -8,8 +8,9 @@ use images::{Error, Result, corrupt, unsupported};
 use super::super::chain::Chain;
 use super::super::file_system::{Fat, entry_at};
 use super::super::layout::*;
+use super::super::writing::Writing;
 use super::super::{ROOT, time};
-use super::{Writing, now};
+use super::now;
 use crate::{Allocation, Changes, NodeId};
 
 /// The longest file in bytes: its length has 32 bits.

@@ -5,88 +5,22 @@ mod content;
 mod names;
 mod short_name;
 mod slots;
-mod space;
+pub(super) mod space;
 mod table;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{PoisonError, RwLockWriteGuard};
 use std::time::SystemTime;
 
-use images::{Budget, Disk, Error, Reservation, Result, Writer, read_only, unsupported};
+use images::{Error, Result, read_only, unsupported};
 
-use self::slots::Room;
-use self::space::Space;
 use super::file_system::Fat;
-use super::geometry::Geometry;
-use crate::{Allocation, Changes, FileSystemMut, Holds, Interned, New, NodeId, Rename, SetXattr, Time};
+use super::writing::{ORPHAN, Writing};
+use crate::{Allocation, Changes, FileSystemMut, Holds, New, NodeId, Rename, SetXattr, Time};
 
 /// How many entries of the FAT and how many sectors change before they are written, ours.
 const CHANGES_MAX: usize = 1 << 16;
 const SECTORS_MAX: usize = 1 << 13;
-/// What both take in memory, with the trees that they are in, in bytes.
-const CHANGES_SIZE: u64 = 12 << 20;
-
-/// The bit of a key that is no place in a directory: the node has no name any more.
-pub(super) const ORPHAN: u64 = 1 << 62;
-
-/// What is being written.
-pub(super) struct Writing {
-    /// None once it was closed.
-    writer: Option<Writer>,
-    /// Why nothing can be written any more.
-    ended: Option<String>,
-    /// Whether the disk said that it was clean before the first change.
-    was_clean: Option<bool>,
-    /// Whether it says that it is being written.
-    is_marked: bool,
-    /// Whether anything was written since the last flush.
-    is_unflushed: bool,
-    /// Whether more than times of nodes has changed and is not written.
-    is_essential: bool,
-    /// Whether the last commit was not done to its end.
-    is_repeated: bool,
-    /// Clusters whose entries in the FAT have changed.
-    touched: BTreeSet<u32>,
-    /// Clusters that are free as soon as what was changed is on the disk, as runs.
-    freed: Vec<(u32, u32)>,
-    space: Option<Space>,
-    /// By the key of a directory: where it has room.
-    rooms: HashMap<u64, Room>,
-    /// Where the old entry of a name lies that has moved to another sector, in bytes: this sector goes first.
-    moved: Option<u64>,
-    /// Files that may have clusters behind their end.
-    preallocated: HashSet<NodeId>,
-    /// How many nodes have lost their last name.
-    orphans: u64,
-    _held: Reservation,
-}
-
-impl Writing {
-    /// Takes the writer of a disk. Fails with `ReadOnly` if there is none, or if the volume cannot be written.
-    pub(super) fn new(disk: &dyn Disk, geometry: &Geometry, budget: &Budget) -> Result<Self> {
-        if geometry.end > disk.size() {
-            return Err(read_only!("{disk} ends before the file system on it does"));
-        }
-        Ok(Self {
-            writer: Some(disk.writer(0..disk.size())?),
-            ended: None,
-            was_clean: None,
-            is_marked: false,
-            is_unflushed: false,
-            is_essential: false,
-            is_repeated: false,
-            touched: BTreeSet::new(),
-            freed: Vec::new(),
-            space: None,
-            rooms: HashMap::new(),
-            moved: None,
-            preallocated: HashSet::new(),
-            orphans: 0,
-            _held: budget.take(CHANGES_SIZE, "what is to be written to a FAT file system")?,
-        })
-    }
-}
 
 /// The present.
 fn now() -> Time {
@@ -236,6 +170,3 @@ impl Holds for Fat {
         }
     }
 }
-
-/// The nodes that are held, by where their entries lie.
-pub(super) type Nodes = Interned<u64>;

@@ -8,10 +8,11 @@ use super::super::file_system::Fat;
 use super::super::layout::*;
 use super::super::node::Node;
 use super::super::pending::SECTOR;
+use super::super::writing::{ORPHAN, Writing};
 use super::super::{ROOT, time};
+use super::now;
 use super::short_name::{self, slot};
 use super::slots::Dir;
-use super::{ORPHAN, Writing, now};
 use crate::{New, NewContent, NodeId, Rename};
 
 /// How deep a directory may lie, ours: more is a circle.

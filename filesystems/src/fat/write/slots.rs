@@ -1,6 +1,5 @@
 //! Room for names in a directory, and the names that are put there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use images::{Error, Result};
@@ -12,23 +11,12 @@ use super::super::layout::*;
 use super::super::name;
 use super::super::node::Node;
 use super::super::window::Window;
+use super::super::writing::{ORPHAN, Room, Writing};
 use super::short_name::{NewName, Slot};
-use super::{ORPHAN, Writing};
 use crate::NodeId;
 
 /// Of how many directories is kept where there is room, ours.
 const ROOMS_MAX: usize = 256;
-
-/// The slots of a directory that are free.
-#[derive(Default)]
-pub struct Room {
-    /// Where slots are free before the end: the first, and how many.
-    holes: BTreeMap<u32, u32>,
-    /// The slot from which on none was ever used.
-    end: u32,
-    /// How many slots there are.
-    all: u32,
-}
 
 /// A directory that is to be changed.
 pub struct Dir {

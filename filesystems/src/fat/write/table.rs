@@ -8,8 +8,9 @@ use super::super::chain::{Chain, entry_offset};
 use super::super::file_system::Fat;
 use super::super::geometry::{Geometry, Width};
 use super::super::map::Map;
+use super::super::writing::Writing;
+use super::CHANGES_MAX;
 use super::space::Space;
-use super::{CHANGES_MAX, Writing};
 
 /// What an entry holds that ends a chain.
 pub const END: u32 = 0x0fff_ffff;

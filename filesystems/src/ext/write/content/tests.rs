@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn allocated(content: &[u8], range: &Range<u64>, how: Allocation, unit: u64) -> Option<Vec<u8>> {
     let mut content = content.to_vec();
     let (start, end, size) = (range.start as usize, range.end as usize, content.len());
-    let is_whole = range.start % unit == 0 && range.end % unit == 0;
+    let is_whole = range.start.is_multiple_of(unit) && range.end.is_multiple_of(unit);
     match how {
         Allocation::Extend | Allocation::Zero { keep_size: false } => content.resize(size.max(end), 0),
         Allocation::Collapse if is_whole && end < size => drop(content.drain(start..end)),
