@@ -204,6 +204,10 @@ fn collapse(writing: &Writing, volume: &Volume, number: u32, bytes: Range<u64>) 
         let mut record = file(op, number)?;
         check(&record)?;
         inline_content::move_out(op, &mut record)?;
+        // Before anything is cut out.
+        if !record.has(inode_flags::EXTENTS) {
+            return Err(unsupported!("blocks of a file without extents are not moved"));
+        }
         op.put(&mut record)
     })?;
     allocate(writing, volume, number, bytes.clone(), Allocation::PunchHole)?;
