@@ -28,7 +28,7 @@ fn what_has_no_meaning_here_is_a_clear_error() {
     let (guest, point) = (guest(), Point::new());
     fails_with(&["--live", "-a", &guest, "-i", point.text()], &["--live"]);
     fails_with(&["-a", &guest, "-r", "-w", "-i", point.text()], &["--ro and --rw"]);
-    fails_with(&["-a", &guest, "-w", "-m", "/dev/demo/root", point.text()], &["--rw", "not"]);
+    fails_with(&["-a", &guest, "-w", "--owner", "nobody", "-i", point.text()], &["--owner"]);
 }
 
 #[test]
