@@ -68,7 +68,9 @@ fn long_names() {
 #[test]
 fn a_hundred_thousand_names() {
     let name = |index| format!("{index:07} and something more");
-    fill_and_empty("ext4", ext4!(" -b 4096 -N 40000"), 128, 100_000, name);
+    // Links take no inodes; the long run has as many as one directory of a mail server.
+    let count = if std::env::var_os("IMGMOUNT_SEQUENCES").is_some() { 100_000 } else { 20_000 };
+    fill_and_empty("ext4", ext4!(" -b 4096 -N 40000"), 128, count, name);
 }
 
 /// So many long names in so small blocks that the root of the hash tree has two levels of nodes below it.

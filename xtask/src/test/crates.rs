@@ -32,6 +32,9 @@ struct Profile {
 
 /// How many random sequences the long run tries where `cargo test` tries a few.
 const SEQUENCES: &str = "300";
+/// The same for each feature set of ext: some 2,000 in all. And how often the process is killed for each of three.
+const EXT_SEQUENCES: &str = "120";
+const KILLS: &str = "67";
 
 /// What the names of all these steps begin with.
 pub const START: &str = "tests: ";
@@ -59,12 +62,15 @@ pub fn run(report: &mut Report) {
 
 /// Random changes of file systems, many more than `cargo test` tries.
 pub fn many_sequences(report: &mut Report) {
-    for test in ["fat_write", "ext_write"] {
+    for test in ["fat_write", "ext_write", "ext_power_cut"] {
         report.step(&format!("long: random sequences of {test}"), || {
             let arguments = ["test", "--quiet", "--release", "-p", "filesystems", "--test", test];
-            run_command(cargo(&arguments).env("SEQUENCES", SEQUENCES))
+            run_command(cargo(&arguments).env("SEQUENCES", SEQUENCES).env("IMGMOUNT_SEQUENCES", EXT_SEQUENCES))
         });
     }
+    report.step("long: the process is killed 201 times", || {
+        run_command(cargo(&["test", "--quiet", "--release", "--test", "ext_killed"]).env("IMGMOUNT_KILLS", KILLS))
+    });
 }
 
 fn build() -> Result<Vec<Made>> {
