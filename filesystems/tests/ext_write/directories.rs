@@ -66,7 +66,7 @@ fn long_names() {
 }
 
 #[test]
-fn a_hundred_thousand_names() {
+fn very_many_names() {
     let name = |index| format!("{index:07} and something more");
     // Links take no inodes; the long run has as many as one directory of a mail server.
     let count = if std::env::var_os("IMGMOUNT_SEQUENCES").is_some() { 100_000 } else { 20_000 };
