@@ -1,6 +1,6 @@
 //! A disk becomes a tree of files: the drivers, and the views that make one tree of several.
 //!
-//! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`]; a view makes one from others.
+//! The noun of this crate is [`FileSystem`]. A driver makes one from a [`Disk`](images::Disk); a view makes one from others.
 //!
 //! ```
 //! use std::path::Path;

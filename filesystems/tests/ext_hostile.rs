@@ -277,7 +277,9 @@ fn features_that_are_not_read_are_refused_by_name() {
     }
     let mut bytes = image.bytes();
     bytes[1024 + 0x67] |= 0x80;
-    let fs = open(Arc::new(Memory::new("m", bytes))).unwrap();
+    let mut options = filesystems::Options::default();
+    options.access = images::disk::Access::ReadWrite;
+    let fs = filesystems::open(Arc::new(Memory::new("m", bytes)), &options).unwrap();
     let why = fs.writer(fs.root()).err().unwrap().to_string();
     assert!(why.contains("unknown feature 0x80000000"), "{why}");
 }
