@@ -11,7 +11,7 @@ use super::attributes::Owner;
 /// On the root of a mount: the process that serves it. Answered, but not listed, so that copies do not take it.
 pub const PID: &str = "user.imgmount.pid";
 
-/// On the root of a mount that is written: where its process says what came of the last writes, see [`super::written::Report`].
+/// On the root of a mount that is written: where its process says what came of the last writes.
 pub const REPORT: &str = "user.imgmount.report";
 
 /// With `-o uid=`: the owner in the guest.
