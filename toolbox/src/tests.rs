@@ -36,7 +36,11 @@ fn a_program_is_in_the_package_that_has_it() {
     let known: Vec<(&str, &str)> = known.lines().filter_map(|line| line.split_once(": ")).collect();
     for (package, file) in installed {
         let owners: Vec<_> = known.iter().filter(|(_, path)| path.ends_with(&file)).map(|(owner, _)| owner).collect();
-        assert!(owners.iter().any(|owner| **owner == package), "{file} is in {owners:?}, not in {package}");
+        // python3 stands for the version that the system has, python3.11-minimal.
+        let is_it = |owner: &str| owner == package || owner.strip_prefix(package).is_some_and(|of| of.starts_with('.'));
+        // One that came with no package, as from pyenv, says nothing of the table.
+        let is_sound = owners.is_empty() || owners.iter().any(|owner| is_it(owner));
+        assert!(is_sound, "{file} is in {owners:?}, not in {package}");
     }
 }
 
